@@ -1,0 +1,18 @@
+// The instruction sets that were compiled in, worst first, and which of them this machine runs.
+#pragma once
+
+#include "kernels.hpp"
+
+namespace rnncore {
+
+struct InstructionSet {
+  const char* name;
+  bool runs_here;
+  const Columns* columns;
+};
+
+constexpr int instruction_set_count = RNNCORE_ISA_COUNT;
+
+const InstructionSet* instruction_sets();
+
+}  // namespace rnncore

@@ -1,0 +1,156 @@
+// exp, tanh and log of a vector, from + - * /, fma and the bits of the exponent alone, so that every
+// column of the grid gets the same bits. Branch-free; within one unit in the last place.
+//
+// Every constant is derived by tools/derive_elementary.py, which also checks that this file holds it.
+#pragma once
+
+#include "vector.hpp"
+
+namespace rnncore::RNNCORE_ISA::elementary {
+
+template <class Real>
+struct Constants;
+
+template <>
+struct Constants<float> {
+  static constexpr int32_t fraction_bits = 23;
+  static constexpr int32_t bias = 127;
+  static constexpr float infinity = __builtin_inf();
+  static constexpr float nan = __builtin_nan("");
+  static constexpr float shift = 0x1.8p+23f;  // adding it rounds to an integer, which the low bits of the sum then hold
+  static constexpr float log2_e = 0x1.715476p+0f;
+  static constexpr float ln2 = 0x1.62e43p-1f;
+  static constexpr float ln2_rest = -0x1.05c61p-29f;  // ln2 + ln2_rest is log(2)
+  static constexpr float exp_highest = 0x1.64p+6f;  // e^x is infinite from here on
+  static constexpr float exp_lowest = -0x1.ap+6f;  // and 0 from here down
+  // e^r = 1 + r + r r q(r)
+  static constexpr float exp_q[] = {0x1.fffffcp-2f, 0x1.55548cp-3f, 0x1.555858p-5f, 0x1.123dep-7f, 0x1.6ac75ap-10f};
+  static constexpr float tanh_highest = 0x1.4p+3f;  // tanh is 1 from here on
+  static constexpr float tanh_split = 0x1.ep-1f;  // below it, tanh x = x (1 + u P(u) / Q(u)) with u = x x
+  static constexpr float tanh_p[] = {-0x1.d55554p-2f, -0x1.4b347p-6f};
+  static constexpr float tanh_q[] = {0x1.6p+0f, 0x1.38a67cp-1f, 0x1.628b9p-6f};
+  static constexpr float smallest_normal = 0x1p-126f;
+  static constexpr float log_scale = 0x1p+24f;  // brings subnormal numbers among the normal ones
+  static constexpr float sqrt_half = 0x1.6a09e6p-1f;
+  // log(1 + f) = s (2 + z c(z)) with s = f / (2 + f), z = s s
+  static constexpr float log_c[] = {0x1.55557ap-1f, 0x1.995ed8p-2f, 0x1.31e03cp-2f};
+};
+
+template <>
+struct Constants<double> {
+  static constexpr int64_t fraction_bits = 52;
+  static constexpr int64_t bias = 1023;
+  static constexpr double infinity = __builtin_inf();
+  static constexpr double nan = __builtin_nan("");
+  static constexpr double shift = 0x1.8p+52;
+  static constexpr double log2_e = 0x1.71547652b82fep+0;
+  static constexpr double ln2 = 0x1.62e42fefa39efp-1;
+  static constexpr double ln2_rest = 0x1.abc9e3b39803fp-56;
+  static constexpr double exp_highest = 0x1.63p+9;
+  static constexpr double exp_lowest = -0x1.75p+9;
+  static constexpr double exp_q[] = {
+      0x1.000000000000ap-1, 0x1.5555555555503p-3, 0x1.5555555550605p-5, 0x1.1111111124d21p-7, 0x1.6c16c184b59e6p-10,
+      0x1.a01a013d66a27p-13, 0x1.a019988c3399bp-16, 0x1.71def3d914675p-19, 0x1.28aee9c1cda79p-22,
+      0x1.add599dd14d14p-26};
+  static constexpr double tanh_highest = 0x1.4p+4;
+  static constexpr double tanh_split = 0x1.ep-1;
+  static constexpr double tanh_p[] = {
+      -0x1.d555555555555p-2, -0x1.e24b67d1e3b3bp-6, -0x1.5eb26db463901p-12, -0x1.9752025205051p-26};
+  static constexpr double tanh_q[] = {0x1.6p+0, 0x1.46d0ab5546f12p-1, 0x1.142415944f4fep-5, 0x1.6e95de570a641p-12};
+  static constexpr double smallest_normal = 0x1p-1022;
+  static constexpr double log_scale = 0x1p+53;
+  static constexpr double sqrt_half = 0x1.6a09e667f3bcdp-1;
+  static constexpr double log_c[] = {
+      0x1.5555555555592p-1, 0x1.999999997ff64p-2, 0x1.24924941db379p-2, 0x1.c71c521a26335p-3, 0x1.74663ba13b1cep-3,
+      0x1.39a20bca65a4p-3, 0x1.2f0250916580ap-3};
+};
+
+// c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule.
+template <class V, int count>
+RNNCORE_INLINE V polynomial(V x, const RealOf<V> (&c)[count]) {
+  V y = splat<V>(c[count - 1]);
+  for (int i = count - 2; i >= 0; --i) y = fma(y, x, splat<V>(c[i]));
+  return y;
+}
+
+// 2^n of integers n, for n that a normal number can have as exponent.
+template <class V>
+RNNCORE_INLINE V power_of_two(Integers<V> n) {
+  using C = Constants<RealOf<V>>;
+  return from_bits<V>((n + C::bias) << C::fraction_bits);
+}
+
+// p and n of exp(x) = 2^n (1 + p), |p| < 0.42.
+template <class V>
+struct Parts {
+  V p;
+  Integers<V> n;
+};
+
+template <class V>
+RNNCORE_INLINE Parts<V> exp_parts(V x) {
+  using C = Constants<RealOf<V>>;
+  V shifted = fma(x, splat<V>(C::log2_e), splat<V>(C::shift));  // the addition rounds to an integer
+  V n = shifted - C::shift;
+  V high = fma(-n, splat<V>(C::ln2), x);  // exact: a multiple of x's or ln2's last place, and below 1/2
+  V r = fma(-n, splat<V>(C::ln2_rest), high);
+  V p = high + fma(-n, splat<V>(C::ln2_rest), r * r * polynomial(r, C::exp_q));
+  return {p, bits(shifted) - bits(splat<V>(C::shift))};
+}
+
+// e^x. Results below the normal numbers are rounded once; NaN stays NaN.
+template <class V>
+RNNCORE_INLINE V exp(V x) {
+  using C = Constants<RealOf<V>>;
+  x = x > C::exp_highest ? splat<V>(C::exp_highest) : x;  // comparisons that let NaN pass
+  x = x < C::exp_lowest ? splat<V>(C::exp_lowest) : x;
+  Parts<V> e = exp_parts(x);
+  Integers<V> half = e.n >> 1;  // 2^n itself may be no normal number
+  return (1 + e.p) * power_of_two<V>(half) * power_of_two<V>(e.n - half);
+}
+
+// The hyperbolic tangent: x (1 + u P(u) / Q(u)) with u = x x near zero, 1 - 2 / (e^2|x| + 1) elsewhere,
+// both as base + base * (above / below) so that they share the division.
+template <class V>
+RNNCORE_INLINE V tanh(V x) {
+  using C = Constants<RealOf<V>>;
+  Integers<V> sign = bits(x) & bits(splat<V>(-RealOf<V>(0)));
+  V a = from_bits<V>(bits(x) ^ sign);
+  a = a > C::tanh_highest ? splat<V>(C::tanh_highest) : a;
+  Parts<V> e = exp_parts(a + a);
+  V power = power_of_two<V>(e.n);
+  V u = a * a;
+  Integers<V> near = a < C::tanh_split;
+  V above = near ? u * polynomial(u, C::tanh_p) : splat<V>(-2);
+  V below = near ? polynomial(u, C::tanh_q) : fma(power, e.p, 1 + power);
+  V base = near ? a : splat<V>(1);
+  V y = fma(base, above / below, base);
+  return from_bits<V>(bits(y) | sign);
+}
+
+// The natural logarithm: x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), and
+// log(1 + f) = f - f f / 2 + s (f f / 2 + z c(z)) with s = f / (2 + f), z = s s.
+template <class V>
+RNNCORE_INLINE V log(V x) {
+  using C = Constants<RealOf<V>>;
+  constexpr RealOf<V> half = 0.5;
+  Integers<V> tiny = x < C::smallest_normal;
+  V y = tiny ? x * C::log_scale : x;
+  Integers<V> k = (bits(y) - bits(splat<V>(C::sqrt_half))) >> C::fraction_bits;
+  V f = from_bits<V>(bits(y) - (k << C::fraction_bits)) - 1;
+  k = tiny ? k - (C::fraction_bits + 1) : k;
+  V n = from_bits<V>(bits(splat<V>(C::shift)) + k) - C::shift;  // k as a number
+  V s = f / (2 + f);
+  V z = s * s;
+  V half_square = half * f * f;
+  V t = s * fma(z, polynomial(z, C::log_c), half_square);
+  V high = fma(n, splat<V>(C::ln2), f);
+  V low = f - fma(-n, splat<V>(C::ln2), high);  // what high rounded away
+  V rest = fma(n, splat<V>(C::ln2_rest), fma(splat<V>(-half) * f, f, t) + low);
+  y = high + rest;
+  y = x == C::infinity ? x : y;
+  y = x > 0 ? y : splat<V>(C::nan);
+  return x == 0 ? splat<V>(-C::infinity) : y;
+}
+
+}  // namespace rnncore::RNNCORE_ISA::elementary

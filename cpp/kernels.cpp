@@ -1,0 +1,50 @@
+// The column, compiled once per instruction set: CMakeLists.txt gives RNNCORE_ISA and the compiler's flags.
+#include "sequence.hpp"
+
+namespace rnncore::RNNCORE_ISA {
+namespace {
+
+template <class Real>
+bool softmax_rows(Index rows, Index V, const Real* y, Real* p, const Machine& machine) {
+  Real* const row = static_cast<Real*>(machine.reserve(static_cast<size_t>(softmax::whole(V)) * sizeof(Real)));
+  for (Index r = 0; r < rows; ++r) {
+    copy(y + r * V, V, row);
+    softmax::softmax(row, V);
+    copy(row, V, p + r * V);
+  }
+  return true;
+}
+
+// out = f(x), element by element.
+template <class Real, class F>
+void map(F f, const Real* x, Real* out, Index n) {
+  for (Index i = 0; i < n; i += lanes<Real>) {
+    const Index count = n - i < lanes<Real> ? n - i : lanes<Real>;
+    Vector<Real> v{};
+    memcpy(&v, x + i, static_cast<size_t>(count) * sizeof(Real));
+    v = f(v);
+    memcpy(out + i, &v, static_cast<size_t>(count) * sizeof(Real));
+  }
+}
+
+template <class Real>
+constexpr Kernels<Real> kernels() {
+  using V = Vector<Real>;
+  return {
+      sequence::forward<Real>,
+      sequence::backward<Real>,
+      sequence::bptt<Real>,
+      sequence::cross_entropy<Real>,
+      softmax_rows<Real>,
+      [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::exp(v); }, x, out, n); },
+      [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::tanh(v); }, x, out, n); },
+      [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::log(v); }, x, out, n); },
+  };
+}
+
+}  // namespace
+
+extern const Columns columns;
+const Columns columns{kernels<float>(), kernels<double>()};
+
+}  // namespace rnncore::RNNCORE_ISA

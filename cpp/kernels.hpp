@@ -1,0 +1,86 @@
+// What one call is about, and the table of kernels that each instruction set fills: all that the two
+// sides of the dispatch share.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace rnncore {
+
+// T steps, B sequences, X inputs, H hidden units, V outputs. Every matrix is C-contiguous.
+template <class Real>
+struct Net {
+  ptrdiff_t X, H, V;
+  const Real *W_xh, *W_hh, *W_hy, *b_h, *b_y;  // (H, X) (H, H) (V, H) (H) (V)
+};
+
+template <class Real>
+struct Batch {
+  ptrdiff_t T, B;
+  const int64_t* tokens;   // (T, B), or null:
+  const Real* vectors;     // (T, B, X)
+  const Real* state;       // h_0 (B, H)
+  const int64_t* lengths;  // (B), or null: T steps each
+};
+
+template <class Real>
+struct Labels {
+  const int64_t* classes;     // (T, B), -1 for none; or null:
+  const Real* distributions;  // (T, B, V), a row of zeros for none
+};
+
+// What forward gives.
+template <class Real>
+struct Outputs {
+  Real *y, *h, *last;  // (T, B, V) (T, B, H) (B, H)
+};
+
+// What backward is given, each null for what J does not depend on directly.
+template <class Real>
+struct OutputGradients {
+  const Real *dy, *dh, *dstate;  // (T, B, V) (T, B, H) (B, H)
+};
+
+template <class Real>
+struct Gradients {
+  Real *dW_xh, *dW_hh, *dW_hy, *db_h, *db_y;  // shaped like the parameters
+  Real *dstate, *dinputs;                     // (B, H) (T, B, X); dinputs null: not wanted
+};
+
+// What a kernel needs of the machine. Kernels are compiled for one instruction set each and must not
+// use the standard library (vector.hpp says why), so memory and threads are handed in.
+struct Machine {
+  int threads;
+  // Memory for one call, aligned to 64 bytes; its contents are arbitrary.
+  void* (*reserve)(size_t bytes);
+  // Runs task(argument, 0) ... task(argument, threads - 1) at the same time and waits for all.
+  void (*parallel)(int threads, void (*task)(void*, int), void* argument);
+  // Whether the user wants the call to stop. Called from the calling thread only.
+  bool (*interrupted)();
+};
+
+template <class Real>
+struct Kernels {
+  // Each returns false if it was interrupted.
+  bool (*forward)(const Net<Real>&, const Batch<Real>&, const Outputs<Real>&, const Machine&);
+  bool (*backward)(const Net<Real>&, const Batch<Real>&, const Real* h, const OutputGradients<Real>&,
+                   const Gradients<Real>&, const Machine&);
+  // losses (T, B), last (B, H); J goes to *loss.
+  bool (*bptt)(const Net<Real>&, const Batch<Real>&, const Labels<Real>&, double* loss, Real* losses, Real* last,
+               const Gradients<Real>&, const Machine&);
+  // Rows of y (T, B, V) into losses (T, B) and dy (T, B, V).
+  bool (*cross_entropy)(const Batch<Real>&, ptrdiff_t V, const Real* y, const Labels<Real>&, Real* losses, Real* dy,
+                        const Machine&);
+  bool (*softmax)(ptrdiff_t rows, ptrdiff_t V, const Real* y, Real* p, const Machine&);
+  void (*exp)(const Real* x, Real* out, ptrdiff_t n);
+  void (*tanh)(const Real* x, Real* out, ptrdiff_t n);
+  void (*log)(const Real* x, Real* out, ptrdiff_t n);
+};
+
+// What one instruction set compiles to.
+struct Columns {
+  Kernels<float> float32;
+  Kernels<double> float64;
+};
+
+}  // namespace rnncore

@@ -1,0 +1,278 @@
+// Products in the one order of additions that every column keeps.
+//
+// Vector lanes run across outputs, never along a sum, so a sum's order does not depend on the width of
+// the vectors; register tiles of M rows by N vectors keep the fma units busy meanwhile.
+#pragma once
+
+#include "vector.hpp"
+
+namespace rnncore::RNNCORE_ISA::linear {
+
+using Index = ptrdiff_t;
+
+constexpr Index block = 128;  // terms in one chain of fma; see docs/arithmetic.md
+
+// How many vectors of accumulators a tile may hold and leave registers for its operands.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int tile_registers = 24;
+#else
+constexpr int tile_registers = 12;
+#endif
+constexpr int tile_side = 12;
+
+// A leading dimension for rows of n numbers: whole vectors of every instruction set, and never a
+// multiple of 4 KiB apart, where all rows would fall into the same few lines of the L1 cache.
+template <class Real>
+constexpr Index padded(Index n) {
+  const Index line = 64 / static_cast<Index>(sizeof(Real)), page = 4096 / static_cast<Index>(sizeof(Real));
+  const Index whole = (n + 15) / 16 * 16;
+  return whole % page == 0 && whole != 0 ? whole + line : whole;
+}
+
+constexpr Index divide_up(Index n, Index by) { return (n + by - 1) / by; }
+
+// Rows of a matrix: the i-th is the one with the number index[i], or simply i.
+template <class Real>
+struct Rows {
+  Real* at;
+  Index stride;
+  const Index* index = nullptr;
+  RNNCORE_INLINE Real* operator()(Index i) const { return at + (index ? index[i] : i) * stride; }
+
+  // The rows from the i-th on, and the same rows from their j-th number on.
+  Rows from(Index i) const { return index ? Rows{at, stride, index + i} : Rows{at + i * stride, stride}; }
+  Rows columns_from(Index j) const { return {at + j, stride, index}; }
+  operator Rows<const Real>() const { return {at, stride, index}; }
+};
+
+// A weight matrix as the products read it, with the number each sum starts from: in panels of up to
+// `width` vectors of outputs; a panel holds its starts, then for every k its row of weights.
+template <class Real>
+struct Panels {
+  Real* at;
+  Index N, K;
+  int width;
+
+  Index vectors() const { return divide_up(N, lanes<Real>); }
+  Index count() const { return divide_up(vectors(), width); }
+  // Panels differ by at most one vector, so that no tile is much narrower than the others.
+  Index begin(Index panel) const { return vectors() * panel / count(); }
+  Real* panel(Index p) const { return at + begin(p) * lanes<Real> * (K + 1); }
+
+  static Index size(Index N, Index K) { return divide_up(N, lanes<Real>) * lanes<Real> * (K + 1); }
+  // The widest panel that leaves accumulators for as many rows as there are, up to six.
+  static int best_width(Index rows) {
+    const int widest = tile_registers / static_cast<int>(rows < 1 ? 1 : rows < 6 ? rows : 6);
+    return widest < tile_side ? widest : tile_side;
+  }
+};
+
+// Packs W[n, k] = W[n * by_n + k * by_k] with starts acc (null: +0). Lanes beyond N hold +0.
+template <class Real>
+void pack(Panels<Real> to, const Real* acc, const Real* W, Index by_n, Index by_k) {
+  for (Index p = 0; p < to.count(); ++p) {
+    Real* at = to.panel(p);
+    const Index n0 = to.begin(p) * lanes<Real>, width = to.begin(p + 1) * lanes<Real> - n0;
+    const Index real = to.N - n0 < width ? to.N - n0 : width;
+    for (Index n = 0; n < width; ++n) at[n] = acc && n < real ? acc[n0 + n] : Real(0);
+    for (Index k = 0; k < to.K; ++k) {
+      Real* row = at + (k + 1) * width;
+      for (Index n = 0; n < real; ++n) row[n] = W[(n0 + n) * by_n + k * by_k];
+      for (Index n = real; n < width; ++n) row[n] = 0;
+    }
+  }
+}
+
+// out[m, n] (+)= sum over `terms` k of A[m, k] w[k, n] for M rows and N vectors: one block of every sum.
+template <class Real, int M, int N>
+void product_tile(const Real* starts, const Real* w, Index terms, const Real* const* A, Real* const* out) {
+  using V = Vector<Real>;
+  V acc[M][N];
+  RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+    RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = starts ? load<V>(starts + n * lanes<Real>) : V{};
+  }
+  for (Index k = 0; k < terms; ++k, w += N * lanes<Real>) {
+    V weights[N];
+    RNNCORE_UNROLL for (int n = 0; n < N; ++n) weights[n] = load<V>(w + n * lanes<Real>);
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+      const V a = splat<V>(A[m][k]);
+      RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = fma(a, weights[n], acc[m][n]);
+    }
+  }
+  RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+    RNNCORE_UNROLL for (int n = 0; n < N; ++n) {
+      Real* to = out[m] + n * lanes<Real>;
+      store(to, starts ? acc[m][n] : load<V>(to) + acc[m][n]);
+    }
+  }
+}
+
+// out[i, j] (+)= sum over rows r of D[r, i] E[r, j] for M numbers i and N vectors of j.
+template <class Real, int M, int N>
+void outer_tile(Rows<const Real> D, Rows<const Real> E, Index rows, bool first, Real* out, Index stride) {
+  using V = Vector<Real>;
+  V acc[M][N];
+  RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+    RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = V{};
+  }
+  for (Index r = 0; r < rows; ++r) {
+    const Real *d = D(r), *e = E(r);
+    V row[N];
+    RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = load<V>(e + n * lanes<Real>);
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+      const V a = splat<V>(d[m]);
+      RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = fma(a, row[n], acc[m][n]);
+    }
+  }
+  RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+    RNNCORE_UNROLL for (int n = 0; n < N; ++n) {
+      Real* to = out + m * stride + n * lanes<Real>;
+      store(to, first ? acc[m][n] : load<V>(to) + acc[m][n]);
+    }
+  }
+}
+
+// The tiles by size: of all M up to tile_side that leave N vectors within the registers.
+template <class Real>
+using ProductTile = void (*)(const Real*, const Real*, Index, const Real* const*, Real* const*);
+template <class Real>
+using OuterTile = void (*)(Rows<const Real>, Rows<const Real>, Index, bool, Real*, Index);
+
+template <class Real, int M, int N>
+constexpr ProductTile<Real> product_tile_or_none() {
+  if constexpr (M * N <= tile_registers)
+    return product_tile<Real, M, N>;
+  else
+    return nullptr;
+}
+template <class Real, int M, int N>
+constexpr OuterTile<Real> outer_tile_or_none() {
+  if constexpr (M * N <= tile_registers)
+    return outer_tile<Real, M, N>;
+  else
+    return nullptr;
+}
+
+#define RNNCORE_TILES_OF(kind, M)                                                                                  \
+  {                                                                                                                \
+    kind##_or_none<Real, M, 1>(), kind##_or_none<Real, M, 2>(), kind##_or_none<Real, M, 3>(),                      \
+        kind##_or_none<Real, M, 4>(), kind##_or_none<Real, M, 5>(), kind##_or_none<Real, M, 6>(),                  \
+        kind##_or_none<Real, M, 7>(), kind##_or_none<Real, M, 8>(), kind##_or_none<Real, M, 9>(),                  \
+        kind##_or_none<Real, M, 10>(), kind##_or_none<Real, M, 11>(), kind##_or_none<Real, M, 12>()                \
+  }
+#define RNNCORE_TILES(kind)                                                                                        \
+  {                                                                                                                \
+    RNNCORE_TILES_OF(kind, 1), RNNCORE_TILES_OF(kind, 2), RNNCORE_TILES_OF(kind, 3), RNNCORE_TILES_OF(kind, 4),    \
+        RNNCORE_TILES_OF(kind, 5), RNNCORE_TILES_OF(kind, 6), RNNCORE_TILES_OF(kind, 7),                           \
+        RNNCORE_TILES_OF(kind, 8), RNNCORE_TILES_OF(kind, 9), RNNCORE_TILES_OF(kind, 10),                          \
+        RNNCORE_TILES_OF(kind, 11), RNNCORE_TILES_OF(kind, 12)                                                     \
+  }
+
+template <class Real>
+constexpr ProductTile<Real> product_tiles[tile_side][tile_side] = RNNCORE_TILES(product_tile);
+template <class Real>
+constexpr OuterTile<Real> outer_tiles[tile_side][tile_side] = RNNCORE_TILES(outer_tile);
+
+#undef RNNCORE_TILES
+#undef RNNCORE_TILES_OF
+
+// How many rows a tile of N vectors takes.
+constexpr Index tile_rows(Index N) { return tile_registers / N < tile_side ? tile_registers / N : tile_side; }
+
+// out[r, n] = acc[n] + sum_k A[r, k] W[n, k], k ascending; acc lies in the panels. The first block's chain
+// continues from acc; each later one starts from +0 and is added when it is whole.
+template <class Real>
+void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out) {
+  if (rows == 0) return;
+  for (Index p = 0; p < W.count(); ++p) {
+    const Index N = W.begin(p + 1) - W.begin(p), n0 = W.begin(p) * lanes<Real>, width = N * lanes<Real>;
+    const Real* const w = W.panel(p);
+    const Index tiles = divide_up(rows, tile_rows(N));
+    for (Index k = 0; k < W.K; k += block) {
+      const Index terms = W.K - k < block ? W.K - k : block;
+      for (Index tile = 0; tile < tiles; ++tile) {
+        const Index r0 = rows * tile / tiles, M = rows * (tile + 1) / tiles - r0;
+        const Real* a[tile_side];
+        Real* to[tile_side];
+        for (Index m = 0; m < M; ++m) a[m] = A(r0 + m) + k, to[m] = out(r0 + m) + n0;
+        product_tiles<Real>[M - 1][N - 1](k == 0 ? w : nullptr, w + (k + 1) * width, terms, a, to);
+      }
+    }
+  }
+}
+
+// Which block of the gradients' sums a row r = t*B + b of the grid of steps belongs to: up to 128
+// sequences, a block is as many whole steps as fit into 128 rows; beyond, 128 sequences of one step.
+struct RowBlocks {
+  Index B;
+  Index steps() const { return B <= block ? block / B : 1; }
+  Index per_step() const { return divide_up(B, block); }
+};
+
+// out[i, j] = sum_r D[r, i] E[r, j], the gradient of a weight matrix, one block of rows r: an fma chain
+// from +0, r ascending. The result starts as the first block that comes (the last in time, for the loop
+// goes back) and the others are added.
+template <class Real>
+void outer_sum(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index rows, bool first, Real* out,
+               Index stride) {
+  const Index vectors = divide_up(J, lanes<Real>), panels = divide_up(vectors, tile_registers / 6);
+  for (Index p = 0; p < panels; ++p) {
+    const Index v0 = vectors * p / panels, N = vectors * (p + 1) / panels - v0, j0 = v0 * lanes<Real>;
+    const Index tiles = divide_up(I, tile_rows(N));
+    for (Index tile = 0; tile < tiles; ++tile) {
+      const Index i0 = I * tile / tiles, M = I * (tile + 1) / tiles - i0;
+      outer_tiles<Real>[M - 1][N - 1](D.columns_from(i0), E.columns_from(j0), rows, first, out + i0 * stride + j0,
+                                      stride);
+    }
+  }
+}
+
+// out[k, i] += sum of D[r, i] over a block's rows r whose token is k: outer_sum with one-hot rows, laid out
+// with the token first. `slot` (one a token, kept at -1) finds a token's sum among `sums` (one a row).
+template <class Real>
+void token_sum(Rows<const Real> D, Index I, Rows<const int64_t> tokens, Index rows, Index* slot, Real* sums,
+               Real* out, Index stride) {
+  using V = Vector<Real>;
+  Index used = 0;
+  for (Index r = 0; r < rows; ++r) {
+    const int64_t token = *tokens(r);
+    const bool seen = slot[token] >= 0;
+    if (!seen) slot[token] = used++;
+    Real* sum = sums + slot[token] * stride;
+    const Real* d = D(r);
+    for (Index i = 0; i < I; i += lanes<Real>) store(sum + i, (seen ? load<V>(sum + i) : V{}) + load<V>(d + i));
+  }
+  for (Index r = 0; r < rows; ++r) {
+    const int64_t token = *tokens(r);
+    if (slot[token] < 0) continue;  // added before
+    const Real* sum = sums + slot[token] * stride;
+    Real* to = out + token * stride;
+    for (Index i = 0; i < I; i += lanes<Real>) store(to + i, load<V>(to + i) + load<V>(sum + i));
+    slot[token] = -1;
+  }
+}
+
+// out[i] += sum_r D[r, i] over a block's rows: the gradient of a bias; plain additions.
+template <class Real>
+void row_sum(Rows<const Real> D, Index I, Index rows, Real* out) {
+  constexpr Index strip = 64;
+  for (Index i0 = 0; i0 < I; i0 += strip) {
+    const Index width = I - i0 < strip ? I - i0 : strip;
+    Real sum[strip] = {};
+    for (Index r = 0; r < rows; ++r) {
+      const Real* d = D(r) + i0;
+      for (Index i = 0; i < width; ++i) sum[i] = sum[i] + d[i];
+    }
+    for (Index i = 0; i < width; ++i) out[i0 + i] = out[i0 + i] + sum[i];
+  }
+}
+
+// Sixteen lanes folded into their sum: 8, 4, 2, 1.
+template <class Real>
+Real fold(Real* lane) {
+  for (int half = 8; half >= 1; half /= 2)
+    for (int l = 0; l < half; ++l) lane[l] = lane[l] + lane[l + half];
+  return lane[0];
+}
+
+}  // namespace rnncore::RNNCORE_ISA::linear

@@ -1,0 +1,126 @@
+// Vectors of any width as the compiler's own vector types, and the one operation they lack: fma.
+//
+// Every file of this column is compiled once per instruction set, in a namespace of the set's name
+// (RNNCORE_ISA, given by CMakeLists.txt), so nothing here may be shared between two of them: C headers
+// and own code only, because a standard-library template would leave a weak symbol that the linker
+// might take from the widest set and hand to a machine that cannot run it.
+//
+// + - * / < == ?: and indexing are the compiler's; none of them rounds twice (-ffp-contract=off).
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX__) || defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+#define RNNCORE_INLINE inline __attribute__((always_inline))
+
+// Before a loop over the vectors of a tile: unless it is unrolled whole, the tile is not kept in registers.
+#if defined(__clang__)
+#define RNNCORE_UNROLL _Pragma("unroll")
+#else
+#define RNNCORE_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace rnncore::RNNCORE_ISA {
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+
+template <class Real>
+struct VectorOf {
+  typedef Real type __attribute__((vector_size(vector_bytes)));
+};
+
+// The instruction set's widest vector of Real.
+template <class Real>
+using Vector = typename VectorOf<Real>::type;
+
+template <class Real>
+constexpr int lanes = vector_bytes / static_cast<int>(sizeof(Real));
+
+// The number type of a vector, and the signed integers of the same size that comparisons yield.
+template <class V>
+struct Element;
+template <>
+struct Element<Vector<float>> {
+  using Real = float;
+  using Integers = Vector<int32_t>;
+};
+template <>
+struct Element<Vector<double>> {
+  using Real = double;
+  using Integers = Vector<int64_t>;
+};
+template <class V>
+using RealOf = typename Element<V>::Real;
+template <class V>
+using Integers = typename Element<V>::Integers;
+
+template <class V>
+RNNCORE_INLINE V load(const RealOf<V>* from) {
+  V v;
+  memcpy(&v, from, sizeof(V));
+  return v;
+}
+
+template <class V>
+RNNCORE_INLINE void store(RealOf<V>* to, V v) {
+  memcpy(to, &v, sizeof(V));
+}
+
+// The same number in every lane. `x - V{}` would do too, but only x - 0 keeps the sign of a zero:
+// V{} + x turns -0 into +0.
+template <class V>
+RNNCORE_INLINE V splat(RealOf<V> x) {
+  return x - V{};
+}
+
+// The bits of a vector as integers, and back.
+template <class V>
+RNNCORE_INLINE Integers<V> bits(V v) {
+  return reinterpret_cast<Integers<V>>(v);
+}
+template <class V>
+RNNCORE_INLINE V from_bits(Integers<V> i) {
+  return reinterpret_cast<V>(i);
+}
+
+// a * b + c, rounded once.
+template <class V>
+RNNCORE_INLINE V fma(V a, V b, V c) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(RealOf<V>) == 4)
+    return reinterpret_cast<V>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+  else
+    return reinterpret_cast<V>(_mm512_fmadd_pd(reinterpret_cast<__m512d>(a), reinterpret_cast<__m512d>(b), reinterpret_cast<__m512d>(c)));
+#elif defined(__FMA__)
+  if constexpr (sizeof(RealOf<V>) == 4)
+    return reinterpret_cast<V>(_mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+  else
+    return reinterpret_cast<V>(_mm256_fmadd_pd(reinterpret_cast<__m256d>(a), reinterpret_cast<__m256d>(b), reinterpret_cast<__m256d>(c)));
+#elif defined(__ARM_NEON)
+  if constexpr (sizeof(RealOf<V>) == 4)
+    return reinterpret_cast<V>(vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
+  else
+    return reinterpret_cast<V>(vfmaq_f64(reinterpret_cast<float64x2_t>(c), reinterpret_cast<float64x2_t>(a), reinterpret_cast<float64x2_t>(b)));
+#else
+  // No hardware for it: the C library's fma is exact by its standard.
+  V out = c;
+  for (int l = 0; l < lanes<RealOf<V>>; ++l)
+    out[l] = sizeof(RealOf<V>) == 4 ? __builtin_fmaf(a[l], b[l], c[l]) : __builtin_fma(a[l], b[l], c[l]);
+  return out;
+#endif
+}
+
+}  // namespace rnncore::RNNCORE_ISA

@@ -1,0 +1,78 @@
+"""The NumPy column as an engine: one thread, and lengths always written out."""
+
+import numpy as np
+
+from ..params import Params
+from ..types import Array, Indices
+from . import elementary, sequence, softmax
+
+
+class NumpyEngine:
+    """See :class:`rnncore.backends.Engine`."""
+
+    name = "numpy"
+
+    def forward(
+        self, params: Params, inputs: Array | Indices, state: Array, lengths: Indices | None, threads: int | None
+    ) -> tuple[Array, Array, Array]:
+        """Outputs y (T, B, V), hidden states h (T, B, H), last state (B, H)."""
+        with _ieee():
+            return sequence.forward(params, inputs, state, _lengths(inputs, lengths))
+
+    def backward(
+        self,
+        params: Params,
+        inputs: Array | Indices,
+        h: Array,
+        state: Array,
+        lengths: Indices | None,
+        dy: Array | None,
+        dh: Array | None,
+        dstate: Array | None,
+        need_dinputs: bool,
+        threads: int | None,
+    ) -> tuple[Params, Array, Array | None]:
+        """Gradients of the parameters, of the initial state (B, H), of the inputs (T, B, X) if needed."""
+        with _ieee():
+            return sequence.backward(params, inputs, h, state, _lengths(inputs, lengths), dy, dh, dstate, need_dinputs)
+
+    def bptt(
+        self,
+        params: Params,
+        inputs: Array | Indices,
+        labels: Array | Indices,
+        state: Array,
+        lengths: Indices | None,
+        need_dinputs: bool,
+        threads: int | None,
+    ) -> tuple[float, Array, Params, Array, Array, Array | None]:
+        """J, losses (T, B), gradients, last state, dstate, dinputs if needed."""
+        with _ieee():
+            return sequence.bptt(params, inputs, labels, state, _lengths(inputs, lengths), need_dinputs)
+
+    def cross_entropy(self, y: Array, labels: Array | Indices, lengths: Indices | None) -> tuple[Array, Array]:
+        """Losses (T, B) and dy (T, B, V) of outputs y (T, B, V)."""
+        with _ieee():
+            return sequence.sequence_cross_entropy(y, labels, _lengths(y, lengths))
+
+    def softmax(self, y: Array) -> Array:
+        """Probabilities (R, V) of rows y (R, V)."""
+        with _ieee():
+            return softmax.softmax(y)
+
+    def elementary(self, name: str, x: Array) -> Array:
+        """tanh, exp or log of each element of x (n,)."""
+        with _ieee():
+            result: Array = getattr(elementary, name)(x)
+        return result
+
+
+def _ieee() -> np.errstate:
+    """Inf and NaN flow through, without a warning, and without an error where the user has asked NumPy for one."""
+    return np.errstate(all="ignore")
+
+
+def _lengths(steps: Array | Indices, lengths: Indices | None) -> Indices:
+    """lengths (B,) of steps (T, B, ...)."""
+    T, B = steps.shape[:2]
+    return np.full(B, T, np.int64) if lengths is None else lengths
