@@ -21,12 +21,12 @@ struct Constants<float> {
   static constexpr float log2_e = 0x1.715476p+0f;
   static constexpr float ln2 = 0x1.62e43p-1f;
   static constexpr float ln2_rest = -0x1.05c61p-29f;  // ln2 + ln2_rest is log(2)
-  static constexpr float exp_highest = 0x1.64p+6f;  // e^x is infinite from here on
-  static constexpr float exp_lowest = -0x1.ap+6f;  // and 0 from here down
+  static constexpr float exp_highest = 0x1.64p+6f;    // e^x is infinite from here on
+  static constexpr float exp_lowest = -0x1.ap+6f;     // and 0 from here down
   // e^r = 1 + r + r r q(r)
   static constexpr float exp_q[] = {0x1.fffffcp-2f, 0x1.55548cp-3f, 0x1.555858p-5f, 0x1.123dep-7f, 0x1.6ac75ap-10f};
   static constexpr float tanh_highest = 0x1.4p+3f;  // tanh is 1 from here on
-  static constexpr float tanh_split = 0x1.ep-1f;  // below it, tanh x = x (1 + u P(u) / Q(u)) with u = x x
+  static constexpr float tanh_split = 0x1.ep-1f;    // below it, tanh x = x (1 + u P(u) / Q(u)) with u = x x
   static constexpr float tanh_p[] = {-0x1.d55554p-2f, -0x1.4b347p-6f};
   static constexpr float tanh_q[] = {0x1.6p+0f, 0x1.38a67cp-1f, 0x1.628b9p-6f};
   static constexpr float smallest_normal = 0x1p-126f;
@@ -48,21 +48,21 @@ struct Constants<double> {
   static constexpr double ln2_rest = 0x1.abc9e3b39803fp-56;
   static constexpr double exp_highest = 0x1.63p+9;
   static constexpr double exp_lowest = -0x1.75p+9;
-  static constexpr double exp_q[] = {
-      0x1.000000000000ap-1, 0x1.5555555555503p-3, 0x1.5555555550605p-5, 0x1.1111111124d21p-7, 0x1.6c16c184b59e6p-10,
-      0x1.a01a013d66a27p-13, 0x1.a019988c3399bp-16, 0x1.71def3d914675p-19, 0x1.28aee9c1cda79p-22,
-      0x1.add599dd14d14p-26};
+  static constexpr double exp_q[] = {0x1.000000000000ap-1,  0x1.5555555555503p-3,  0x1.5555555550605p-5,
+                                     0x1.1111111124d21p-7,  0x1.6c16c184b59e6p-10, 0x1.a01a013d66a27p-13,
+                                     0x1.a019988c3399bp-16, 0x1.71def3d914675p-19, 0x1.28aee9c1cda79p-22,
+                                     0x1.add599dd14d14p-26};
   static constexpr double tanh_highest = 0x1.4p+4;
   static constexpr double tanh_split = 0x1.ep-1;
-  static constexpr double tanh_p[] = {
-      -0x1.d555555555555p-2, -0x1.e24b67d1e3b3bp-6, -0x1.5eb26db463901p-12, -0x1.9752025205051p-26};
+  static constexpr double tanh_p[] = {-0x1.d555555555555p-2, -0x1.e24b67d1e3b3bp-6, -0x1.5eb26db463901p-12,
+                                      -0x1.9752025205051p-26};
   static constexpr double tanh_q[] = {0x1.6p+0, 0x1.46d0ab5546f12p-1, 0x1.142415944f4fep-5, 0x1.6e95de570a641p-12};
   static constexpr double smallest_normal = 0x1p-1022;
   static constexpr double log_scale = 0x1p+53;
   static constexpr double sqrt_half = 0x1.6a09e667f3bcdp-1;
-  static constexpr double log_c[] = {
-      0x1.5555555555592p-1, 0x1.999999997ff64p-2, 0x1.24924941db379p-2, 0x1.c71c521a26335p-3, 0x1.74663ba13b1cep-3,
-      0x1.39a20bca65a4p-3, 0x1.2f0250916580ap-3};
+  static constexpr double log_c[] = {0x1.5555555555592p-1, 0x1.999999997ff64p-2, 0x1.24924941db379p-2,
+                                     0x1.c71c521a26335p-3, 0x1.74663ba13b1cep-3, 0x1.39a20bca65a4p-3,
+                                     0x1.2f0250916580ap-3};
 };
 
 // c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule.

@@ -67,19 +67,43 @@ struct Panels {
   }
 };
 
-// Packs W[n, k] = W[n * by_n + k * by_k] with starts acc (null: +0). Lanes beyond N hold +0.
+// to[c * to_stride + r] = from[r * from_stride + c] for rows r and columns c.
 template <class Real>
-void pack(Panels<Real> to, const Real* acc, const Real* W, Index by_n, Index by_k) {
+void transpose(const Real* from, Index from_stride, Index rows, Index columns, Real* to, Index to_stride) {
+  constexpr Index side = lanes<Real>;
+  const Index whole_rows = rows / side * side, whole_columns = columns / side * side;
+  for (Index r = 0; r < whole_rows; r += side)
+    for (Index c = 0; c < whole_columns; c += side) {
+      Vector<Real> square[side];
+      RNNCORE_UNROLL for (int i = 0; i < side; ++i)
+        square[i] = load<Vector<Real>>(from + (r + i) * from_stride + c);
+      rnncore::RNNCORE_ISA::transpose<side / 2>(square);
+      RNNCORE_UNROLL for (int i = 0; i < side; ++i) store(to + (c + i) * to_stride + r, square[i]);
+    }
+  for (Index r = 0; r < rows; ++r)
+    for (Index c = r < whole_rows ? whole_columns : 0; c < columns; ++c)
+      to[c * to_stride + r] = from[r * from_stride + c];
+}
+
+// Packs weights with the starts acc (null: +0) of their sums. Lanes beyond N hold +0.
+template <class Real>
+void pack(Panels<Real> to, const Real* acc, const Real* W, Index stride, bool transposed) {
   for (Index p = 0; p < to.count(); ++p) {
-    Real* at = to.panel(p);
+    Real* const at = to.panel(p);
     const Index n0 = to.begin(p) * lanes<Real>, width = to.begin(p + 1) * lanes<Real> - n0;
     const Index real = to.N - n0 < width ? to.N - n0 : width;
-    for (Index n = 0; n < width; ++n) at[n] = acc && n < real ? acc[n0 + n] : Real(0);
-    for (Index k = 0; k < to.K; ++k) {
-      Real* row = at + (k + 1) * width;
-      for (Index n = 0; n < real; ++n) row[n] = W[(n0 + n) * by_n + k * by_k];
-      for (Index n = real; n < width; ++n) row[n] = 0;
-    }
+    Real* const weights = at + width;
+    if (acc)
+      memcpy(at, acc + n0, static_cast<size_t>(real) * sizeof(Real));
+    else
+      memset(at, 0, static_cast<size_t>(real) * sizeof(Real));
+    if (transposed)  // W[n * stride + k]
+      transpose(W + n0 * stride, stride, real, to.K, weights, width);
+    else  // W[k * stride + n]
+      for (Index k = 0; k < to.K; ++k)
+        memcpy(weights + k * width, W + k * stride + n0, static_cast<size_t>(real) * sizeof(Real));
+    for (Index k = 0; real < width && k <= to.K; ++k)
+      memset(at + k * width + real, 0, static_cast<size_t>(width - real) * sizeof(Real));
   }
 }
 
@@ -180,11 +204,13 @@ constexpr OuterTile<Real> outer_tiles[tile_side][tile_side] = RNNCORE_TILES(oute
 constexpr Index tile_rows(Index N) { return tile_registers / N < tile_side ? tile_registers / N : tile_side; }
 
 // out[r, n] = acc[n] + sum_k A[r, k] W[n, k], k ascending; acc lies in the panels. The first block's chain
-// continues from acc; each later one starts from +0 and is added when it is whole.
+// continues from acc; each later one starts from +0 and is added when it is whole. Panels may be walked
+// from the last: who takes turns meets those that are still in the cache.
 template <class Real>
-void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out) {
+void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out, bool from_last = false) {
   if (rows == 0) return;
-  for (Index p = 0; p < W.count(); ++p) {
+  for (Index i = 0; i < W.count(); ++i) {
+    const Index p = from_last ? W.count() - 1 - i : i;
     const Index N = W.begin(p + 1) - W.begin(p), n0 = W.begin(p) * lanes<Real>, width = N * lanes<Real>;
     const Real* const w = W.panel(p);
     const Index tiles = divide_up(rows, tile_rows(N));
@@ -252,18 +278,28 @@ void token_sum(Rows<const Real> D, Index I, Rows<const int64_t> tokens, Index ro
   }
 }
 
-// out[i] += sum_r D[r, i] over a block's rows: the gradient of a bias; plain additions.
+// out[i] += sum_r D[r, i] over a block's rows, N vectors of i: the gradient of a bias; plain additions.
+template <class Real, int N>
+void row_sum_tile(Rows<const Real> D, Index rows, Real* out) {
+  using V = Vector<Real>;
+  V sum[N] = {};
+  for (Index r = 0; r < rows; ++r) {
+    const Real* d = D(r);
+    RNNCORE_UNROLL for (int n = 0; n < N; ++n) sum[n] = sum[n] + load<V>(d + n * lanes<Real>);
+  }
+  RNNCORE_UNROLL for (int n = 0; n < N; ++n)
+    store(out + n * lanes<Real>, load<V>(out + n * lanes<Real>) + sum[n]);
+}
+
 template <class Real>
 void row_sum(Rows<const Real> D, Index I, Index rows, Real* out) {
-  constexpr Index strip = 64;
-  for (Index i0 = 0; i0 < I; i0 += strip) {
-    const Index width = I - i0 < strip ? I - i0 : strip;
-    Real sum[strip] = {};
-    for (Index r = 0; r < rows; ++r) {
-      const Real* d = D(r) + i0;
-      for (Index i = 0; i < width; ++i) sum[i] = sum[i] + d[i];
-    }
-    for (Index i = 0; i < width; ++i) out[i0 + i] = out[i0 + i] + sum[i];
+  Index i = 0;
+  for (; i + 4 * lanes<Real> <= I; i += 4 * lanes<Real>) row_sum_tile<Real, 4>(D.columns_from(i), rows, out + i);
+  for (; i + lanes<Real> <= I; i += lanes<Real>) row_sum_tile<Real, 1>(D.columns_from(i), rows, out + i);
+  for (; i < I; ++i) {
+    Real sum = 0;
+    for (Index r = 0; r < rows; ++r) sum = sum + D(r)[i];
+    out[i] = out[i] + sum;
   }
 }
 

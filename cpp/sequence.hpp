@@ -52,7 +52,7 @@ struct Call {
     for (Index t = rows.t0; t < rows.t1; ++t) {
       const Index i = rows.first(t), end = rows.first(t + 1);
       const Rows<Real> u = step_rows(rows, t);
-      linear::product(h_prev.from(i), end - i, work.W_hh, u);
+      linear::product(h_prev.from(i), end - i, work.W_hh, u, t % 2 != 0);
       for (Index n = i; n < end; ++n)
         for (Index j = 0; j < net.H; j += lanes<Real>)
           store(h(n) + j, rnn::forward(load<V>(a(n) + j), load<V>(u(n - i) + j)));
@@ -69,13 +69,9 @@ struct Call {
 
   // Losses, and y replaced by dy.
   void cross_entropy(const ChunkRows& rows, int shard) const {
-    const Rows<Real> y = rows.of(work.y, work.ldV, work.y_r0(rows));
-    for (Index i = 0; i < rows.count(); ++i) {
-      const Index r = rows.row(i);
-      losses[r] = labels.classes ? softmax::cross_entropy(y(i), net.V, labels.classes[r])
-                                 : softmax::cross_entropy(y(i), net.V, labels.distributions + r * net.V,
-                                                          work.e + shard * work.ldV);
-    }
+    softmax::cross_entropy(rows.of(work.y, work.ldV, work.y_r0(rows)), rows.count(), net.V, labels.classes,
+                           labels.distributions, [&](Index i) { return rows.row(i); }, work.e + shard * work.ldV,
+                           losses);
   }
 
   // dy, as the loss left it on the tape or as the caller gave it.
@@ -103,7 +99,7 @@ struct Call {
         for (Index j = 0; j < net.H; j += lanes<Real>)
           store(dz(n) + j, rnn::backward(load<V>(dh(n) + j), load<V>(h(n) + j)));
       }
-      linear::product<Real>(dz.from(i), end - i, work.W_hh_back, carried);
+      linear::product<Real>(dz.from(i), end - i, work.W_hh_back, carried, t % 2 != 0);
     }
     if (grads.dinputs) input_gradients(rows);
   }
@@ -173,15 +169,27 @@ struct Call {
     first = false;
   }
 
-  // The sums, out of their padded rows.
+  // The sums, out of their padded rows. Those of a matrix were not begun if no row came.
   void take_gradients() const {
-    for (Index i = 0; i < net.H; ++i) {
-      for (Index k = 0; k < net.X; ++k) grads.dW_xh[i * net.X + k] = work.dW_xh[k * work.ldH + i];
-      copy(work.dW_hh + i * work.ldH, net.H, grads.dW_hh + i * net.H);
-    }
-    for (Index v = 0; v < net.V; ++v) copy(work.dW_hy + v * work.ldH, net.H, grads.dW_hy + v * net.H);
+    const Index ldH = work.ldH;
+    const bool none = rows_total() == 0, no_dy = none || !has_dy();
+    if (none && batch.vectors) fill(work.dW_xh, net.X * ldH, Real(0));
+    linear::transpose(work.dW_xh, ldH, net.X, net.H, grads.dW_xh, net.X);
+    for (Index i = 0; i < net.H; ++i) take_row(none, work.dW_hh + i * ldH, grads.dW_hh + i * net.H);
+    for (Index v = 0; v < net.V; ++v) take_row(no_dy, work.dW_hy + v * ldH, grads.dW_hy + v * net.H);
     copy(work.db_h, net.H, grads.db_h);
     copy(work.db_y, net.V, grads.db_y);
+  }
+  void take_row(bool none, const Real* sum, Real* to) const {
+    if (none)
+      fill(to, net.H, Real(0));
+    else
+      copy(sum, net.H, to);
+  }
+  Index rows_total() const {
+    Index count = batch.lengths ? 0 : batch.T * batch.B;
+    for (Index b = 0; batch.lengths && b < batch.B; ++b) count += batch.lengths[b];
+    return count;
   }
 
   // What forward gives, out of its padded rows.
@@ -314,16 +322,20 @@ bool bptt(const Net<Real>& net, const Batch<Real>& batch, const Labels<Real>& la
 template <class Real>
 bool cross_entropy(const Batch<Real>& batch, Index V, const Real* y, const Labels<Real>& labels, Real* losses,
                    Real* dy, const Machine& machine) {
-  const Index ldV = linear::padded<Real>(V);
-  Real* const row = static_cast<Real*>(machine.reserve(static_cast<size_t>(2 * ldV) * sizeof(Real)));
+  const Index ldV = linear::padded<Real>(V), room = batch.B * (ldV + 2) + 2;
+  Arena arena{static_cast<char*>(machine.reserve(static_cast<size_t>(room) * 16 + 256))};
+  Real* const step = arena.take<Real>(batch.B * ldV);
+  Real* const e = arena.take<Real>(ldV);
+  Index* const list = arena.take<Index>(batch.B + 2);
   clear_padding(batch, 1, losses);
   clear_padding(batch, V, dy);
-  for (Index r = 0; r < batch.T * batch.B; ++r) {
-    if (batch.lengths && r / batch.B >= batch.lengths[r % batch.B]) continue;
-    copy(y + r * V, V, row);
-    losses[r] = labels.classes ? softmax::cross_entropy(row, V, labels.classes[r])
-                               : softmax::cross_entropy(row, V, labels.distributions + r * V, row + ldV);
-    copy(row, V, dy + r * V);
+  for (Index t = 0; t < batch.T; ++t) {
+    const ChunkRows rows(batch.B, batch.lengths, t, t + 1, 0, batch.B, list);
+    const Rows<Real> of_step = rows.of(step, ldV, t * batch.B);
+    for (Index i = 0; i < rows.count(); ++i) copy(y + rows.row(i) * V, V, of_step(i));
+    softmax::cross_entropy(of_step, rows.count(), V, labels.classes, labels.distributions,
+                           [&](Index i) { return rows.row(i); }, e, losses);
+    for (Index i = 0; i < rows.count(); ++i) copy(of_step(i), V, dy + rows.row(i) * V);
   }
   return true;
 }

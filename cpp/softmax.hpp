@@ -1,6 +1,7 @@
-// Softmax and its cross-entropy, a row at a time.
+// Softmax and its cross-entropy.
 //
-// Rows lie in whole sixteens of numbers: the sixteen lanes of every sum.
+// A row lies in whole sixteens of numbers, the sixteen lanes of every sum. Vectors run along a row, or, if
+// there are few classes, across rows: both add the same numbers in the same order.
 #pragma once
 
 #include "elementary.hpp"
@@ -9,23 +10,35 @@
 namespace rnncore::RNNCORE_ISA::softmax {
 
 using linear::Index;
+using linear::Rows;
+
+constexpr Index few = 8;  // classes; half of the lanes of a sum, the other half of which is +0 then
 
 constexpr Index whole(Index V) { return (V + 15) / 16 * 16; }
 
-// M = max y, NaN if any y is.
+// The larger of each two, NaN if either is.
+template <class V>
+RNNCORE_INLINE V larger(V m, V y) {
+  return y > m ? y : (y != y ? y : m);
+}
+
+// M = max y. Beyond V, y becomes -Inf.
 template <class Real>
-Real row_max(const Real* y, Index V) {
-  Real M = y[0];
-  for (Index v = 1; v < V; ++v) M = y[v] > M ? y[v] : y[v] != y[v] ? y[v] : M;
+Real row_max(Real* y, Index V) {
+  using Lane = Vector<Real>;
+  for (Index v = V; v < whole(V); ++v) y[v] = -__builtin_inf();
+  Lane m = load<Lane>(y);
+  for (Index v = lanes<Real>; v < whole(V); v += lanes<Real>) m = larger(m, load<Lane>(y + v));
+  Real M = m[0];
+  for (int l = 1; l < lanes<Real>; ++l) M = m[l] > M ? m[l] : m[l] != m[l] ? m[l] : M;
   return M;
 }
 
-// e_v = exp(y_v - M); returns their sum s. Beyond V, y becomes -Inf and e +0.
+// e_v = exp(y_v - M); returns their sum s. Beyond V, where y is -Inf, e is +0.
 template <class Real>
-Real exponentials(Real* y, Index V, Real M, Real* e) {
+Real exponentials(const Real* y, Index V, Real M, Real* e) {
   using Lane = Vector<Real>;
   constexpr int vectors = 16 / lanes<Real>;
-  for (Index v = V; v < whole(V); ++v) y[v] = -__builtin_inf();
   Lane sum[vectors] = {};
   for (Index v = 0; v < V; v += 16) {
     for (int i = 0; i < vectors; ++i) {
@@ -40,46 +53,114 @@ Real exponentials(Real* y, Index V, Real M, Real* e) {
   return linear::fold(lane);
 }
 
+// p = e / s, as e * (1/s).
 template <class Real>
-Real log_of(Real s) {
-  return elementary::log(splat<Vector<Real>>(s))[0];
+void normalise(Real* e, Index V, Real s) {
+  const Vector<Real> scale = splat<Vector<Real>>(1 / s);
+  for (Index v = 0; v < V; v += lanes<Real>) store(e + v, load<Vector<Real>>(e + v) * scale);
 }
 
 // p_v = exp(y_v - M) / s, in place.
 template <class Real>
 void softmax(Real* y, Index V) {
-  const Real s = exponentials(y, V, row_max(y, V), y), scale = 1 / s;
-  for (Index v = 0; v < V; ++v) y[v] = y[v] * scale;
+  normalise(y, V, exponentials(y, V, row_max(y, V), y));
 }
 
-// Replaces y by dy = p - label and returns the loss, log s + (M - y_label). Label -1: no loss, dy = +0.
+// What a loss needs of up to a vector of rows: loss = log s + gap, gap = M - y_label.
 template <class Real>
-Real cross_entropy(Real* y, Index V, int64_t label) {
-  if (label < 0) {
-    for (Index v = 0; v < V; ++v) y[v] = 0;
-    return 0;
-  }
-  const Real M = row_max(y, V), y_label = y[label];
-  const Real s = exponentials(y, V, M, y), scale = 1 / s;
-  for (Index v = 0; v < V; ++v) y[v] = y[v] * scale;
-  y[label] = y[label] - 1;
-  return log_of(s) + (M - y_label);
+struct Terms {
+  Real s[lanes<Real>], gap[lanes<Real>];
+};
+
+// p in place of y for rows of few classes, a row a lane.
+template <class Real>
+void across_rows(Rows<Real> y, Index count, Index V, const int64_t* labels, Terms<Real>& terms) {
+  using Row = Vector<Real>;
+  Real at[few][lanes<Real>] = {};
+  for (Index r = 0; r < count; ++r)
+    for (Index v = 0; v < V; ++v) at[v][r] = y(r)[v];
+  Row M = load<Row>(at[0]), lane[few] = {};
+  for (Index v = 1; v < V; ++v) M = larger(M, load<Row>(at[v]));
+  for (Index r = 0; r < count; ++r) terms.gap[r] = M[r] - y(r)[labels[r] < 0 ? 0 : labels[r]];
+  for (Index v = 0; v < V; ++v) store(at[v], lane[v] = elementary::exp(load<Row>(at[v]) - M));
+  for (Index half = few / 2; half >= 1; half /= 2)
+    for (Index l = 0; l < half; ++l) lane[l] = lane[l] + lane[l + half];
+  store(terms.s, lane[0]);
+  const Row scale = 1 / lane[0];
+  for (Index v = 0; v < V; ++v) store(at[v], load<Row>(at[v]) * scale);
+  for (Index r = 0; r < count; ++r)
+    for (Index v = 0; v < V; ++v) y(r)[v] = at[v][r];
 }
 
-// The same for a distribution over classes, leaving out of the loss what has no weight: an impossible
-// class may have y = -Inf. A row of zeros: no loss. e is room for a row.
+// p in place of y, a row after the other. A row without a label is left as it is.
+template <class Real>
+void along_rows(Rows<Real> y, Index count, Index V, const int64_t* labels, Terms<Real>& terms) {
+  for (Index r = 0; r < count; ++r) {
+    if (labels[r] < 0) continue;
+    const Real M = row_max(y(r), V);
+    terms.gap[r] = M - y(r)[labels[r]];
+    terms.s[r] = exponentials(y(r), V, M, y(r));
+    normalise(y(r), V, terms.s[r]);
+  }
+}
+
+// Up to a vector of rows: y is replaced by dy = p - label, and loss = log s + (M - y_label). A row with
+// the label -1 has loss +0 and dy = +0.
+template <class Real>
+void cross_entropy(Rows<Real> y, Index count, Index V, const int64_t* labels, Real* losses) {
+  Terms<Real> terms = {};
+  if (V <= few)
+    across_rows(y, count, V, labels, terms);
+  else
+    along_rows(y, count, V, labels, terms);
+  store(losses, elementary::log(load<Vector<Real>>(terms.s)) + load<Vector<Real>>(terms.gap));
+  for (Index r = 0; r < count; ++r) {
+    if (labels[r] >= 0) {
+      y(r)[labels[r]] = y(r)[labels[r]] - 1;
+    } else {
+      losses[r] = 0;
+      for (Index v = 0; v < V; ++v) y(r)[v] = 0;
+    }
+  }
+}
+
+// One row with a distribution over classes as label; the loss, sum_v l_v (log s + (M - y_v)), leaves out
+// what has no weight: an impossible class may have y = -Inf. A row of zeros: no loss. e is room for a row.
 template <class Real>
 Real cross_entropy(Real* y, Index V, const Real* label, Real* e) {
   bool labelled = false;
   for (Index v = 0; v < V; ++v) labelled |= label[v] != 0;
-  if (!labelled) return cross_entropy(y, V, int64_t{-1});
-  const Real M = row_max(y, V), s = exponentials(y, V, M, e), scale = 1 / s, log_s = log_of(s);
+  if (!labelled) {
+    for (Index v = 0; v < V; ++v) y[v] = 0;
+    return 0;
+  }
+  const Real M = row_max(y, V), s = exponentials(y, V, M, e), log_s = elementary::log(splat<Vector<Real>>(s))[0];
+  normalise(e, V, s);
   Real lane[16] = {};
   for (Index v = 0; v < V; ++v) {
     if (label[v] != 0) lane[v % 16] = lane[v % 16] + label[v] * (log_s + (M - y[v]));
-    y[v] = e[v] * scale - label[v];
+    y[v] = e[v] - label[v];
   }
   return linear::fold(lane);
+}
+
+// Rows of y into losses and dy, with classes or distributions (the other null) as labels; row(i) is the
+// number that the i-th row has among labels and losses, e room for a row.
+template <class Real, class RowNumber>
+void cross_entropy(Rows<Real> y, Index rows, Index V, const int64_t* classes, const Real* distributions,
+                   RowNumber row, Real* e, Real* losses) {
+  if (!classes) {
+    for (Index i = 0; i < rows; ++i) losses[row(i)] = cross_entropy(y(i), V, distributions + row(i) * V, e);
+    return;
+  }
+  for (Index i = 0; i < rows; i += lanes<Real>) {
+    const Index count = rows - i < lanes<Real> ? rows - i : lanes<Real>;
+    int64_t labels[lanes<Real>];
+    Real found[lanes<Real>];
+    for (Index r = 0; r < count; ++r) labels[r] = classes[row(i + r)];
+    cross_entropy(y.from(i), count, V, labels, found);
+    for (Index r = 0; r < count; ++r) losses[row(i + r)] = found[r];
+  }
 }
 
 }  // namespace rnncore::RNNCORE_ISA::softmax

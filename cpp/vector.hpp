@@ -96,6 +96,36 @@ RNNCORE_INLINE V from_bits(Integers<V> i) {
   return reinterpret_cast<V>(i);
 }
 
+// The lane numbers 0, 1, ..., count - 1 as a pack.
+template <int... lane>
+struct LaneNumbers {};
+template <int count, int... lane>
+struct CountLanes : CountLanes<count - 1, count - 1, lane...> {};
+template <int... lane>
+struct CountLanes<0, lane...> {
+  using Numbers = LaneNumbers<lane...>;
+};
+
+// Exchanges blocks of `size` lanes: b's first of each two for a's second.
+template <int size, class V, int... lane>
+RNNCORE_INLINE void exchange(V& a, V& b, LaneNumbers<lane...>) {
+  constexpr int count = sizeof...(lane);
+  const V first = __builtin_shufflevector(a, b, (lane & size ? count + lane - size : lane)...);
+  b = __builtin_shufflevector(a, b, (lane & size ? count + lane : lane + size)...);
+  a = first;
+}
+
+// Exchanges rows and columns of a square of vectors, blocks first, then what is in them.
+template <int size, class V>
+RNNCORE_INLINE void transpose(V* square) {
+  constexpr int count = lanes<RealOf<V>>;
+  if constexpr (size > 0) {
+    RNNCORE_UNROLL for (int i = 0; i < count; ++i)
+      if (!(i & size)) exchange<size>(square[i], square[i + size], typename CountLanes<count>::Numbers{});
+    transpose<size / 2>(square);
+  }
+}
+
 // a * b + c, rounded once.
 template <class V>
 RNNCORE_INLINE V fma(V a, V b, V c) {

@@ -146,9 +146,9 @@ struct Work {
     W_hh = take_panels(arena, H, H, B);
     W_hy = take_panels(arena, V, H, T * B);
     if (!arena.at) return;
-    linear::pack(W_xh, net.b_h, net.W_xh, X, Index{1});
-    linear::pack<Real>(W_hh, nullptr, net.W_hh, H, Index{1});
-    linear::pack(W_hy, net.b_y, net.W_hy, H, Index{1});
+    linear::pack(W_xh, net.b_h, net.W_xh, X, true);
+    linear::pack<Real>(W_hh, nullptr, net.W_hh, H, true);
+    linear::pack(W_hy, net.b_y, net.W_hy, H, true);
   }
 
   void take_back(Arena& arena, const Net<Real>& net, const Batch<Real>& batch, Directions go) {
@@ -162,11 +162,12 @@ struct Work {
     slots = arena.take<Index>(batch.tokens ? go.threads * X : 0);
     if (!arena.at) return;
     dW_xh = sums, dW_hh = dW_xh + X * ldH, dW_hy = dW_hh + H * ldH, db_h = dW_hy + V * ldH, db_y = db_h + ldH;
-    fill(sums, (X + H + V + 1) * ldH + ldV, Real(0));
+    fill(db_h, ldH + ldV, Real(0));
+    if (batch.tokens) fill(dW_xh, X * ldH, Real(0));
     if (batch.tokens) fill(slots, go.threads * X, Index{-1});
-    linear::pack<Real>(W_xh_back, nullptr, net.W_xh, Index{1}, X);
-    linear::pack<Real>(W_hh_back, nullptr, net.W_hh, Index{1}, H);
-    linear::pack<Real>(W_hy_back, nullptr, net.W_hy, Index{1}, H);
+    linear::pack<Real>(W_xh_back, nullptr, net.W_xh, X, false);
+    linear::pack<Real>(W_hh_back, nullptr, net.W_hh, H, false);
+    linear::pack<Real>(W_hy_back, nullptr, net.W_hy, H, false);
   }
 };
 
