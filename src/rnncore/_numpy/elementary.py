@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ..types import Array
 from .fma import fma
 
-Integers: TypeAlias = npt.NDArray[np.signedinteger[Any]]
+Integers: TypeAlias = npt.NDArray[Any]  # as wide as the numbers
+Scalar: TypeAlias = Any  # np.float32 or np.float64
 
 
 class Constants(NamedTuple):
@@ -20,21 +21,21 @@ class Constants(NamedTuple):
 
     fraction_bits: int
     bias: int
-    shift: np.floating[Any]  # adding it rounds to an integer, which the low bits of the sum then hold
-    log2_e: np.floating[Any]
-    ln2: np.floating[Any]
-    ln2_rest: np.floating[Any]  # ln2 + ln2_rest is log(2)
-    exp_highest: np.floating[Any]  # e^x is infinite from here on
-    exp_lowest: np.floating[Any]  # and 0 from here down
-    exp_q: tuple[np.floating[Any], ...]  # e^r = 1 + r + r r q(r)
-    tanh_highest: np.floating[Any]  # tanh is 1 from here on
-    tanh_split: np.floating[Any]  # below it, tanh x = x (1 + u P(u) / Q(u)) with u = x x
-    tanh_p: tuple[np.floating[Any], ...]
-    tanh_q: tuple[np.floating[Any], ...]
-    smallest_normal: np.floating[Any]
-    log_scale: np.floating[Any]  # brings subnormal numbers among the normal ones
-    sqrt_half: np.floating[Any]
-    log_c: tuple[np.floating[Any], ...]  # log(1 + f) = s (2 + z c(z)) with s = f / (2 + f), z = s s
+    shift: Scalar  # adding it rounds to an integer, which the low bits of the sum then hold
+    log2_e: Scalar
+    ln2: Scalar
+    ln2_rest: Scalar  # ln2 + ln2_rest is log(2)
+    exp_highest: Scalar  # e^x is infinite from here on
+    exp_lowest: Scalar  # and 0 from here down
+    exp_q: tuple[Scalar, ...]  # e^r = 1 + r + r r q(r)
+    tanh_highest: Scalar  # tanh is 1 from here on
+    tanh_split: Scalar  # below it, tanh x = x (1 + u P(u) / Q(u)) with u = x x
+    tanh_p: tuple[Scalar, ...]
+    tanh_q: tuple[Scalar, ...]
+    smallest_normal: Scalar
+    log_scale: Scalar  # brings subnormal numbers among the normal ones
+    sqrt_half: Scalar
+    log_c: tuple[Scalar, ...]  # log(1 + f) = s (2 + z c(z)) with s = f / (2 + f), z = s s
 
 
 def table(real: type[np.floating[Any]], fraction_bits: int, bias: int, **numbers: str | tuple[str, ...]) -> Constants:
@@ -120,7 +121,7 @@ def from_bits(i: Integers) -> Array:
     return i.view(f"f{i.itemsize}")
 
 
-def polynomial(x: Array, c: tuple[np.floating[Any], ...]) -> Array:
+def polynomial(x: Array, c: tuple[Scalar, ...]) -> Array:
     """c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule."""
     y = fma(x, c[-1], c[-2])
     for coefficient in c[-3::-1]:

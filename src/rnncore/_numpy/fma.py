@@ -19,7 +19,7 @@ FACTOR_LIMIT = 2.0**990
 PRODUCT_LEAST = 2.0**-960
 SUM_LIMIT = 2.0**1020
 FLOAT32_TAIL = np.int64(2**28 - 1)  # float64's last bits, all zero in a number halfway between two of float32
-FLOAT64_FRACTION = np.int64(2**52 - 1)
+FLOAT64_TAIL = np.int64(2**48 - 1)  # likewise in what leads from one float64 to halfway between it and a near one
 
 
 def fma(a: Array, b: Array, c: Array) -> Array:
@@ -31,7 +31,7 @@ def fma(a: Array, b: Array, c: Array) -> Array:
 def fma32(a: Array, b: Array, c: Array) -> Array:
     """In float64 the product is exact, so only the sum is rounded before the end."""
     product = np.multiply(a, b, dtype=np.float64)
-    total = product + c
+    total: Array = product + c
     # Two roundings differ from one only if the first fell halfway between two float32.
     if np.all(total.view(np.int64) & FLOAT32_TAIL):
         return total.astype(np.float32)
@@ -48,11 +48,11 @@ def fma64(a: Array, b: Array, c: Array) -> Array:
     low = product_low + c
     high = product + low
     low_error, high_error = sum_error(product_low, c, low), sum_error(product, low, high)
-    rest = low_error + high_error
-    # Two roundings differ from one only if the second fell halfway: with a rest that is a power of two (or zero).
-    if not np.all(rest.view(np.int64) & FLOAT64_FRACTION):
+    rest: Array = low_error + high_error
+    # Two roundings differ from one only if high + rest is halfway: rest is 1/4, 1/2 or 3/2 of high's last place.
+    if not np.all(rest.view(np.int64) & FLOAT64_TAIL):
         rest = odd(rest, sum_error(low_error, high_error, rest))
-    out = np.where(product == 0, product + c, high + rest)  # the sum of two zeros keeps its sign
+    out: Array = np.where(product == 0, product + c, high + rest)  # the sum of two zeros keeps its sign
     if not safe.all():
         factors, addend = np.isfinite(a) & np.isfinite(b), np.isfinite(c)
         out = np.where(factors, np.where(addend, out, c), product + c)
@@ -96,4 +96,5 @@ def odd(total: Array, error: Array) -> Array:
     """The sum that was rounded to `total` with this error, rounded to odd instead: the error's only trace."""
     inexact = (error < 0) | (error > 0)  # neither where the error is NaN, beside an infinite sum
     toward_zero = inexact & ((error < 0) != (total < 0))
-    return ((total.view(np.int64) - toward_zero) | inexact).view(np.float64)
+    out: Array = ((total.view(np.int64) - toward_zero) | inexact).view(np.float64)
+    return out

@@ -1,0 +1,34 @@
+"""Gradients of recurrent networks on the CPU: backpropagation through time, with the same bits from every backend.
+
+>>> import numpy as np, rnncore
+>>> params = rnncore.init_params("rnn", inputs=65, hidden=100, outputs=65, seed=0, dtype="float32")
+>>> text = np.arange(66) % 65
+>>> result = rnncore.bptt(params, text[:-1], text[1:])
+>>> params.flat -= 0.1 * result.grads.flat
+
+T steps, B sequences, X inputs, H hidden units, V outputs.
+"""
+
+from .api import BackwardResult, BpttResult, ForwardResult, backward, bptt, cross_entropy, forward, softmax
+from .backends import backends, use_backend
+from .params import Params, init_params
+from .verify import verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackwardResult",
+    "BpttResult",
+    "ForwardResult",
+    "Params",
+    "__version__",
+    "backends",
+    "backward",
+    "bptt",
+    "cross_entropy",
+    "forward",
+    "init_params",
+    "softmax",
+    "use_backend",
+    "verify",
+]

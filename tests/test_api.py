@@ -1,0 +1,319 @@
+"""The forms of arguments and results: one sequence, a batch, a list; and arrays of every kind."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rnncore
+
+T, B, X, H, V = 5, 3, 4, 6, 2
+PARAMS = rnncore.init_params("rnn", inputs=X, hidden=H, outputs=V, seed=3, dtype="float32")
+RNG = np.random.default_rng(1)
+TOKENS, LABELS = RNG.integers(0, X, (T, B)), RNG.integers(-1, V, (T, B))
+VECTORS = RNG.normal(size=(T, B, X)).astype("float32")
+DISTRIBUTIONS = RNG.dirichlet(np.ones(V), (T, B))
+STATE = RNG.uniform(-1, 1, (B, H)).astype("float32")
+LENGTHS = np.array([5, 0, 2])
+
+
+@pytest.fixture(autouse=True)
+def _backend(engine: str) -> Any:
+    with rnncore.use_backend(engine):
+        yield
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the bit, dtype and shape included; lists element by element."""
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    a, b = np.asarray(a), np.asarray(b)
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def same_results(a: rnncore.BpttResult, b: rnncore.BpttResult) -> bool:
+    names = ("loss", "losses", "state", "dstate")
+    return all(same(getattr(a, name), getattr(b, name)) for name in names) and same(a.grads.flat, b.grads.flat)
+
+
+@pytest.mark.parametrize("labels", [LABELS, DISTRIBUTIONS], ids=["classes", "distributions"])
+@pytest.mark.parametrize("inputs", [TOKENS, VECTORS], ids=["tokens", "vectors"])
+def test_a_batch(inputs: Any, labels: Any) -> None:
+    vectors = inputs is VECTORS
+    result = rnncore.bptt(PARAMS, inputs, labels, need_dinputs=vectors)
+    assert type(result.loss) is float
+    assert (result.losses.shape, result.state.shape, result.dstate.shape) == ((T, B), (B, H), (B, H))
+    assert result.dinputs.shape == (T, B, X) if vectors else result.dinputs is None
+    assert result.losses.dtype == result.state.dtype == result.grads.dtype == np.float32
+    assert repr(result.grads) == repr(PARAMS)
+
+
+@pytest.mark.parametrize("labels", [LABELS, DISTRIBUTIONS], ids=["classes", "distributions"])
+@pytest.mark.parametrize("inputs", [TOKENS, VECTORS], ids=["tokens", "vectors"])
+def test_one_sequence_is_a_batch_of_one_without_its_axis(inputs: Any, labels: Any) -> None:
+    need = inputs is VECTORS
+    one = rnncore.bptt(PARAMS, inputs[:, 0], labels[:, 0], state=STATE[0], need_dinputs=need)
+    batch = rnncore.bptt(PARAMS, inputs[:, :1], labels[:, :1], state=STATE[:1], need_dinputs=need)
+    assert (one.losses.shape, one.state.shape, one.dstate.shape) == ((T,), (H,), (H,))
+    assert one.loss == batch.loss
+    assert same(one.grads.flat, batch.grads.flat)
+    assert same(one.losses, batch.losses[:, 0])
+    assert same(one.state, batch.state[0])
+    assert same(one.dstate, batch.dstate[0])
+    assert one.dinputs.shape == (T, X) if need else one.dinputs is None
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("labels", [LABELS, DISTRIBUTIONS], ids=["classes", "distributions"])
+@pytest.mark.parametrize("inputs", [TOKENS, VECTORS], ids=["tokens", "vectors"])
+def test_a_list_is_a_padded_batch(inputs: Any, labels: Any, kind: Any) -> None:
+    need = inputs is VECTORS
+    padded = rnncore.bptt(PARAMS, inputs, labels, state=STATE, lengths=LENGTHS, need_dinputs=need)
+    xs, ls = (kind(a[:n, b] for b, n in enumerate(LENGTHS)) for a in (inputs, labels))
+    listed = rnncore.bptt(PARAMS, xs, ls, state=STATE, need_dinputs=need)
+    assert listed.loss == padded.loss
+    assert same(listed.grads.flat, padded.grads.flat)
+    assert same(listed.state, padded.state)
+    assert same(listed.dstate, padded.dstate)
+    for b, n in enumerate(LENGTHS):
+        assert same(listed.losses[b], padded.losses[:n, b])
+        assert not padded.losses[n:, b].any()
+        assert not np.signbit(padded.losses[n:, b]).any()
+        if need:
+            assert same(listed.dinputs[b], padded.dinputs[:n, b])
+            assert not padded.dinputs[n:, b].any()
+            assert not np.signbit(padded.dinputs[n:, b]).any()
+    assert isinstance(listed.losses, list)
+    assert same(listed.state[1], STATE[1])
+    assert not listed.dstate[1].any()
+
+
+def test_empty_sequences_of_any_look() -> None:
+    want = rnncore.bptt(PARAMS, [TOKENS[:, 0], TOKENS[:0, 0]], [LABELS[:, 0], LABELS[:0, 0]])
+    assert same_results(want, rnncore.bptt(PARAMS, [TOKENS[:, 0], []], [LABELS[:, 0], np.array([])]))
+    for inputs, labels in (([[], []], [[], []]), ([np.zeros((0, X))] * 2, [np.zeros((0, V))] * 2)):
+        result = rnncore.bptt(PARAMS, inputs, labels)
+        assert result.loss == 0
+        assert [len(losses) for losses in result.losses] == [0, 0]
+        assert not result.grads.flat.any()
+        assert not result.state.any()
+        assert rnncore.forward(PARAMS, inputs).y[1].shape == (0, V)
+
+
+@pytest.mark.parametrize("inputs", [TOKENS, VECTORS], ids=["tokens", "vectors"])
+def test_no_steps(inputs: Any) -> None:
+    need = inputs is VECTORS
+    result = rnncore.bptt(PARAMS, inputs[:0], LABELS[:0], state=STATE, need_dinputs=need)
+    assert result.loss == 0
+    assert result.losses.shape == (0, B)
+    assert same(result.state, STATE)
+    assert not result.dstate.any()
+    assert not result.grads.flat.any()
+    out = rnncore.forward(PARAMS, inputs[:0, 0])
+    assert out.y.shape == (0, V)
+    assert out.h.shape == (0, H)
+    assert out.state.shape == (H,)
+    back = rnncore.backward(PARAMS, out, dstate=np.ones(H))
+    assert same(back.dstate, np.ones(H, "float32"))
+
+
+def test_forward_tells_tokens_from_vectors() -> None:
+    assert rnncore.forward(PARAMS, TOKENS).y.shape == (T, B, V)
+    assert rnncore.forward(PARAMS, VECTORS[:, 0]).y.shape == (T, V)
+    assert rnncore.forward(PARAMS, VECTORS.astype(int)).y.shape == (T, B, V)
+    assert [y.shape for y in rnncore.forward(PARAMS, [VECTORS[:, 0].astype(int), VECTORS[:2, 1]]).y] == [(T, V), (2, V)]
+
+
+def test_counts_are_vectors() -> None:
+    counts = RNG.integers(0, 9, (T, B, X))
+    assert same_results(rnncore.bptt(PARAMS, counts, LABELS), rnncore.bptt(PARAMS, counts.astype("float32"), LABELS))
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "one": {"inputs": VECTORS[:, 0], "labels": LABELS[:, 0], "state": STATE[0]},
+    "batch": {"inputs": VECTORS, "labels": LABELS, "state": STATE},
+    "padded": {"inputs": VECTORS, "labels": LABELS, "state": STATE, "lengths": LENGTHS},
+    "list": {"inputs": [VECTORS[:2, 0], VECTORS[:0, 1]], "labels": [LABELS[:2, 0], LABELS[:0, 1]], "state": STATE[:2]},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_bptt_is_forward_cross_entropy_and_backward(form: str) -> None:
+    arguments = dict(FORMS[form])
+    whole = rnncore.bptt(PARAMS, **arguments, need_dinputs=True)
+    labels = arguments.pop("labels")
+    out = rnncore.forward(PARAMS, **arguments)
+    losses, dy = rnncore.cross_entropy(out.y, labels, arguments.get("lengths"))
+    back = rnncore.backward(PARAMS, out, dy=dy, need_dinputs=True)
+    assert same(losses, whole.losses)
+    assert same(out.state, whole.state)
+    assert same(back.grads.flat, whole.grads.flat)
+    assert same(back.dstate, whole.dstate)
+    assert same(back.dinputs, whole.dinputs)
+
+
+def test_backward_takes_any_of_the_three() -> None:
+    out = rnncore.forward(PARAMS, [TOKENS[:, 0], TOKENS[:2, 1]], state=STATE[:2])
+    dy, dh = [np.ones_like(y) for y in out.y], [np.ones_like(h) for h in out.h]
+    for given in ({"dy": dy}, {"dh": dh}, {"dstate": STATE[:2]}, {"dy": dy, "dh": dh, "dstate": STATE[:2]}):
+        back = rnncore.backward(PARAMS, out, **given)
+        assert back.dstate.shape == (2, H)
+        assert back.dinputs is None
+        assert back.grads.W_hy.any() == ("dy" in given)
+        assert back.grads.W_hh.any()
+
+
+def test_a_net_without_outputs() -> None:
+    params = rnncore.init_params("rnn", inputs=X, hidden=H, outputs=0)
+    out = rnncore.forward(params, VECTORS)
+    assert out.y.shape == (T, B, 0)
+    back = rnncore.backward(params, out, dh=np.ones((T, B, H)), need_dinputs=True)
+    assert back.dinputs.shape == (T, B, X)
+    assert back.grads.W_xh.any()
+
+
+def test_backward_is_out_of_reach_of_later_changes() -> None:
+    inputs, state, lengths = VECTORS.copy(), STATE.copy(), LENGTHS.copy()
+    out = rnncore.forward(PARAMS, inputs, state=state, lengths=lengths)
+    want = rnncore.backward(PARAMS, out, dh=np.ones((T, B, H))).grads
+    inputs[:], state[:], lengths[:] = 0, 0, 0
+    with pytest.raises(ValueError, match="read-only"):
+        out.h[0] = 0
+    assert rnncore.backward(PARAMS, out, dh=np.ones((T, B, H))).grads == want
+    assert rnncore.backward(PARAMS, pickle.loads(pickle.dumps(out)), dh=np.ones((T, B, H))).grads == want
+
+
+def unaligned(a: np.ndarray) -> np.ndarray:
+    raw = np.zeros(a.nbytes + 1, np.uint8)
+    result = raw[1:].view(a.dtype).reshape(a.shape)
+    result[...] = a
+    return result
+
+
+def read_only(a: np.ndarray) -> np.ndarray:
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+KINDS: dict[str, Callable[[np.ndarray], Any]] = {
+    "strided": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "reversed": lambda a: a[::-1].copy()[::-1],
+    "Fortran": np.asfortranarray,
+    "transposed": lambda a: np.ascontiguousarray(a.T).T,
+    "read-only": read_only,
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
+    "unaligned": unaligned,
+    "wider": lambda a: a.astype("f8" if a.dtype.kind == "f" else "i8"),
+    "longer": lambda a: a.astype(np.longdouble) if a.dtype.kind == "f" else a.astype("i2"),
+    "a subclass": lambda a: a.view(type("Own", (np.ndarray,), {})),
+    "with __array__": lambda a: type("Foreign", (), {"__array__": lambda self, dtype=None, copy=None: a})(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("inputs", [TOKENS, VECTORS], ids=["tokens", "vectors"])
+@pytest.mark.parametrize("labels", [LABELS, DISTRIBUTIONS.astype("float32")], ids=["classes", "distributions"])
+def test_arrays_of_every_kind(kind: str, inputs: Any, labels: Any) -> None:
+    make = KINDS[kind]
+    want = rnncore.bptt(PARAMS, inputs, labels, state=STATE, lengths=LENGTHS)
+    given = make(inputs), make(labels), make(STATE), make(LENGTHS)
+    result = rnncore.bptt(PARAMS, given[0], given[1], state=given[2], lengths=given[3])
+    assert same_results(result, want)
+    out = rnncore.forward(PARAMS, given[0], state=given[2], lengths=given[3])
+    losses, dy = rnncore.cross_entropy(make(out.y.astype("float32")), given[1], given[3])
+    if kind not in ("wider", "longer"):  # y decides in what dtype its softmax is
+        assert same(losses, want.losses)
+        assert same(rnncore.backward(PARAMS, out, dy=make(dy), dh=None).grads.flat, want.grads.flat)
+    dh = np.ones((T, B, H), "float32")
+    assert rnncore.backward(PARAMS, out, dh=make(dh)).grads == rnncore.backward(PARAMS, out, dh=dh).grads
+
+
+def test_numbers_too_large_for_float32_are_infinite() -> None:
+    vectors = VECTORS.astype("float64")
+    vectors[0, 0, 0], vectors[0, 1, 0] = 1e300, -1e300
+    infinite = VECTORS.copy()
+    infinite[0, 0, 0], infinite[0, 1, 0] = np.inf, -np.inf
+    assert same(rnncore.forward(PARAMS, vectors).y, rnncore.forward(PARAMS, infinite).y)
+
+
+def arrays_of(result: Any) -> list[np.ndarray]:
+    found = []
+    for name in ("losses", "state", "dstate", "dinputs", "y", "h"):
+        value = getattr(result, name, None)
+        found += value if isinstance(value, list) else [value] if value is not None else []
+    return found + ([result.grads.flat] if hasattr(result, "grads") else [])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_arguments_are_untouched_and_results_their_own(form: str) -> None:
+    arguments = {name: [a.copy() for a in v] if isinstance(v, list) else v.copy() for name, v in FORMS[form].items()}
+    params = PARAMS.copy()
+    first = rnncore.bptt(params, **arguments, need_dinputs=True)
+    kept = pickle.loads(pickle.dumps(first))
+    labels = arguments.pop("labels")
+    out = rnncore.forward(params, **arguments)
+    back = rnncore.backward(params, out, dh=out.h, dstate=out.state, need_dinputs=True)
+    arguments["labels"] = labels
+    assert params == PARAMS
+    assert all(same(arguments[name], FORMS[form][name]) for name in arguments)
+    given = [params.flat] + [a for v in arguments.values() for a in (v if isinstance(v, list) else [v])]
+    results = [arrays_of(result) for result in (first, out, back)]
+    for n, mine in enumerate(results):
+        others = given + [a for other in results[:n] for a in other]
+        assert not any(np.shares_memory(a, b) for a in mine for b in others)
+    for array in [*arrays_of(back), out.state]:
+        array[...] = 7
+    assert same_results(first, kept)
+
+
+def test_states_of_one_call_are_apart() -> None:
+    result = rnncore.bptt(PARAMS, TOKENS[:0], LABELS[:0], state=STATE)
+    assert not np.shares_memory(result.state, STATE)
+    assert not np.shares_memory(result.state, result.dstate)
+
+
+@pytest.mark.parametrize("shape", [(V,), (T, V), (T, B, V), (2, 1, T, V), (0, V)])
+def test_softmax_is_along_the_last_axis(shape: tuple[int, ...]) -> None:
+    y = RNG.normal(size=shape).astype("float32")
+    p = rnncore.softmax(y)
+    assert p.shape == shape
+    assert p.dtype == np.float32
+    assert np.allclose(p.sum(axis=-1), 1)
+    assert not np.shares_memory(p, y)
+    assert same(rnncore.softmax([y, y]), [p, p])
+
+
+def test_the_dtype_of_y_decides() -> None:
+    y, labels = np.zeros((2, 3)), np.array([0, 1])
+    for given, computed in (("f2", "f4"), ("f4", "f4"), (">f4", "f4"), ("f8", "f8"), ("g", "f8"), ("i4", "f8")):
+        assert rnncore.softmax(y.astype(given)).dtype == computed
+        losses, dy = rnncore.cross_entropy(y.astype(given), labels)
+        assert losses.dtype == dy.dtype == computed
+
+
+def test_cross_entropy_of_lists() -> None:
+    y = RNG.normal(size=(T, V)).astype("float32")
+    losses, dy = rnncore.cross_entropy([[], y, y[:2]], [[], LABELS[:, 0], LABELS[:2, 1]])
+    assert [len(piece) for piece in losses] == [0, T, 2]
+    assert [piece.shape for piece in dy] == [(0, V), (T, V), (2, V)]
+    assert same(losses[1], rnncore.cross_entropy(y, LABELS[:, 0])[0])
+
+
+def test_no_label_no_gradient() -> None:
+    for labels in (np.full((T, B), -1), np.zeros((T, B, V))):
+        result = rnncore.bptt(PARAMS, TOKENS, labels)
+        assert result.loss == 0
+        assert not result.grads.flat.any()
+        assert not result.dstate.any()
+
+
+def test_results_say_what_they_are() -> None:
+    result = rnncore.bptt(PARAMS, TOKENS, LABELS)
+    assert repr(result).startswith("BpttResult(loss=")
+    assert repr(PARAMS) in repr(result)
+    out = rnncore.forward(PARAMS, TOKENS)
+    assert repr(out) == f"ForwardResult(T=5, B=3, {PARAMS!r})"
+    assert repr(rnncore.backward(PARAMS, out, dstate=STATE)) == f"BackwardResult(grads={PARAMS!r})"
