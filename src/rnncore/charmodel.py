@@ -1,0 +1,172 @@
+"""A character-level language model: at every character, the probabilities of the next one.
+
+Training goes through the text's streams chunk by chunk: the gradient of a chunk (backpropagation through time,
+truncated at its start), divided by its characters, clipped by its norm, and one step of the optimizer. The hidden
+state at a chunk's end is the next chunk's start.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .api import bptt, cross_entropy, forward, softmax
+from .optim import Adagrad, Adam, clip_by_norm
+from .params import Params, init_params
+from .text import Streams, TextError, Vocabulary
+from .types import Array, Indices
+
+OPTIMIZERS: dict[str, type[Adagrad | Adam]] = {"adam": Adam, "adagrad": Adagrad}
+LEARNING_RATES = {"adam": 0.003, "adagrad": 0.03}  # what learned fastest on the default text
+HELD_OUT_AT_MOST = 50_000  # characters: enough for the loss's second decimal, and little time
+SMOOTHING = 50_000  # characters: how far back the smoothed loss looks at most
+
+
+class DivergedError(ArithmeticError):
+    """The loss or the gradient is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What, with the text, decides every number of a training run."""
+
+    hidden: int = 256
+    steps: int = 64
+    batch: int = 32
+    seed: int = 0
+    dtype: str = "float32"
+    optimizer: str = "adam"
+    learning_rate: float = LEARNING_RATES["adam"]
+    clip: float = 1.0
+    held_out: float = 0.05
+
+
+class Training:
+    """A model in training: the parameters and all that the next step depends on.
+
+    After n steps, saving all this, and m more, it is to the bit where n + m steps lead.
+    """
+
+    def __init__(self, text: str, settings: Settings) -> None:
+        """Raises TextError if the text is too short for one chunk."""
+        self.settings = settings
+        self.vocabulary = Vocabulary.of(text)
+        self.length = len(text)
+        tokens = self.vocabulary.encode(text)
+        kept = len(tokens) - held_out(len(tokens), settings)
+        self.streams = Streams.cut(tokens[:kept], settings.batch, settings.steps)
+        self.held_out = tokens[kept:]
+        self.params = init(len(self.vocabulary), settings)
+        self.optimizer = OPTIMIZERS[settings.optimizer](self.params.flat, learning_rate=settings.learning_rate)
+        self.state = np.zeros((settings.batch, settings.hidden), settings.dtype)
+        self.iteration = 0
+        self.characters = 0
+        self.loss: float | None = None
+
+    def step(self, threads: int | None = None) -> int:
+        """One chunk: gradient, clipping, step. Returns how many characters it had.
+
+        ``loss`` is then the training loss per character in nats, smoothed: each chunk as the parameters before its
+        own step saw it. Raises DivergedError, the parameters unchanged, if the loss or the gradient is not finite.
+        """
+        if self.streams.position == 0:
+            self.state[:] = 0
+        inputs, labels = self.streams.chunk()
+        result = bptt(self.params, inputs, labels, state=self.state, threads=threads)
+        dx = result.grads.flat
+        dx /= labels.size
+        if not np.isfinite(result.loss + clip_by_norm(dx, self.settings.clip)):
+            raise DivergedError(
+                f"the loss or its gradient is not finite at iteration {self.iteration + 1}: lower --learning-rate"
+            )
+        self.optimizer.step(self.params.flat, dx)
+        self.state[:] = result.state
+        self.iteration += 1
+        self.characters += labels.size
+        self.loss = smoothed(self.loss, result.loss / labels.size, labels.size, self.characters)
+        return labels.size
+
+    def held_out_loss(self, threads: int | None = None) -> float | None:
+        """The loss per character, in nats, of the end of the text that is kept from training; None if there is none."""
+        if len(self.held_out) < 2:
+            return None
+        batch = min(self.settings.batch, len(self.held_out) // 2)
+        streams, state, total, count = Streams.cut(self.held_out, batch, self.settings.steps), None, 0.0, 0
+        for inputs, labels in streams.once():
+            out = forward(self.params, inputs, state=state, threads=threads)
+            losses, _ = cross_entropy(out.y, labels)
+            state, total, count = out.state, total + float(losses.sum(dtype=np.float64)), count + labels.size
+        return total / count
+
+    def sample(self, length: int, temperature: float) -> str:
+        """A text by the model as it now is, the same however often it is asked for: seed and iteration decide it."""
+        generator = np.random.Generator(np.random.PCG64([self.settings.seed, self.iteration]))
+        return generate(self.params, self.vocabulary, "", generator.random(length), temperature)
+
+
+def init(characters: int, settings: Settings) -> Params:
+    """Random parameters for tokens: W_xh is drawn as for one input, which is what a token is, rather than for V."""
+    params = init_params("rnn", characters, settings.hidden, characters, seed=settings.seed, dtype=settings.dtype)
+    params.W_xh *= math.sqrt(characters)
+    return params
+
+
+def held_out(characters: int, settings: Settings) -> int:
+    """How many characters at the end of a text to keep from training: none, if one chunk would not be left.
+
+    Raises TextError if there is no whole chunk at all.
+    """
+    needed = settings.batch * (settings.steps + 1)
+    if characters < needed:
+        raise TextError(
+            f"the text has {characters:,} characters; a chunk of --batch {settings.batch} streams of "
+            f"--steps {settings.steps} needs at least {needed:,}: batch * (steps + 1)"
+        )
+    return min(int(characters * settings.held_out), HELD_OUT_AT_MOST, characters - needed)
+
+
+def smoothed(mean: float | None, value: float, characters: int, total: int) -> float:
+    """The running mean of a value per character, with that of the latest ``characters`` of ``total`` taken in.
+
+    It looks back on a quarter of all, and on SMOOTHING characters at most.
+    """
+    if mean is None:
+        return value
+    return mean + (value - mean) * min(1.0, characters / min(SMOOTHING, total / 4))
+
+
+def generate(params: Params, vocabulary: Vocabulary, prime: str, uniforms: Array, temperature: float) -> str:
+    """A text of one character for each number of ``uniforms``, as it may follow ``prime``.
+
+    uniforms: numbers in [0, 1), drawn beforehand, so that every backend gives the same text. Without a prime the text
+    starts as after a line's end, or after the first character of the vocabulary if it has no line's end.
+    Raises TextError if the prime has a character that is not in the vocabulary.
+    """
+    inputs = (vocabulary.encode(prime) if prime else start(vocabulary)).astype(np.int64)
+    tokens = np.empty(len(uniforms), np.int64)
+    state = None
+    for k, u in enumerate(uniforms):
+        out = forward(params, inputs, state=state, threads=1)
+        tokens[k] = choose(out.y[-1], float(u), temperature)
+        state, inputs = out.state, tokens[k : k + 1]
+    return vocabulary.decode(tokens)
+
+
+def start(vocabulary: Vocabulary) -> Indices:
+    """The token that stands before the beginning of a text, (1,)."""
+    newline = np.flatnonzero(vocabulary.codes == ord("\n"))
+    return newline if newline.size else np.zeros(1, np.int64)
+
+
+def choose(y: Array, u: float, temperature: float) -> int:
+    """The token at u of the distribution softmax(y / temperature): the first whose cumulated probability exceeds u.
+
+    Temperatures below 1 prefer the likely ones; 0 takes the likeliest (of equals the first).
+    """
+    if temperature == 0:
+        return int(y.argmax())
+    below = (y.astype(np.float64) - y.max()) / temperature
+    cumulated = np.cumsum(softmax(np.maximum(below, -1e4)))  # e^-1e4 is 0
+    total = cumulated[-1]
+    last = np.searchsorted(cumulated, total)  # u * total may be rounded up to total: stay below
+    return int(min(np.searchsorted(cumulated, u * total, side="right"), last))

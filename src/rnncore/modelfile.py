@@ -1,0 +1,134 @@
+"""The file of a model in training: one npz of plain arrays (no pickle), enough to sample and to continue exactly."""
+
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .charmodel import Settings, Training
+from .params import Params, write_whole
+from .text import CODE_POINTS, Vocabulary
+
+FORMAT = "rnncore.charmodel 1"
+
+
+class ModelFileError(ValueError):
+    """A file that is not a model, or not the one for this text, said in one line."""
+
+
+@dataclass
+class Model:
+    """What a file holds. numbers: see ``save``; arrays: all entries of the file by name."""
+
+    params: Params
+    vocabulary: Vocabulary
+    settings: Settings
+    numbers: dict[str, Any]
+    arrays: dict[str, Any]
+
+
+def save(path: str | Path, training: Training, source: str | None, text_digest: str) -> None:
+    """Writes the file, whole or not at all: what was at ``path`` stays until the new one is on the disk.
+
+    source: the path of the text, None for the default text; text_digest: its ``digest``. OSError if it cannot be
+    written, ModelFileError if ``path`` is something other than a file.
+    """
+    check_place(path)
+    numbers = {
+        "settings": asdict(training.settings),
+        "source": source,
+        "text_digest": text_digest,
+        "position": training.streams.position,
+        "iteration": training.iteration,
+        "characters": training.characters,
+        "loss": training.loss,
+    }
+    arrays = {f"params.{name}": getattr(training.params, name) for name in training.params.names()}
+    arrays |= {f"optimizer.{name}": np.asarray(value) for name, value in training.optimizer.state_dict().items()}
+    arrays |= {"vocabulary": training.vocabulary.codes, "state": training.state}
+    texts: dict[str, Any] = {"format": FORMAT, "cell": training.params.cell, "numbers": json.dumps(numbers)}
+    write_whole(path, lambda file: np.savez(file, **texts, **arrays))
+
+
+def load(path: str | Path) -> Model:
+    """Reads what ``save`` wrote, executing nothing in it. OSError, or ModelFileError if it is not one of ours."""
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as entries:
+                return unpack({name: entries[name] for name in entries.files})
+        except OSError as error:
+            if error.errno is not None:
+                raise  # the disk's, not the content's
+            raise not_a_model(path, error) from error
+        except Exception as error:  # a foreign file may make zipfile, zlib, NumPy and json raise almost anything
+            raise not_a_model(path, error) from error
+
+
+def unpack(arrays: dict[str, Any]) -> Model:
+    """A model from the entries of its file; any exception if they are not one."""
+    if str(arrays.get("format")) != FORMAT:
+        raise ValueError(f"it has no entry format={FORMAT!r}")
+    numbers = json.loads(str(arrays["numbers"]))
+    known = {field.name for field in fields(Settings)}
+    settings = Settings(**{name: value for name, value in numbers["settings"].items() if name in known})
+    params = Params(str(arrays["cell"]), **with_prefix(arrays, "params."))
+    codes = arrays["vocabulary"]
+    if codes.dtype != np.uint32 or codes.ndim != 1 or (np.diff(codes.astype(int), append=CODE_POINTS) <= 0).any():
+        raise ValueError("its vocabulary is not one")
+    vocabulary = Vocabulary(codes)
+    if params.inputs != len(vocabulary) or params.outputs != len(vocabulary) or params.hidden != settings.hidden:
+        raise ValueError("its parameters and its vocabulary do not fit together")
+    if not np.isfinite(params.flat).all():
+        raise ValueError("its parameters are not finite")
+    return Model(params, vocabulary, settings, numbers, arrays)
+
+
+def resume(path: str | Path, model: Model, text: str) -> Training:
+    """The training that a file holds, on its text. ModelFileError if it is another text or the file is damaged."""
+    if model.numbers.get("text_digest") != digest(text):
+        raise ModelFileError(f"{path}: the text is not the one that this model was trained on")
+    try:
+        training = Training(text, model.settings)
+        training.params.flat[:] = model.params.flat
+        training.optimizer.load_state_dict(with_prefix(model.arrays, "optimizer."))
+        training.state = model.arrays["state"].reshape(training.state.shape).astype(training.state.dtype)
+        training.streams.position = range(len(training.streams.tokens) - 1).index(model.numbers["position"])
+        training.iteration = model.numbers["iteration"]
+        training.characters = model.numbers["characters"]
+        training.loss = model.numbers["loss"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise not_a_model(path, error) from error
+    return training
+
+
+def digest(text: str) -> str:
+    """What tells one text from another."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def check_place(path: str | Path) -> None:
+    """Raises, before any training, if a file cannot be written at ``path``: OSError, or ModelFileError for a device."""
+    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise ModelFileError(f"{path}: not a file, so a model cannot be saved there")
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise ModelFileError(f"{path}: there is no directory {folder} to save in")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ModelFileError(f"{path}: the directory {folder} is not writable")
+
+
+def with_prefix(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The entries whose names start so, under the rest of their names; numbers as numbers."""
+    named = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+    return {name: array if array.ndim else array.item() for name, array in named.items()}
+
+
+def not_a_model(path: str | Path, why: object) -> ModelFileError:
+    """The error for a file that is something else, or damaged."""
+    reason = str(why).splitlines()[0] if str(why) else type(why).__name__
+    return ModelFileError(f"{path}: not a model that rnncore train saved ({reason})")

@@ -1,0 +1,605 @@
+"""The command line learns, and loses nothing: exact resume, whole files, one-line errors, clean exits."""
+
+import argparse
+import errno
+import io
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rnncore
+from rnncore import modelfile, session, train
+from rnncore.charmodel import Settings, Training, choose, generate, smoothed
+from rnncore.text import Streams, TextError, Vocabulary, code_points, python_documentation, read_text
+
+SMALL = ["--hidden", "24", "--steps", "8", "--batch", "4"]
+PATTERN = "a stitch in time saves nine; "
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits as POSIX has them")
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A small text that is easy to learn."""
+    path = tmp_path / "text.txt"
+    path.write_text(PATTERN * 100, encoding="utf-8")
+    return str(path)
+
+
+def start(*arguments, **options):
+    """``python -m rnncore`` with the package under test, as a process."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(rnncore.__file__).parents[1]), **options.pop("env", {})}
+    return subprocess.Popen(
+        [sys.executable, "-m", "rnncore", *map(str, arguments)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options,
+    )  # fmt: skip
+
+
+def run(*arguments, **options):
+    """The same to its end: exit code, stdout, stderr."""
+    with start(*arguments, **options) as process:
+        out, err = process.communicate(timeout=60)
+    return process.returncode, out.decode(), err.decode()
+
+
+def called(command, *arguments):
+    """A command in this process: its exit code."""
+    parser = argparse.ArgumentParser()
+    getattr(train, f"add_{command}_arguments")(parser)
+    return getattr(train, f"run_{command}")(parser.parse_args(list(map(str, arguments))))
+
+
+def entries(path):
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def assert_same_file(one, other):
+    one, other = entries(one), entries(other)
+    assert one.keys() == other.keys()
+    for name in one:
+        assert one[name].dtype == other[name].dtype, name
+        assert one[name].tobytes() == other[name].tobytes(), name
+
+
+def assert_one_line(code, out, err, *parts):
+    assert code == 2
+    assert out == ""
+    assert err.startswith("rnncore: error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    for part in parts:
+        assert part in err
+
+
+# ---- learning
+
+
+def test_learns_a_small_text(text):
+    training = Training(read_text(text), Settings(hidden=24, steps=8, batch=4, learning_rate=0.01))
+    first = training.held_out_loss()
+    for _ in range(600):
+        training.step()
+    assert first == pytest.approx(math.log(len(training.vocabulary)), rel=0.2)
+    assert training.held_out_loss() < 0.1
+    assert training.loss < 0.5
+    sample = training.sample(200, 0.5)
+    assert len(sample) == 200
+    assert "stitch in time" in sample
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
+def test_learns_python_documentation_in_seconds(optimizer):
+    pytest.importorskip("pydoc_data.topics")
+    training = Training(python_documentation(), Settings(hidden=64, optimizer=optimizer, steps=32))
+    before = training.held_out_loss()
+    for _ in range(120):
+        training.step()
+    assert before > 4
+    assert training.held_out_loss() < 3
+
+
+def test_from_the_command_line(text, tmp_path):
+    model = tmp_path / "model.npz"
+    code, out, err = run("train", *SMALL, "--text", text, "--iterations", 300, "--sample-every", 100, "--save", model)
+    assert code == 0
+    assert err == ""  # no progress bar where there is no terminal
+    assert f"{len(PATTERN) * 100:,} characters" in out
+    losses = [float(loss) for loss in re.findall(r"train (\d\.\d+)", out)]
+    assert [int(i) for i in re.findall(r"^iteration (\d+)", out, re.M)] == [100, 200, 300]
+    assert losses == sorted(losses, reverse=True)
+    assert f"saved {model} at iteration 300" in out
+
+    code, sample, err = run("sample", model, "--prime", "a sti", "--length", 40, "--temperature", 0.2)
+    assert (code, err) == (0, "")
+    assert sample.startswith("a stitch in")
+    assert len(sample) == 5 + 40 + 1
+
+
+def test_the_default_text_needs_no_options(tmp_path):
+    pytest.importorskip("pydoc_data.topics")
+    code, out, _ = run("train", "--iterations", 2, "--sample-length", 0)
+    assert code == 0
+    assert "pydoc_data.topics" in out
+
+
+def test_seconds_are_a_budget_too(text):
+    before = time.monotonic()
+    assert called("train", *SMALL, "--text", text, "--seconds", 0.3) == 0
+    assert time.monotonic() - before < 20
+
+
+def test_without_pydoc_data_it_says_what_to_do(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    code = called("train")
+    assert_one_line(code, *capsys.readouterr(), "pydoc_data.topics", "--text FILE")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_backends_learn_the_same(text, dtype):
+    states = {}
+    for backend in (rnncore.backends()[0], "numpy"):
+        with rnncore.use_backend(backend):
+            training = Training(read_text(text), Settings(hidden=7, steps=5, batch=3, dtype=dtype))
+            for _ in range(4):
+                training.step()
+            states[backend] = training.params.flat.tobytes(), training.loss, training.sample(20, 0.8)
+    assert len(set(states.values())) == 1, states.keys()
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(text, tmp_path, capsys):
+    model = tmp_path / "model.npz"
+    assert called("train", *SMALL, "--text", text, "--iterations", 3, "--save", model) == 0
+    before = model.read_bytes()
+    capsys.readouterr()
+    code = called(
+        "train", *SMALL, "--text", text, "--iterations", 50, "--save", model, "--learning-rate", 3e38, "--clip", "inf"
+    )
+    err = capsys.readouterr().err
+    assert code == 2
+    assert "not finite at iteration" in err
+    assert "--learning-rate" in err
+    assert err.count("\n") == 1
+    assert model.read_bytes() == before
+
+
+# ---- exact resume
+
+
+@pytest.mark.parametrize("options", [[], ["--optimizer", "adagrad"], ["--dtype", "float64", "--held-out", "0"]])
+def test_n_and_m_iterations_are_n_plus_m(text, tmp_path, options):
+    """137 + 213 iterations of 8 steps over streams of some 700 characters: they start over on the way."""
+    whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
+    new = [*SMALL, *options, "--text", text]
+    assert called("train", *new, "--iterations", 137, "--save", parts) == 0
+    assert called("train", "--resume", parts, "--iterations", 213, "--sample-every", 50) == 0
+    assert called("train", *new, "--iterations", 350, "--save", whole) == 0
+    assert_same_file(whole, parts)
+    assert modelfile.load(whole).numbers["iteration"] == 350
+
+
+def test_resume_may_save_elsewhere_and_repeat_its_options(text, tmp_path):
+    one, other = tmp_path / "one.npz", tmp_path / "other.npz"
+    assert called("train", *SMALL, "--text", text, "--iterations", 2, "--save", one) == 0
+    before = one.read_bytes()
+    assert called("train", *SMALL, "--text", text, "--resume", one, "--iterations", 2, "--save", other) == 0
+    assert one.read_bytes() == before
+    assert modelfile.load(other).numbers["iteration"] == 4
+
+
+def test_resume_refuses_other_options_and_other_texts(text, tmp_path, capsys):
+    model = tmp_path / "model.npz"
+    assert called("train", *SMALL, "--text", text, "--iterations", 2, "--save", model) == 0
+    before = model.read_bytes()
+    capsys.readouterr()
+    code = called("train", "--resume", model, "--hidden", 25)
+    assert_one_line(code, *capsys.readouterr(), "--hidden 25", "--hidden 24")
+    Path(text).write_text(PATTERN * 99 + PATTERN.upper())
+    code = called("train", "--resume", model)
+    assert_one_line(code, *capsys.readouterr(), "not the one that this model was trained on")
+    assert model.read_bytes() == before
+
+
+# ---- files
+
+
+def test_texts_that_cannot_be_used(tmp_path):
+    def refuse(name, content, *parts):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        assert_one_line(*run("train", "--text", path), name, *parts)
+
+    refuse("missing", None, "No such file or directory")
+    refuse("empty", b"", "empty")
+    refuse("bom", b"\xef\xbb\xbf", "empty")
+    refuse("latin1", b"caf\xe9 " * 5000, "not UTF-8", "0xe9 at offset 3")
+    refuse("bom_latin1", b"\xef\xbb\xbfcaf\xe9", "not UTF-8", "offset 6")
+    refuse("cut", "né".encode()[:-1], "not UTF-8", "0xc3 at offset 1")
+    refuse("surrogate", b"a\xed\xa0\x80", "not UTF-8", "offset 1")
+    (tmp_path / "directory").mkdir()
+    refuse("directory", None, "directory")
+    assert_one_line(*run("train", "--text", tmp_path / "odd\nname"), "odd name: No such file")
+
+
+def test_a_text_shorter_than_a_chunk(tmp_path, capsys):
+    path = tmp_path / "short"
+    path.write_text("abc " * 9)
+    options = ["--text", path, "--hidden", 3, "--batch", 4, "--iterations", 1]
+    code = called("train", *options, "--steps", 9)
+    assert_one_line(code, *capsys.readouterr(), "36 characters", "--batch 4", "--steps 9", "at least 40")
+    assert called("train", *options, "--steps", 8) == 0  # 36 = 4 * (8 + 1)
+
+
+def test_no_permission(tmp_path, text):
+    if os.name != "posix" or os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    os.chmod(text, 0)
+    assert_one_line(*run("train", "--text", text), "Permission denied")
+
+
+def test_characters_of_all_kinds(tmp_path, capsys):
+    """NUL, CR LF, a byte order mark, combining and astral characters, and a NUL as the vocabulary's last."""
+    content = "\0a\r\nb\u0301\U0001f600\ufeff\x1b" * 50
+    path, model = tmp_path / "text", tmp_path / "model"
+    path.write_bytes(b"\xef\xbb\xbf" + content.encode())
+    assert read_text(path) == content
+    assert called("train", "--text", path, *SMALL, "--iterations", 3, "--save", model) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\0" not in out
+    assert modelfile.load(model).vocabulary.codes.tolist() == sorted(map(ord, set(content)))
+    code, sample, err = run("sample", model, "--length", 50, env={"PYTHONIOENCODING": "ascii"})
+    assert (code, err) == (0, "")
+    assert "?" in sample
+    assert called("train", "--text", path, "--resume", model, "--iterations", 1) == 0
+
+
+def test_only_one_character(tmp_path, capsys):
+    path, model = tmp_path / "text", tmp_path / "model"
+    path.write_bytes(b"\0" * 100)
+    assert called("train", "--text", path, *SMALL, "--iterations", 2, "--save", model) == 0
+    assert called("sample", model, "--length", 3) == 0
+    assert capsys.readouterr().out.endswith("\0\0\0\n")
+
+
+def test_files_that_are_not_models(tmp_path, text, capsys):
+    model = tmp_path / "model"
+    assert called("train", "--text", text, *SMALL, "--iterations", 1, "--save", model) == 0
+    capsys.readouterr()
+    whole, path = model.read_bytes(), tmp_path / "foreign"
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    others = []
+    npy, npz, params, pickled = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.save(npy, np.zeros(3))
+    np.savez(npz, a=np.zeros(3))
+    np.savez(params, **{**entries(model), "vocabulary": np.arange(3, dtype=np.uint32)})
+    for codes in ([5, 5], [7, 0x110000], [1.0, 2.0]):  # not ascending, not a character, not integers
+        damaged = io.BytesIO()
+        np.savez(damaged, **{**entries(model), "vocabulary": np.array(codes)})
+        others.append(damaged)
+    np.savez(pickled, **{**entries(model), "state": np.array([{}], dtype=object)})
+    buffers = [buffer.getvalue() for buffer in (npy, npz, params, pickled, *others)]
+    for content in [b"", b"PK\x03\x04", b"text", whole[:-100], whole[: len(whole) // 2], bytes(flipped), *buffers]:
+        path.write_bytes(content)
+        for command in (["sample", path], ["train", "--resume", path]):
+            code = called(*command)
+            assert_one_line(code, *capsys.readouterr(), "foreign: not a model that rnncore train saved")
+        assert path.read_bytes() == content
+    assert_one_line(called("sample", tmp_path / "none"), *capsys.readouterr(), "none: No such file or directory")
+    assert_one_line(called("sample", tmp_path), *capsys.readouterr(), "directory")
+
+
+@pytest.mark.parametrize("entry", ["state", "optimizer.m", "optimizer.beta1", "numbers", "params.W_hh"])
+def test_a_model_without_one_of_its_parts(tmp_path, text, capsys, entry):
+    model = tmp_path / "model"
+    assert called("train", "--text", text, *SMALL, "--iterations", 1, "--save", model) == 0
+    capsys.readouterr()
+    rest = {name: array for name, array in entries(model).items() if name != entry}
+    with open(model, "wb") as file:
+        np.savez(file, **rest)
+    assert_one_line(called("train", "--resume", model), *capsys.readouterr(), "not a model")
+
+
+def test_places_where_nothing_can_be_saved(tmp_path, text, capsys):
+    places = [tmp_path, tmp_path / "none" / "model", os.devnull, Path(text) / "model"]
+    for place in places:
+        assert_one_line(called("train", "--text", text, "--save", place), *capsys.readouterr(), str(place))
+    assert Path(os.devnull).exists()
+
+
+# ---- a full disk
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace", "write"])
+def test_a_failing_save_leaves_the_old_file(tmp_path, text, capsys, monkeypatch, broken):
+    model = tmp_path / "model"
+    assert called("train", "--text", text, *SMALL, "--iterations", 2, "--save", model) == 0
+    before = model.read_bytes()
+    capsys.readouterr()
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (os, "replace"), "write": (np, "savez")}[broken], fail)
+    code = called("train", "--resume", model, "--iterations", 2)
+    err = capsys.readouterr().err
+    assert code == 2
+    assert "No space left on device" in err
+    assert err.count("\n") == 1
+    assert model.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["model", "text.txt"]
+
+
+def test_a_save_that_fails_on_the_way_does_not_end_the_training(tmp_path, text, capsys, monkeypatch):
+    model, failures, fsync = tmp_path / "model", [], os.fsync
+
+    def fail_twice(number):
+        if len(failures) < 2:
+            failures.append(number)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(number)
+
+    monkeypatch.setattr(session, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(os, "fsync", fail_twice)
+    assert called("train", "--text", text, *SMALL, "--iterations", 5, "--save", model) == 0
+    assert capsys.readouterr().err.count("rnncore: warning: not saved at iteration") == 2
+    assert modelfile.load(model).numbers["iteration"] == 5
+
+
+@posix
+def test_a_real_limit_on_the_file(tmp_path, text):
+    resource = pytest.importorskip("resource")
+    model = tmp_path / "model"
+    assert called("train", "--text", text, *SMALL, "--iterations", 2, "--save", model) == 0
+    before = model.read_bytes()
+    half = len(before) // 2
+    code, _, err = run(
+        "train", "--resume", model, "--iterations", 2,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (half, half)),
+    )  # fmt: skip
+    assert code == 2
+    assert "File too large" in err
+    assert err.count("\n") == 1
+    assert model.read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["model", "text.txt"]
+
+
+# ---- signals and pipes
+
+
+def hears_interrupts():
+    """In the child: what a background job of a shell may have switched off."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def started(text, model):
+    """A training without end, after its first report."""
+    endless = ["--seconds", "inf", "--sample-every", 20, "--sample-length", 0]
+    process = start(
+        "train", *endless, "--text", text, *SMALL, "--save", model,
+        preexec_fn=hears_interrupts,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith(b"iteration"):
+            break
+    return process
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("times", [1, 3])
+def test_signals_save_and_exit(text, tmp_path, number, times):
+    model, same = tmp_path / "model", tmp_path / "same"
+    with started(text, model) as process:
+        for _ in range(times):
+            process.send_signal(number)
+            time.sleep(0.01)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert err.decode().count("\n") == 1
+    iteration = int(re.search(rf"at iteration (\d+): saved {model} at iteration \1;", err.decode())[1])
+    # It stopped between two steps: the same run, not interrupted, comes through the same numbers.
+    assert called(
+        "train", "--text", text, *SMALL, "--iterations", iteration, "--sample-every", 0, "--save", same
+    ) == 0  # fmt: skip
+    assert_same_file(model, same)
+    assert sorted(os.listdir(tmp_path)) == ["model", "same", "text.txt"]
+
+
+@posix
+def test_an_interrupt_without_save_says_so(text):
+    with start("train", "--text", text, *SMALL, "--sample-every", 20, preexec_fn=hears_interrupts) as process:
+        process.stdout.readline()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"not saved" in err
+    assert err.count(b"\n") == 1
+
+
+@pytest.fixture
+def handlers():
+    """Signals as they were, afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_stop_waits_for_a_save_but_not_for_ever_for_an_iteration(monkeypatch):
+    with session.Stop() as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # at once: a bounce
+        assert stop.signal == signal.SIGINT
+        monkeypatch.setattr(session, "PATIENCE", -1.0)
+        stop.saving = True
+        signal.raise_signal(signal.SIGINT)
+        stop.saving = False
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)  # while the process ends
+
+
+def test_signals_are_given_back(text):
+    handler = signal.getsignal(signal.SIGINT)
+    assert called("train", "--text", text, *SMALL, "--iterations", 1) == 0
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@posix
+def test_a_reader_that_leaves_is_no_error(text, tmp_path):
+    model = tmp_path / "model"
+    with started(text, model) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+        process.wait(timeout=60)
+    assert process.returncode == 141
+    assert err == b""
+    assert modelfile.load(model).numbers["iteration"] > 20
+
+
+@posix
+def test_sample_into_head(text, tmp_path):
+    model = tmp_path / "model"
+    assert called("train", "--text", text, *SMALL, "--iterations", 1, "--save", model) == 0
+    with start("sample", model, "--length", 3000) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+        process.wait(timeout=60)
+    assert (process.returncode, err) == (141, b"")
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--steps", "0", "must be at least 1, got 0"),
+        ("--steps", "-3", "must be at least 0, got -3"),
+        ("--batch", "2.5", "'2.5' is not an integer"),
+        ("--hidden", "1000000", "at most 100000"),
+        ("--iterations", "0", "must be at least 1"),
+        ("--learning-rate", "nan", "'nan' is not a number"),
+        ("--learning-rate", "inf", "must be finite"),
+        ("--learning-rate", "0", "must be greater than 0"),
+        ("--clip", "-1", "must be greater than 0"),
+        ("--seconds", "soon", "'soon' is not a number"),
+        ("--held-out", "1", "less than 1"),
+        ("--seed", "-1", "must be at least 0"),
+        ("--dtype", "float16", "invalid choice"),
+        ("--threads", "0", "must be at least 1"),
+    ],
+)
+def test_arguments_out_of_range(capsys, option, value, message):
+    with pytest.raises(SystemExit) as stopped:
+        called("train", f"{option}={value}")
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert f"argument {option}" in err
+    assert message in err
+
+
+def test_an_unknown_backend(text, capsys):
+    assert_one_line(called("train", "--text", text, "--backend", "abacus"), *capsys.readouterr(), "abacus")
+
+
+# ---- samples
+
+
+@pytest.fixture
+def model(text, tmp_path, capsys):
+    path = tmp_path / "model"
+    assert called("train", "--text", text, *SMALL, "--iterations", 30, "--save", path) == 0
+    capsys.readouterr()
+    return path
+
+
+def sampled(capsys, model, *arguments):
+    assert called("sample", model, *arguments) == 0
+    return capsys.readouterr().out
+
+
+def test_samples_are_the_seed_s_in_every_backend(model, capsys):
+    texts = {sampled(capsys, model, "--length", 60, "--backend", name) for name in (rnncore.backends()[0], "numpy")}
+    assert len(texts) == 1
+    assert sampled(capsys, model, "--length", 60, "--seed", 1) not in texts
+    assert sampled(capsys, model, "--length", 0, "--prime", "nine") == "nine\n"
+
+
+def test_temperature_0_needs_no_luck(model, capsys):
+    texts = {sampled(capsys, model, "--temperature", 0, "--seed", seed) for seed in range(3)}
+    assert len(texts) == 1
+
+
+def test_a_prime_that_the_model_cannot_read(model, capsys):
+    assert_one_line(called("sample", model, "--prime", "a\u20acb"), *capsys.readouterr(), "'\\u20ac' (number 2)")
+    assert_one_line(called("sample", model, "--prime", "\udcff"), *capsys.readouterr(), "'\\udcff' (number 1)")
+
+
+def test_choose_is_the_inverse_of_the_distribution():
+    y = np.log(np.array([0.1, 0.2, 0.3, 0.4]))
+    chosen = [choose(y, u, 1.0) for u in (0.0, 0.0999, 0.1001, 0.2999, 0.3001, 0.5999, 0.6001, 1 - 2**-53)]
+    assert chosen == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert choose(y, 0.0, 0.0) == 3
+    assert choose(y, 0.0, 1e-300) == 3
+    assert choose(y, 0.3, 1e300) == 1
+
+
+def test_choose_never_takes_what_has_no_probability():
+    y = np.array([-1e30, 0.0, -1e30], "float32")
+    assert {choose(y, u, 1.0) for u in (0.0, 0.5, 1 - 2**-53)} == {1}
+
+
+def test_a_prime_sets_the_state():
+    """Two primes with the same last character may be followed by different texts."""
+    vocabulary = Vocabulary.of("ab\n")
+    params = rnncore.init_params("rnn", 3, 8, 3, seed=1, dtype="float64")
+    params.flat *= 8
+    uniforms = np.random.default_rng(0).random(40)
+    one, other = (generate(params, vocabulary, prime, uniforms, 1.0) for prime in ("abababaa", "bbbbbbba"))
+    assert one != other
+    assert generate(params, vocabulary, "", uniforms, 1.0) == generate(params, vocabulary, "\n", uniforms, 1.0)
+
+
+# ---- streams and characters
+
+
+def test_streams_cover_the_text_and_start_over():
+    streams = Streams.cut(np.arange(23, dtype=np.int32), batch=2, steps=4)
+    chunks = [streams.chunk() for _ in range(4)]
+    assert [inputs.shape for inputs, _ in chunks] == [(4, 2), (4, 2), (2, 2), (4, 2)]
+    inputs, labels = (np.concatenate(column) for column in zip(*chunks[:3], strict=True))
+    assert inputs.T.tolist() == [list(range(10)), list(range(11, 21))]
+    assert (labels == inputs + 1).all()
+    assert (chunks[3][0] == chunks[0][0]).all()
+    assert inputs.dtype == np.int64
+
+
+def test_vocabulary_there_and_back():
+    text = "\0\n\U0010ffff\ud800é"
+    vocabulary = Vocabulary.of(text)
+    assert len(vocabulary) == 5
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    assert code_points(text).tolist() == [0, 10, 0x10FFFF, 0xD800, 0xE9]
+    with pytest.raises(TextError, match=r"'x' \(number 2\)"):
+        vocabulary.encode("\nx")
+
+
+def test_smoothed_is_a_running_mean():
+    assert smoothed(None, 3.0, 10, 10) == 3.0
+    assert smoothed(3.0, 2.0, 10, 40) == 2.0
+    assert smoothed(3.0, 2.0, 10, 80) == 2.5
+    assert smoothed(3.0, 2.0, 500, 10**9) == 2.99
