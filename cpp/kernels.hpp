@@ -19,7 +19,7 @@ struct Batch {
   ptrdiff_t T, B;
   const int64_t* tokens;   // (T, B), or null:
   const Real* vectors;     // (T, B, X)
-  const Real* state;       // h_0 (B, H)
+  const Real* state;       // h_0 (B, H), or null: zeros
   const int64_t* lengths;  // (B), or null: T steps each
 };
 

@@ -13,23 +13,31 @@
 #include <vector>
 
 namespace rnncore {
-namespace {
 
 #if defined(__x86_64__) || defined(__i386__)
-constexpr uint64_t standard_mode = 0x1f80;  // MXCSR at the start of a process: all exceptions masked, no FTZ, no DAZ
-uint64_t get_mode() { return _mm_getcsr(); }
-void set_mode(uint64_t mode) { _mm_setcsr(static_cast<unsigned>(mode)); }
-#elif defined(__aarch64__)
-constexpr uint64_t standard_mode = 0;  // FPCR likewise
-uint64_t get_mode() {
-  uint64_t mode;
-  __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-  return mode;
+// MXCSR at the start of a process: all exceptions masked, neither FTZ nor DAZ.
+const uint64_t standard_rounding_mode = 0x1f80;
+
+uint64_t set_rounding_mode(uint64_t mode) {
+  const uint64_t before = _mm_getcsr();
+  if (mode != before) _mm_setcsr(static_cast<unsigned>(mode));
+  return before;
 }
-void set_mode(uint64_t mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+#elif defined(__aarch64__)
+// FPCR likewise.
+const uint64_t standard_rounding_mode = 0;
+
+uint64_t set_rounding_mode(uint64_t mode) {
+  uint64_t before;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+  if (mode != before) __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+  return before;
+}
 #else
 #error "rnncore knows the rounding mode of x86 and arm64 only"
 #endif
+
+namespace {
 
 // A thread's work area, kept from call to call because fresh pages cost more than small nets do.
 class WorkArea {
@@ -86,11 +94,6 @@ int cores() {
 }
 
 }  // namespace
-
-StandardRounding::StandardRounding() : before_(get_mode()) {
-  if (before_ != standard_mode) set_mode(standard_mode);
-}
-StandardRounding::~StandardRounding() { set_mode(before_); }
 
 Machine make_machine(int threads, bool (*interrupted)()) { return {threads, reserve, parallel, interrupted}; }
 

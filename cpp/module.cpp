@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <type_traits>
@@ -71,8 +72,7 @@ struct Sizes {
 
 // The parameters as they lie in Params.flat; rnncore/cells.py sets the order.
 template <class Real>
-Net<Real> net_of(const Sizes& n, const py::array& flat) {
-  const Real* const W_xh = data<Real>(flat);
+Net<Real> net_of(const Sizes& n, const Real* W_xh) {
   const Real* const W_hh = W_xh + n.H * n.X;
   const Real* const W_hy = W_hh + n.H * n.H;
   const Real* const b_h = W_hy + n.V * n.H;
@@ -102,9 +102,10 @@ struct GradientArrays {
   py::array_t<Real> flat, dstate;
   std::optional<py::array_t<Real>> dinputs;
 
-  GradientArrays(const Sizes& n, const Batch<Real>& batch, bool need_dinputs)
-      : flat(n.H * n.X + n.H * n.H + n.V * n.H + n.H + n.V), dstate(rows<Real>({batch.B, n.H})) {
-    if (need_dinputs) dinputs = rows<Real>({batch.T, batch.B, n.X});
+  GradientArrays(const Sizes& n, const Batch<Real>& batch, bool one, bool need_dinputs)
+      : flat(n.H * n.X + n.H * n.H + n.V * n.H + n.H + n.V),
+        dstate(one ? rows<Real>({n.H}) : rows<Real>({batch.B, n.H})) {
+    if (need_dinputs) dinputs = one ? rows<Real>({batch.T, n.X}) : rows<Real>({batch.T, batch.B, n.X});
   }
   Gradients<Real> pointers(const Sizes& n) {
     Real* const W_xh = flat.mutable_data();
@@ -115,9 +116,11 @@ struct GradientArrays {
   }
 };
 
-int threads_for(int threads, const Sizes& n, ptrdiff_t steps, int passes) {
+// As many threads as asked for (0: as the work is worth), but none without a sequence or hidden units to work on.
+int threads_for(int threads, const Sizes& n, ptrdiff_t T, ptrdiff_t B, int passes) {
   const double products = static_cast<double>(n.H) * static_cast<double>(n.X + n.H + n.V);
-  return threads ? threads : choose_threads(2.0 * passes * static_cast<double>(steps) * products);
+  const int wanted = threads ? threads : choose_threads(2.0 * passes * static_cast<double>(T * B) * products);
+  return static_cast<int>(std::min<ptrdiff_t>({wanted, std::max(B, n.H), 1024}));
 }
 
 template <class Real>
@@ -127,7 +130,7 @@ py::tuple forward(int isa, const Sizes& n, const py::array& flat, const py::arra
   auto y = rows<Real>({batch.T, batch.B, n.V}), h = rows<Real>({batch.T, batch.B, n.H}),
        last = rows<Real>({batch.B, n.H});
   const Outputs<Real> outputs{y.mutable_data(), h.mutable_data(), last.mutable_data()};
-  run(threads_for(threads, n, batch.T * batch.B, 1), kernels<Real>(isa).forward, net_of<Real>(n, flat), batch,
+  run(threads_for(threads, n, batch.T, batch.B, 1), kernels<Real>(isa).forward, net_of(n, data<Real>(flat)), batch,
       outputs);
   return py::make_tuple(y, h, last);
 }
@@ -138,23 +141,32 @@ py::tuple backward(int isa, const Sizes& n, const py::array& flat, const py::arr
                    const std::optional<py::array>& dy, const std::optional<py::array>& dh,
                    const std::optional<py::array>& dstate, bool need_dinputs, int threads) {
   const auto batch = batch_of<Real>(inputs, data<Real>(state), lengths);
-  GradientArrays<Real> grads(n, batch, need_dinputs);
+  GradientArrays<Real> grads(n, batch, false, need_dinputs);
   const OutputGradients<Real> given{data<Real>(dy), data<Real>(dh), data<Real>(dstate)};
-  run(threads_for(threads, n, batch.T * batch.B, 2), kernels<Real>(isa).backward, net_of<Real>(n, flat), batch,
+  run(threads_for(threads, n, batch.T, batch.B, 2), kernels<Real>(isa).backward, net_of(n, data<Real>(flat)), batch,
       data<Real>(h), given, grads.pointers(n));
   return py::make_tuple(grads.flat, grads.dstate, grads.dinputs);
+}
+
+// Of one sequence (T,) rather than a batch (T, B), results have no axis B.
+template <class Real>
+py::tuple run_bptt(int isa, const Sizes& n, const Real* flat, const Batch<Real>& batch, const Labels<Real>& labels,
+                   bool one, bool need_dinputs, int threads) {
+  double loss = 0;
+  GradientArrays<Real> grads(n, batch, one, need_dinputs);
+  auto losses = one ? rows<Real>({batch.T}) : rows<Real>({batch.T, batch.B});
+  auto last = one ? rows<Real>({n.H}) : rows<Real>({batch.B, n.H});
+  run(threads_for(threads, n, batch.T, batch.B, 3), kernels<Real>(isa).bptt, net_of<Real>(n, flat), batch, labels,
+      &loss, losses.mutable_data(), last.mutable_data(), grads.pointers(n));
+  return py::make_tuple(loss, std::move(losses), std::move(grads.flat), std::move(last), std::move(grads.dstate),
+                        std::move(grads.dinputs));
 }
 
 template <class Real>
 py::tuple bptt(int isa, const Sizes& n, const py::array& flat, const py::array& inputs, const py::array& labels,
                const py::array& state, const std::optional<py::array>& lengths, bool need_dinputs, int threads) {
   const auto batch = batch_of<Real>(inputs, data<Real>(state), lengths);
-  GradientArrays<Real> grads(n, batch, need_dinputs);
-  double loss = 0;
-  auto losses = rows<Real>({batch.T, batch.B}), last = rows<Real>({batch.B, n.H});
-  run(threads_for(threads, n, batch.T * batch.B, 3), kernels<Real>(isa).bptt, net_of<Real>(n, flat), batch,
-      labels_of<Real>(labels), &loss, losses.mutable_data(), last.mutable_data(), grads.pointers(n));
-  return py::make_tuple(loss, losses, grads.flat, last, grads.dstate, grads.dinputs);
+  return run_bptt(isa, n, data<Real>(flat), batch, labels_of<Real>(labels), false, need_dinputs, threads);
 }
 
 template <class Real>
@@ -187,6 +199,65 @@ py::array elementary(int isa, const std::string& name, const py::array& x) {
 #define RNNCORE_BY_TYPE(f, array, ...) \
   (py::isinstance<py::array_t<double>>(array) ? f<double>(__VA_ARGS__) : f<float>(__VA_ARGS__))
 
+// An array as bptt may find it: of exactly this type, contiguous, aligned, in native byte order.
+struct Seen {
+  const py::detail::PyArray_Proxy* array = nullptr;
+  ptrdiff_t ndim() const { return array->nd; }
+  ptrdiff_t size(ptrdiff_t axis) const { return array->dimensions[axis]; }
+  template <class T>
+  const T* data() const {
+    return reinterpret_cast<const T*>(array->data);
+  }
+  template <class T>
+  bool holds() const {
+    static PyObject* const descr = py::dtype::of<T>().release().ptr();
+    return array->descr == descr;
+  }
+};
+
+bool see(py::handle object, Seen& seen) {
+  constexpr int wanted = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  static PyTypeObject* const type = py::detail::npy_api::get().PyArray_Type_;
+  if (Py_TYPE(object.ptr()) != type) return false;
+  seen.array = py::detail::array_proxy(object.ptr());
+  return (seen.array->flags & wanted) == wanted;
+}
+
+// Whether all numbers are in [low, low + count).
+bool in_range(const int64_t* numbers, ptrdiff_t n, int64_t low, uint64_t count) {
+  bool good = true;
+  for (ptrdiff_t i = 0; i < n; ++i) good &= static_cast<uint64_t>(numbers[i]) - static_cast<uint64_t>(low) < count;
+  return good;
+}
+
+// bptt on arguments as the user gave them, if they are in canonical form already; else None, and
+// rnncore/checks.py makes them so or says what is wrong. Small nets cost little more than their arguments' checks.
+template <class Real>
+py::object bptt_at_once(int isa, const Sizes& n, const Real* flat, py::handle inputs, py::handle labels,
+                        py::handle state, bool need_dinputs, int threads) {
+  Seen x, label, h;
+  if (!see(labels, label) || !label.holds<int64_t>() || label.ndim() < 1 || label.ndim() > 2) return py::none();
+  if (!see(inputs, x) || n.V == 0) return py::none();
+  const ptrdiff_t axes = label.ndim(), T = label.size(0), B = axes == 2 ? label.size(1) : 1;
+  if (B == 0 || x.ndim() < axes || x.size(0) != T || (axes == 2 && x.size(1) != B)) return py::none();
+  const bool tokens = x.ndim() == axes && x.holds<int64_t>() && !need_dinputs;
+  const bool vectors = x.ndim() == axes + 1 && x.size(axes) == n.X && x.holds<Real>();
+  if (!tokens && !vectors) return py::none();
+  const bool given = !state.is_none();
+  if (given && !(see(state, h) && h.holds<Real>() && h.ndim() == axes && h.size(axes - 1) == n.H)) return py::none();
+  if (given && axes == 2 && h.size(0) != B) return py::none();
+  if (!in_range(label.data<int64_t>(), T * B, -1, static_cast<uint64_t>(n.V) + 1)) return py::none();
+  if (tokens && !in_range(x.data<int64_t>(), T * B, 0, static_cast<uint64_t>(n.X))) return py::none();
+
+  const Batch<Real> batch{T,
+                          B,
+                          tokens ? x.data<int64_t>() : nullptr,
+                          tokens ? nullptr : x.data<Real>(),
+                          given ? h.data<Real>() : nullptr,
+                          nullptr};
+  return run_bptt(isa, n, flat, batch, Labels<Real>{label.data<int64_t>(), nullptr}, axes == 1, need_dinputs, threads);
+}
+
 py::list instruction_sets_here() {
   py::list names;
   for (int i = 0; i < instruction_set_count; ++i)
@@ -199,6 +270,8 @@ py::list instruction_sets_here() {
 PYBIND11_MODULE(_core, m) {
   using Optional = std::optional<py::array>;
   m.def("instruction_sets", instruction_sets_here, "(name, number) of each that runs here, worst first");
+  m.def("set_rounding_mode", set_rounding_mode, "sets this thread's mode and returns what it was");
+  m.attr("STANDARD_ROUNDING") = standard_rounding_mode;
   m.def("forward", [](int isa, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, const py::array& flat, const py::array& inputs,
                       const py::array& state, const Optional& lengths, int threads) {
     const Sizes n{X, H, V};
@@ -216,6 +289,14 @@ PYBIND11_MODULE(_core, m) {
                    int threads) {
     const Sizes n{X, H, V};
     return RNNCORE_BY_TYPE(bptt, flat, isa, n, flat, inputs, labels, state, lengths, need_dinputs, threads);
+  });
+  m.def("bptt_at_once", [](int isa, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, py::handle flat, py::handle inputs,
+                           py::handle labels, py::handle state, bool need_dinputs, int threads) -> py::object {
+    const Sizes n{X, H, V};
+    Seen parameters{py::detail::array_proxy(flat.ptr())};
+    if (parameters.holds<double>())
+      return bptt_at_once(isa, n, parameters.data<double>(), inputs, labels, state, need_dinputs, threads);
+    return bptt_at_once(isa, n, parameters.data<float>(), inputs, labels, state, need_dinputs, threads);
   });
   m.def("cross_entropy", [](int isa, const py::array& y, const py::array& labels, const Optional& lengths) {
     return RNNCORE_BY_TYPE(cross_entropy, y, isa, y, labels, lengths);

@@ -114,7 +114,11 @@ struct Work {
     lists = arena.take<Index>(go.threads * list_size());
     if (go.forward) take_forward(arena, net, batch, go);
     if (go.back) take_back(arena, net, batch, go);
-    if (arena.at) put_rows(batch.state, B, H, h, ldH);
+    if (!arena.at) return;
+    if (batch.state)
+      put_rows(batch.state, B, H, h, ldH);
+    else
+      fill(h, B * ldH, Real(0));
   }
 
   // Twice: once to learn the size, once for good.

@@ -76,6 +76,25 @@ class CppEngine:
         )
         return loss, losses, params._like(flat), last, dstate, dinputs
 
+    def bptt_at_once(
+        self, params: Params, inputs: object, labels: object, state: object, need_dinputs: object, threads: object
+    ) -> tuple[float, Array, Params, Array, Array, Array | None] | None:
+        """See ``backends.Engine``."""
+        if threads is None:
+            threads = 0
+        elif type(threads) is not int or not 0 < threads < 2**31:
+            return None
+        if type(need_dinputs) is not bool:
+            return None
+        found = _core.bptt_at_once(
+            self._isa, params.inputs, params.hidden, params.outputs, params.flat,
+            inputs, labels, state, need_dinputs, threads,
+        )  # fmt: skip
+        if found is None:
+            return None
+        loss, losses, flat, last, dstate, dinputs = found
+        return loss, losses, params._like(flat), last, dstate, dinputs
+
     def cross_entropy(self, y: Array, labels: Array | Indices, lengths: Indices | None) -> tuple[Array, Array]:
         """See ``backends.Engine``."""
         losses, dy = _core.cross_entropy(self._isa, y, labels, lengths)

@@ -139,11 +139,15 @@ def bptt(
     """
     if not isinstance(params, Params):
         raise checks.not_params("params", params)
+    engine = current(backend)
+    if lengths is None and engine.bptt_at_once is not None:
+        found = engine.bptt_at_once(params, inputs, labels, state, need_dinputs, threads)
+        if found is not None:
+            return BpttResult(*found)
     batch = checks.labelled(params, inputs, labels, state, lengths)
     need = checks.dinputs(batch, need_dinputs)
-    workers = checks.threads(threads)
-    loss, losses, grads, last, dstate, dinputs = current(backend).bptt(
-        params, batch.inputs, batch.labels, batch.state, batch.lengths, need, workers
+    loss, losses, grads, last, dstate, dinputs = engine.bptt(
+        params, batch.inputs, batch.labels, batch.state, batch.lengths, need, checks.threads(threads)
     )
     form, T_b = batch.form, batch.lengths
     return BpttResult(

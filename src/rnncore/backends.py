@@ -5,15 +5,18 @@ import importlib
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from . import checks
 from .params import Params
 from .types import Array, Indices
 
 ORDER = ("cpp", "numba", "numpy")
+
+# J, losses (T, B), gradients, last state, dstate, dinputs if needed
+BpttTuple: TypeAlias = tuple[float, Array, Params, Array, Array, Array | None]
 
 
 class Engine(Protocol):
@@ -28,6 +31,9 @@ class Engine(Protocol):
     """
 
     name: str
+    # bptt for arguments as the user gave them, of which params alone has been checked. It answers None, before any
+    # work, unless they are in canonical form already; results have the form of the arguments. None: no such road.
+    bptt_at_once: Callable[[Params, object, object, object, object, object], BpttTuple | None] | None
 
     def forward(
         self, params: Params, inputs: Array | Indices, state: Array, lengths: Indices | None, threads: int | None
@@ -58,7 +64,7 @@ class Engine(Protocol):
         lengths: Indices | None,
         need_dinputs: bool,
         threads: int | None,
-    ) -> tuple[float, Array, Params, Array, Array, Array | None]:
+    ) -> BpttTuple:
         """J, losses (T, B), gradients, last state, dstate, dinputs if needed."""
 
     def cross_entropy(self, y: Array, labels: Array | Indices, lengths: Indices | None) -> tuple[Array, Array]:

@@ -587,6 +587,14 @@ def does_not_load(name: str, why: str) -> str:
     return f"rnncore: {what} but does not load, so the next backend is used ({why})"
 
 
+def rounding_mode(why: object) -> FloatingPointError:
+    """The processor is set to round otherwise, and nothing here can set it."""
+    return FloatingPointError(
+        "the processor is set to flush subnormal numbers or to round in another direction (by a library compiled "
+        f"with -ffast-math, perhaps), and it takes the compiled core to set it right, which does not load: {why}"
+    )
+
+
 def _numbers(name: str, value: object) -> AnyArray:
     """An array of integers or floating-point numbers; not of booleans, complex numbers, strings, objects."""
     array = value if type(value) is np.ndarray else _asarray(name, value)

@@ -1,7 +1,11 @@
 """The NumPy column as an engine: one thread, and lengths always written out."""
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 
+from .. import rounding
 from ..params import Params
 from ..types import Array, Indices
 from . import elementary, sequence, softmax
@@ -11,6 +15,7 @@ class NumpyEngine:
     """See :class:`rnncore.backends.Engine`."""
 
     name = "numpy"
+    bptt_at_once = None
 
     def forward(
         self, params: Params, inputs: Array | Indices, state: Array, lengths: Indices | None, threads: int | None
@@ -67,9 +72,11 @@ class NumpyEngine:
         return result
 
 
-def _ieee() -> np.errstate:
-    """Inf and NaN flow through, without a warning, and without an error where the user has asked NumPy for one."""
-    return np.errstate(all="ignore")
+@contextlib.contextmanager
+def _ieee() -> Iterator[None]:
+    """The standard rounding; Inf and NaN flow through, without a warning or an error, whatever NumPy was told."""
+    with rounding.standard(), np.errstate(all="ignore"):
+        yield
 
 
 def _lengths(steps: Array | Indices, lengths: Indices | None) -> Indices:

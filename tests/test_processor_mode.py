@@ -1,0 +1,58 @@
+"""A process that flushes subnormal numbers, or rounds in another direction, gets the same bits and keeps its mode."""
+
+import platform
+from collections.abc import Iterator
+
+import nets
+import pytest
+
+from rnncore import checks, rounding
+
+core = pytest.importorskip("rnncore._core", reason="the compiled core sets the processor's mode")
+
+# Bits of MXCSR, or of FPCR on arm64.
+MODES = (
+    {"flush results": 1 << 15, "flush operands": 1 << 6, "upwards": 2 << 13, "towards zero": 3 << 13}
+    if platform.machine() in ("x86_64", "AMD64")
+    else {"flush": 1 << 24, "upwards": 1 << 22, "towards zero": 3 << 22}
+)
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A mode other than the standard one, set until the test ends."""
+    mode = core.STANDARD_ROUNDING | MODES[request.param]
+    before = core.set_rounding_mode(mode)
+    try:
+        yield mode
+    finally:
+        core.set_rounding_mode(before)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_bits_are_the_same_and_the_mode_stays(scale: float, engine: str) -> None:
+    """At the smaller scale the gradients of the first steps are subnormal."""
+    net = nets.make_net(12, 3, 5, 7, 4, scale=scale, labels="last")
+    expected = nets.run(net, engine)
+    for bits in MODES.values():
+        before = core.set_rounding_mode(core.STANDARD_ROUNDING | bits)
+        try:
+            found = nets.run(net, engine)
+        finally:
+            after = core.set_rounding_mode(before)
+        # The processor notes in the same register that it has rounded; that is no mode.
+        assert after & ~0x3F == core.STANDARD_ROUNDING | bits
+        nets.assert_same_bits(expected, found)
+
+
+def test_another_mode_is_noticed(mode: int) -> None:
+    assert not rounding.is_standard()
+    with rounding.standard():
+        assert rounding.is_standard()
+    assert not rounding.is_standard()
+
+
+def test_without_the_core_it_is_an_error() -> None:
+    message = str(checks.rounding_mode("no core"))
+    assert "flush subnormal numbers" in message
+    assert message.endswith("no core")
