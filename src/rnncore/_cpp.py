@@ -86,10 +86,8 @@ class CppEngine:
             return None
         if type(need_dinputs) is not bool:
             return None
-        found = _core.bptt_at_once(
-            self._isa, params.inputs, params.hidden, params.outputs, params.flat,
-            inputs, labels, state, need_dinputs, threads,
-        )  # fmt: skip
+        _, X, H, V, _ = params._net
+        found = _core.bptt_at_once(self._isa, X, H, V, params.flat, inputs, labels, state, need_dinputs, threads)
         if found is None:
             return None
         loss, losses, flat, last, dstate, dinputs = found

@@ -5,7 +5,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,10 @@ from .cells import shapes
 from .types import Array
 
 FORMAT = "rnncore.Params 1"
+FIXED = ("cell", "inputs", "hidden", "outputs", "dtype", "_net", "_views")
+
+# cell, inputs, hidden, outputs, dtype
+Net: TypeAlias = tuple[str, int, int, int, np.dtype[Any]]
 
 
 class Params:
@@ -43,36 +47,52 @@ class Params:
     array([1., 1., 1., 1., 1., 1., 1., 2., 3., 4., 1., 1., 0., 0., 0.])
     """
 
-    __slots__ = ("_views", "cell", "dtype", "flat", "hidden", "inputs", "outputs")
-    cell: str
-    inputs: int
-    hidden: int
-    outputs: int
-    dtype: np.dtype[Any]
+    __slots__ = ("_net", "_views", "flat")
     flat: Array
     W_xh: Array
     W_hh: Array
     W_hy: Array
     b_h: Array
     b_y: Array
-    _views: dict[str, Array]
+    _net: Net  # what all nets of one shape share
+    _views: dict[str, Array] | None
 
     def __init__(self, cell: str, *, dtype: npt.DTypeLike | None = None, **arrays: npt.ArrayLike | None) -> None:
         given, X, H, V, real = checks.parameters(cell, arrays, dtype)
-        self._fill(cell, X, H, V, np.zeros(_length(cell, X, H, V), real))
+        self._fill((cell, X, H, V, real), np.zeros(_length(cell, X, H, V), real))
         for name, array in given.items():
             with np.errstate(all="ignore"):
                 getattr(self, name)[...] = array
 
-    def _fill(self, cell: str, inputs: int, hidden: int, outputs: int, flat: Array) -> None:
-        put = object.__setattr__
-        put(self, "cell", cell)
-        put(self, "inputs", inputs)
-        put(self, "hidden", hidden)
-        put(self, "outputs", outputs)
-        put(self, "dtype", flat.dtype)
-        put(self, "flat", flat)
-        put(self, "_views", None)
+    def _fill(self, net: Net, flat: Array) -> None:
+        _put_net(self, net)
+        _put_flat(self, flat)
+        _put_views(self, None)
+
+    @property
+    def cell(self) -> str:
+        """The name of the cell."""
+        return self._net[0]
+
+    @property
+    def inputs(self) -> int:
+        """X, the size of an input vector, or how many tokens there are."""
+        return self._net[1]
+
+    @property
+    def hidden(self) -> int:
+        """H, how many hidden units there are."""
+        return self._net[2]
+
+    @property
+    def outputs(self) -> int:
+        """V, how many outputs there are; 0 without an output layer."""
+        return self._net[3]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+        return self._net[4]
 
     @classmethod
     def from_flat(cls, cell: str, inputs: int, hidden: int, outputs: int, flat: npt.ArrayLike) -> "Params":
@@ -89,12 +109,16 @@ class Params:
     def _of(cls, cell: str, inputs: int, hidden: int, outputs: int, flat: Array) -> "Params":
         """Parameters around a vector, which is trusted and not copied."""
         params = cls.__new__(cls)
-        params._fill(cell, inputs, hidden, outputs, flat)
+        params._fill((cell, inputs, hidden, outputs, flat.dtype), flat)
         return params
 
     def _like(self, flat: Array) -> "Params":
         """The same net around another vector, which is trusted and not copied: how an engine returns gradients."""
-        return Params._of(self.cell, self.inputs, self.hidden, self.outputs, flat)
+        params = _new(Params)
+        _put_net(params, self._net)
+        _put_flat(params, flat)
+        _put_views(params, None)
+        return params
 
     def copy(self) -> "Params":
         """The same net with a vector of its own."""
@@ -115,13 +139,13 @@ class Params:
         views = self._views
         if views is None:
             views = _views(self)
-            object.__setattr__(self, "_views", views)
+            _put_views(self, views)
         if name not in views:
             raise checks.unknown_name(self, name)
         return views[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in Params.__slots__ and name != "flat":
+        if name in FIXED:
             raise checks.fixed_name("Params", name)
         target = getattr(self, name)
         if value is not target:  # params.flat -= step has already written where it assigns
@@ -136,12 +160,12 @@ class Params:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Params):
             return NotImplemented
-        return _net(self) == _net(other) and np.array_equal(self.flat, other.flat, equal_nan=True)
+        return self._net == other._net and np.array_equal(self.flat, other.flat, equal_nan=True)
 
     __hash__ = None  # type: ignore[assignment]  # it can change
 
     def __repr__(self) -> str:
-        cell, inputs, hidden, outputs, dtype = _net(self)
+        cell, inputs, hidden, outputs, dtype = self._net
         return f"Params({cell!r}, inputs={inputs}, hidden={hidden}, outputs={outputs}, dtype={dtype})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -176,6 +200,13 @@ class Params:
         if set(arrays) != set(params.names()):  # a damaged directory can lose some
             raise checks.not_a_params_file(path, f"it has only {', '.join(arrays)}")
         return params
+
+
+# What sets the slots, past Params.__setattr__; bound once, because every gradient makes a Params.
+_new = object.__new__
+_put_net = Params.__dict__["_net"].__set__
+_put_flat = Params.__dict__["flat"].__set__
+_put_views = Params.__dict__["_views"].__set__
 
 
 def init_params(
@@ -231,10 +262,6 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], objec
     finally:
         with contextlib.suppress(OSError):  # gone, if it took its place
             os.unlink(temporary)
-
-
-def _net(params: Params) -> tuple[str, int, int, int, str]:
-    return params.cell, params.inputs, params.hidden, params.outputs, params.dtype.name
 
 
 def _length(cell: str, inputs: int, hidden: int, outputs: int) -> int:
