@@ -75,8 +75,7 @@ void transpose(const Real* from, Index from_stride, Index rows, Index columns, R
   for (Index r = 0; r < whole_rows; r += side)
     for (Index c = 0; c < whole_columns; c += side) {
       Vector<Real> square[side];
-      RNNCORE_UNROLL for (int i = 0; i < side; ++i)
-        square[i] = load<Vector<Real>>(from + (r + i) * from_stride + c);
+      RNNCORE_UNROLL for (int i = 0; i < side; ++i) square[i] = load<Vector<Real>>(from + (r + i) * from_stride + c);
       rnncore::RNNCORE_ISA::transpose<side / 2>(square);
       RNNCORE_UNROLL for (int i = 0; i < side; ++i) store(to + (c + i) * to_stride + r, square[i]);
     }
@@ -136,9 +135,7 @@ template <class Real, int M, int N>
 void outer_tile(Rows<const Real> D, Rows<const Real> E, Index rows, bool first, Real* out, Index stride) {
   using V = Vector<Real>;
   V acc[M][N];
-  RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-    RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = V{};
-  }
+  RNNCORE_UNROLL for (int m = 0; m < M; ++m) { RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = V{}; }
   for (Index r = 0; r < rows; ++r) {
     const Real *d = D(r), *e = E(r);
     V row[N];
@@ -177,20 +174,15 @@ constexpr OuterTile<Real> outer_tile_or_none() {
     return nullptr;
 }
 
-#define RNNCORE_TILES_OF(kind, M)                                                                                  \
-  {                                                                                                                \
-    kind##_or_none<Real, M, 1>(), kind##_or_none<Real, M, 2>(), kind##_or_none<Real, M, 3>(),                      \
-        kind##_or_none<Real, M, 4>(), kind##_or_none<Real, M, 5>(), kind##_or_none<Real, M, 6>(),                  \
-        kind##_or_none<Real, M, 7>(), kind##_or_none<Real, M, 8>(), kind##_or_none<Real, M, 9>(),                  \
-        kind##_or_none<Real, M, 10>(), kind##_or_none<Real, M, 11>(), kind##_or_none<Real, M, 12>()                \
-  }
-#define RNNCORE_TILES(kind)                                                                                        \
-  {                                                                                                                \
-    RNNCORE_TILES_OF(kind, 1), RNNCORE_TILES_OF(kind, 2), RNNCORE_TILES_OF(kind, 3), RNNCORE_TILES_OF(kind, 4),    \
-        RNNCORE_TILES_OF(kind, 5), RNNCORE_TILES_OF(kind, 6), RNNCORE_TILES_OF(kind, 7),                           \
-        RNNCORE_TILES_OF(kind, 8), RNNCORE_TILES_OF(kind, 9), RNNCORE_TILES_OF(kind, 10),                          \
-        RNNCORE_TILES_OF(kind, 11), RNNCORE_TILES_OF(kind, 12)                                                     \
-  }
+#define RNNCORE_TILES_OF(kind, M)                                                              \
+  {kind##_or_none<Real, M, 1>(),  kind##_or_none<Real, M, 2>(),  kind##_or_none<Real, M, 3>(), \
+   kind##_or_none<Real, M, 4>(),  kind##_or_none<Real, M, 5>(),  kind##_or_none<Real, M, 6>(), \
+   kind##_or_none<Real, M, 7>(),  kind##_or_none<Real, M, 8>(),  kind##_or_none<Real, M, 9>(), \
+   kind##_or_none<Real, M, 10>(), kind##_or_none<Real, M, 11>(), kind##_or_none<Real, M, 12>()}
+#define RNNCORE_TILES(kind)                                                                                      \
+  {RNNCORE_TILES_OF(kind, 1), RNNCORE_TILES_OF(kind, 2),  RNNCORE_TILES_OF(kind, 3),  RNNCORE_TILES_OF(kind, 4), \
+   RNNCORE_TILES_OF(kind, 5), RNNCORE_TILES_OF(kind, 6),  RNNCORE_TILES_OF(kind, 7),  RNNCORE_TILES_OF(kind, 8), \
+   RNNCORE_TILES_OF(kind, 9), RNNCORE_TILES_OF(kind, 10), RNNCORE_TILES_OF(kind, 11), RNNCORE_TILES_OF(kind, 12)}
 
 template <class Real>
 constexpr ProductTile<Real> product_tiles[tile_side][tile_side] = RNNCORE_TILES(product_tile);
@@ -221,7 +213,8 @@ void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out, boo
         const Real* a[tile_side];
         Real* to[tile_side];
         for (Index m = 0; m < M; ++m) a[m] = A(r0 + m) + k, to[m] = out(r0 + m) + n0;
-        product_tiles<Real>[M - 1][N - 1](k == 0 ? w : nullptr, w + (k + 1) * width, terms, a, to);
+        const ProductTile<Real> run = product_tiles<Real>[M - 1][N - 1];
+        run(k == 0 ? w : nullptr, w + (k + 1) * width, terms, a, to);
       }
     }
   }
@@ -247,8 +240,8 @@ void outer_sum(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index r
     const Index tiles = divide_up(I, tile_rows(N));
     for (Index tile = 0; tile < tiles; ++tile) {
       const Index i0 = I * tile / tiles, M = I * (tile + 1) / tiles - i0;
-      outer_tiles<Real>[M - 1][N - 1](D.columns_from(i0), E.columns_from(j0), rows, first, out + i0 * stride + j0,
-                                      stride);
+      const OuterTile<Real> run = outer_tiles<Real>[M - 1][N - 1];
+      run(D.columns_from(i0), E.columns_from(j0), rows, first, out + i0 * stride + j0, stride);
     }
   }
 }
@@ -256,8 +249,8 @@ void outer_sum(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index r
 // out[k, i] += sum of D[r, i] over a block's rows r whose token is k: outer_sum with one-hot rows, laid out
 // with the token first. `slot` (one a token, kept at -1) finds a token's sum among `sums` (one a row).
 template <class Real>
-void token_sum(Rows<const Real> D, Index I, Rows<const int64_t> tokens, Index rows, Index* slot, Real* sums,
-               Real* out, Index stride) {
+void token_sum(Rows<const Real> D, Index I, Rows<const int64_t> tokens, Index rows, Index* slot, Real* sums, Real* out,
+               Index stride) {
   using V = Vector<Real>;
   Index used = 0;
   for (Index r = 0; r < rows; ++r) {
@@ -287,8 +280,7 @@ void row_sum_tile(Rows<const Real> D, Index rows, Real* out) {
     const Real* d = D(r);
     RNNCORE_UNROLL for (int n = 0; n < N; ++n) sum[n] = sum[n] + load<V>(d + n * lanes<Real>);
   }
-  RNNCORE_UNROLL for (int n = 0; n < N; ++n)
-    store(out + n * lanes<Real>, load<V>(out + n * lanes<Real>) + sum[n]);
+  RNNCORE_UNROLL for (int n = 0; n < N; ++n) store(out + n * lanes<Real>, load<V>(out + n * lanes<Real>) + sum[n]);
 }
 
 template <class Real>

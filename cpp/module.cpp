@@ -137,9 +137,9 @@ py::tuple forward(int isa, const Sizes& n, const py::array& flat, const py::arra
 
 template <class Real>
 py::tuple backward(int isa, const Sizes& n, const py::array& flat, const py::array& inputs, const py::array& h,
-                   const py::array& state, const std::optional<py::array>& lengths,
-                   const std::optional<py::array>& dy, const std::optional<py::array>& dh,
-                   const std::optional<py::array>& dstate, bool need_dinputs, int threads) {
+                   const py::array& state, const std::optional<py::array>& lengths, const std::optional<py::array>& dy,
+                   const std::optional<py::array>& dh, const std::optional<py::array>& dstate, bool need_dinputs,
+                   int threads) {
   const auto batch = batch_of<Real>(inputs, data<Real>(state), lengths);
   GradientArrays<Real> grads(n, batch, false, need_dinputs);
   const OutputGradients<Real> given{data<Real>(dy), data<Real>(dh), data<Real>(dstate)};
@@ -170,8 +170,7 @@ py::tuple bptt(int isa, const Sizes& n, const py::array& flat, const py::array& 
 }
 
 template <class Real>
-py::tuple cross_entropy(int isa, const py::array& y, const py::array& labels,
-                        const std::optional<py::array>& lengths) {
+py::tuple cross_entropy(int isa, const py::array& y, const py::array& labels, const std::optional<py::array>& lengths) {
   const Batch<Real> batch{y.shape(0), y.shape(1), nullptr, nullptr, nullptr, data<int64_t>(lengths)};
   auto losses = rows<Real>({batch.T, batch.B}), dy = rows<Real>({batch.T, batch.B, y.shape(2)});
   run(1, kernels<Real>(isa).cross_entropy, batch, y.shape(2), data<Real>(y), labels_of<Real>(labels),
@@ -284,20 +283,21 @@ PYBIND11_MODULE(_core, m) {
     return RNNCORE_BY_TYPE(backward, flat, isa, n, flat, inputs, h, state, lengths, dy, dh, dstate, need_dinputs,
                            threads);
   });
-  m.def("bptt", [](int isa, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, const py::array& flat, const py::array& inputs,
-                   const py::array& labels, const py::array& state, const Optional& lengths, bool need_dinputs,
-                   int threads) {
-    const Sizes n{X, H, V};
-    return RNNCORE_BY_TYPE(bptt, flat, isa, n, flat, inputs, labels, state, lengths, need_dinputs, threads);
-  });
-  m.def("bptt_at_once", [](int isa, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, py::handle flat, py::handle inputs,
-                           py::handle labels, py::handle state, bool need_dinputs, int threads) -> py::object {
-    const Sizes n{X, H, V};
-    Seen parameters{py::detail::array_proxy(flat.ptr())};
-    if (parameters.holds<double>())
-      return bptt_at_once(isa, n, parameters.data<double>(), inputs, labels, state, need_dinputs, threads);
-    return bptt_at_once(isa, n, parameters.data<float>(), inputs, labels, state, need_dinputs, threads);
-  });
+  m.def("bptt",
+        [](int isa, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, const py::array& flat, const py::array& inputs,
+           const py::array& labels, const py::array& state, const Optional& lengths, bool need_dinputs, int threads) {
+          const Sizes n{X, H, V};
+          return RNNCORE_BY_TYPE(bptt, flat, isa, n, flat, inputs, labels, state, lengths, need_dinputs, threads);
+        });
+  m.def("bptt_at_once",
+        [](int isa, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, py::handle flat, py::handle inputs, py::handle labels,
+           py::handle state, bool need_dinputs, int threads) -> py::object {
+          const Sizes n{X, H, V};
+          Seen parameters{py::detail::array_proxy(flat.ptr())};
+          if (parameters.holds<double>())
+            return bptt_at_once(isa, n, parameters.data<double>(), inputs, labels, state, need_dinputs, threads);
+          return bptt_at_once(isa, n, parameters.data<float>(), inputs, labels, state, need_dinputs, threads);
+        });
   m.def("cross_entropy", [](int isa, const py::array& y, const py::array& labels, const Optional& lengths) {
     return RNNCORE_BY_TYPE(cross_entropy, y, isa, y, labels, lengths);
   });

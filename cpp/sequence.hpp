@@ -69,9 +69,9 @@ struct Call {
 
   // Losses, and y replaced by dy.
   void cross_entropy(const ChunkRows& rows, int shard) const {
-    softmax::cross_entropy(rows.of(work.y, work.ldV, work.y_r0(rows)), rows.count(), net.V, labels.classes,
-                           labels.distributions, [&](Index i) { return rows.row(i); }, work.e + shard * work.ldV,
-                           losses);
+    softmax::cross_entropy(
+        rows.of(work.y, work.ldV, work.y_r0(rows)), rows.count(), net.V, labels.classes, labels.distributions,
+        [&](Index i) { return rows.row(i); }, work.e + shard * work.ldV, losses);
   }
 
   // dy, as the loss left it on the tape or as the caller gave it.
@@ -157,8 +157,8 @@ struct Call {
       linear::outer_sum(rows.of(batch.vectors, net.X, 0).from(i), net.X, dz.columns_from(j0), J, count, first,
                         work.dW_xh + j0, ldH);
     else
-      linear::token_sum(dz.columns_from(j0), J, rows.of(batch.tokens, 1, 0).from(i), count,
-                        work.slots + shard * net.X, work.token_sums + j0, work.dW_xh + j0, ldH);
+      linear::token_sum(dz.columns_from(j0), J, rows.of(batch.tokens, 1, 0).from(i), count, work.slots + shard * net.X,
+                        work.token_sums + j0, work.dW_xh + j0, ldH);
     linear::outer_sum(dz, net.H, h_prev, J, count, first, work.dW_hh + j0, ldH);
     linear::row_sum(dz.columns_from(j0), J, count, work.db_h + j0);
     if (has_dy()) {
@@ -274,7 +274,7 @@ void clear_padding(const Batch<Real>& batch, Index n, Real* rows) {
 template <class Real>
 bool forward(const Net<Real>& net, const Batch<Real>& batch, const Outputs<Real>& outputs, const Machine& machine) {
   const Directions go{true, false, false, false, machine.threads};
-  Call<Real> call{net, batch, machine, Work<Real>::make(machine, net, batch, go)};
+  Call<Real> call{net, batch, machine, allocate<Work<Real>>(machine, net, batch, go)};
   call.outputs = outputs;
   clear_padding(batch, net.V, outputs.y);
   clear_padding(batch, net.H, outputs.h);
@@ -287,7 +287,7 @@ template <class Real>
 bool backward(const Net<Real>& net, const Batch<Real>& batch, const Real* h, const OutputGradients<Real>& given,
               const Gradients<Real>& grads, const Machine& machine) {
   const Directions go{false, true, given.dy != nullptr, grads.dinputs != nullptr, machine.threads};
-  Call<Real> call{net, batch, machine, Work<Real>::make(machine, net, batch, go)};
+  Call<Real> call{net, batch, machine, allocate<Work<Real>>(machine, net, batch, go)};
   call.given = given;
   call.grads = grads;
   Work<Real>::put_rows(h, batch.T * batch.B, net.H, call.work.h + batch.B * call.work.ldH, call.work.ldH);
@@ -307,7 +307,7 @@ template <class Real>
 bool bptt(const Net<Real>& net, const Batch<Real>& batch, const Labels<Real>& labels, double* loss, Real* losses,
           Real* last, const Gradients<Real>& grads, const Machine& machine) {
   const Directions go{true, true, true, grads.dinputs != nullptr, machine.threads};
-  Call<Real> call{net, batch, machine, Work<Real>::make(machine, net, batch, go)};
+  Call<Real> call{net, batch, machine, allocate<Work<Real>>(machine, net, batch, go)};
   call.labels = labels;
   call.losses = losses;
   call.grads = grads;
@@ -319,22 +319,30 @@ bool bptt(const Net<Real>& net, const Batch<Real>& batch, const Labels<Real>& la
   return done;
 }
 
+// Padded rows for one step.
 template <class Real>
-bool cross_entropy(const Batch<Real>& batch, Index V, const Real* y, const Labels<Real>& labels, Real* losses,
-                   Real* dy, const Machine& machine) {
-  const Index ldV = linear::padded<Real>(V), room = batch.B * (ldV + 2) + 2;
-  Arena arena{static_cast<char*>(machine.reserve(static_cast<size_t>(room) * 16 + 256))};
-  Real* const step = arena.take<Real>(batch.B * ldV);
-  Real* const e = arena.take<Real>(ldV);
-  Index* const list = arena.take<Index>(batch.B + 2);
+struct StepRoom {
+  Index ldV;
+  Real *y, *e;
+  Index* list;
+  StepRoom(Arena& arena, Index B, Index V) : ldV(linear::padded<Real>(V)) {
+    y = arena.take<Real>(B * ldV), e = arena.take<Real>(ldV), list = arena.take<Index>(B + 2);
+  }
+};
+
+template <class Real>
+bool cross_entropy(const Batch<Real>& batch, Index V, const Real* y, const Labels<Real>& labels, Real* losses, Real* dy,
+                   const Machine& machine) {
+  const StepRoom<Real> room = allocate<StepRoom<Real>>(machine, batch.B, V);
   clear_padding(batch, 1, losses);
   clear_padding(batch, V, dy);
   for (Index t = 0; t < batch.T; ++t) {
-    const ChunkRows rows(batch.B, batch.lengths, t, t + 1, 0, batch.B, list);
-    const Rows<Real> of_step = rows.of(step, ldV, t * batch.B);
+    const ChunkRows rows(batch.B, batch.lengths, t, t + 1, 0, batch.B, room.list);
+    const Rows<Real> of_step = rows.of(room.y, room.ldV, t * batch.B);
     for (Index i = 0; i < rows.count(); ++i) copy(y + rows.row(i) * V, V, of_step(i));
-    softmax::cross_entropy(of_step, rows.count(), V, labels.classes, labels.distributions,
-                           [&](Index i) { return rows.row(i); }, e, losses);
+    softmax::cross_entropy(
+        of_step, rows.count(), V, labels.classes, labels.distributions, [&](Index i) { return rows.row(i); }, room.e,
+        losses);
     for (Index i = 0; i < rows.count(); ++i) copy(of_step(i), V, dy + rows.row(i) * V);
   }
   return true;

@@ -147,8 +147,8 @@ Real cross_entropy(Real* y, Index V, const Real* label, Real* e) {
 // Rows of y into losses and dy, with classes or distributions (the other null) as labels; row(i) is the
 // number that the i-th row has among labels and losses, e room for a row.
 template <class Real, class RowNumber>
-void cross_entropy(Rows<Real> y, Index rows, Index V, const int64_t* classes, const Real* distributions,
-                   RowNumber row, Real* e, Real* losses) {
+void cross_entropy(Rows<Real> y, Index rows, Index V, const int64_t* classes, const Real* distributions, RowNumber row,
+                   Real* e, Real* losses) {
   if (!classes) {
     for (Index i = 0; i < rows; ++i) losses[row(i)] = cross_entropy(y(i), V, distributions + row(i) * V, e);
     return;

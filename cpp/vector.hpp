@@ -120,8 +120,8 @@ template <int size, class V>
 RNNCORE_INLINE void transpose(V* square) {
   constexpr int count = lanes<RealOf<V>>;
   if constexpr (size > 0) {
-    RNNCORE_UNROLL for (int i = 0; i < count; ++i)
-      if (!(i & size)) exchange<size>(square[i], square[i + size], typename CountLanes<count>::Numbers{});
+    RNNCORE_UNROLL for (int i = 0; i < count; ++i) if (!(i & size))
+        exchange<size>(square[i], square[i + size], typename CountLanes<count>::Numbers{});
     transpose<size / 2>(square);
   }
 }
@@ -131,19 +131,25 @@ template <class V>
 RNNCORE_INLINE V fma(V a, V b, V c) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(RealOf<V>) == 4)
-    return reinterpret_cast<V>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+    return reinterpret_cast<V>(
+        _mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
   else
-    return reinterpret_cast<V>(_mm512_fmadd_pd(reinterpret_cast<__m512d>(a), reinterpret_cast<__m512d>(b), reinterpret_cast<__m512d>(c)));
+    return reinterpret_cast<V>(
+        _mm512_fmadd_pd(reinterpret_cast<__m512d>(a), reinterpret_cast<__m512d>(b), reinterpret_cast<__m512d>(c)));
 #elif defined(__FMA__)
   if constexpr (sizeof(RealOf<V>) == 4)
-    return reinterpret_cast<V>(_mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+    return reinterpret_cast<V>(
+        _mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
   else
-    return reinterpret_cast<V>(_mm256_fmadd_pd(reinterpret_cast<__m256d>(a), reinterpret_cast<__m256d>(b), reinterpret_cast<__m256d>(c)));
+    return reinterpret_cast<V>(
+        _mm256_fmadd_pd(reinterpret_cast<__m256d>(a), reinterpret_cast<__m256d>(b), reinterpret_cast<__m256d>(c)));
 #elif defined(__ARM_NEON)
   if constexpr (sizeof(RealOf<V>) == 4)
-    return reinterpret_cast<V>(vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
+    return reinterpret_cast<V>(vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a),
+                                         reinterpret_cast<float32x4_t>(b)));
   else
-    return reinterpret_cast<V>(vfmaq_f64(reinterpret_cast<float64x2_t>(c), reinterpret_cast<float64x2_t>(a), reinterpret_cast<float64x2_t>(b)));
+    return reinterpret_cast<V>(vfmaq_f64(reinterpret_cast<float64x2_t>(c), reinterpret_cast<float64x2_t>(a),
+                                         reinterpret_cast<float64x2_t>(b)));
 #else
   // No hardware for it: the C library's fma is exact by its standard.
   V out = c;

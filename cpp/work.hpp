@@ -36,11 +36,20 @@ struct Arena {
   }
 };
 
+// Makes Parts(arena, arguments...) twice: once to learn the size, once for good.
+template <class Parts, class... Arguments>
+Parts allocate(const Machine& machine, const Arguments&... arguments) {
+  Arena counting;
+  (void)Parts(counting, arguments...);
+  Arena arena{static_cast<char*>(machine.reserve(counting.used + 1))};
+  return Parts(arena, arguments...);
+}
+
 // The rows r = t*B + b that exist of the steps [t0, t1) and the sequences [b0, b1), ascending in r. Those
 // of step t are the numbers [first(t), first(t + 1)) of the list.
 struct ChunkRows {
   Index B, t0, t1;
-  Index* rows;   // null: every row of these steps exists, and the i-th is row t0*B + i
+  Index* rows;  // null: every row of these steps exists, and the i-th is row t0*B + i
   Index* offset;
 
   // room: (t1 - t0) * (b1 - b0 + 1) + 1 numbers
@@ -88,13 +97,13 @@ struct Work {
   Index ldX, ldH, ldV;
   bool y_whole, dz_whole;  // kept for all steps, or for a chunk of them
 
-  Real* h;     // (T + 1, B, ldH): the initial state, then h_t
-  Real* part;  // (chunk, B, ldH): a_t going forward, dh_t going back
-  Real* step;  // (B, ldH): u_t going forward, the carried gradient going back
-  Real* y;     // (T or chunk, B, ldV): y_t, then dy_t
-  Real* e;     // (threads, ldV): room for a row of the softmax
-  Real* dz;    // (T or chunk, B, ldH)
-  Real* dx;    // (chunk, B, ldX)
+  Real* h;                                       // (T + 1, B, ldH): the initial state, then h_t
+  Real* part;                                    // (chunk, B, ldH): a_t going forward, dh_t going back
+  Real* step;                                    // (B, ldH): u_t going forward, the carried gradient going back
+  Real* y;                                       // (T or chunk, B, ldV): y_t, then dy_t
+  Real* e;                                       // (threads, ldV): room for a row of the softmax
+  Real* dz;                                      // (T or chunk, B, ldH)
+  Real* dx;                                      // (chunk, B, ldX)
   Panels<Real> W_xh, W_hh, W_hy;                 // going forward
   Panels<Real> W_xh_back, W_hh_back, W_hy_back;  // transposed
   Real *dW_xh, *dW_hh, *dW_hy, *db_h, *db_y;     // the sums: (X, ldH), the input first; (H, ldH); (V, ldH)
@@ -119,14 +128,6 @@ struct Work {
       put_rows(batch.state, B, H, h, ldH);
     else
       fill(h, B * ldH, Real(0));
-  }
-
-  // Twice: once to learn the size, once for good.
-  static Work make(const Machine& machine, const Net<Real>& net, const Batch<Real>& batch, Directions go) {
-    Arena counting;
-    (void)Work(counting, net, batch, go);
-    Arena arena{static_cast<char*>(machine.reserve(counting.used + 1))};
-    return Work(arena, net, batch, go);
   }
 
   Index list_size() const { return chunk * (B + 1) + 1; }

@@ -1,0 +1,256 @@
+"""Products in the one order of additions that every column keeps.
+
+A sum of more than ``BLOCK`` terms is a sum of blocks, each one chain of fma: rounding errors then grow
+with the block and not with the layer. Outputs n lie side by side in the lanes of a vector and the sum
+over k runs in time, so that the width of the vectors is never seen in the result.
+
+A matrix W (N, K) is read as panels (N/LANES, K, LANES), LANES outputs side by side for each k. What
+products are added to has as many columns as its panels have lanes; those past N hold nothing of meaning.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir  # type: ignore[import-untyped]
+from numba import extending, types
+from numba.core import cgutils as numba_cgutils
+
+from ..types import Array, Indices
+from . import compiled
+
+cgutils: Any = numba_cgutils
+intrinsic: Any = extending.intrinsic
+
+BLOCK = 128
+_FEATURES = binding.get_host_cpu_features()
+# A tile's sums stay in registers: 4 x 4 of the 32 vector registers of AVX-512 and of NEON, else 4 x 2 of 16.
+# Narrower vectors cost the widest machines speed, wider ones are split by LLVM into several registers.
+VECTOR_BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx") else 16
+WIDE = bool(_FEATURES.get("avx512f") or _FEATURES.get("neon"))
+
+
+@compiled
+def lanes(W: Array) -> int:
+    """How many numbers of W's dtype a vector holds."""
+    return VECTOR_BYTES // W.itemsize
+
+
+@compiled
+def padded(N: int, W: Array) -> int:
+    """N rounded up to whole vectors of W's dtype."""
+    return -(-N // lanes(W)) * lanes(W)
+
+
+@compiled
+def panels(W: Array) -> Array:
+    """W (N, K) as panels (N/LANES, K, LANES): ``panels[p, k, l] = W[p * LANES + l, k]``, +0 past N."""
+    N, K = W.shape
+    L = lanes(W)
+    out = np.zeros((padded(N, W) // L, K, L), W.dtype)
+    for p in range(len(out)):
+        for k in range(K):
+            for n in range(p * L, min(p * L + L, N)):
+                out[p, k, n - p * L] = W[n, k]
+    return out
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def tile(_: Any, out: Any, A: Any, W: Any, r: Any, p: Any, k: Any, first: Any, rows: Any, vectors: Any) -> Any:
+    """``out[r', n] += sum_k' A[r', k'] W[n, k']`` for some rows from r on, some panels from p on and a block from k on.
+
+    out (R, N), A (R, K) in any layout, W panels. ``rows`` and ``vectors`` are literal: their product is the
+    number of chains of fma that run side by side in registers. The chains continue from ``out`` if the
+    block is the first; those of a later block start from +0 and are then added.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.function.attributes.add("noinline")  # one copy of the tiles, however many the callers
+        o, a, w = (context.make_array(t)(context, builder, v) for t, v in zip((out, A, W), arguments, strict=False))
+        r, p, k, first = arguments[3:7]
+        real = context.get_data_type(out.dtype)
+        size = VECTOR_BYTES // context.get_abi_sizeof(real)
+        vector, index = ir.VectorType(real, size), ir.VectorType(ir.IntType(32), size)
+        kind = f"v{size}f{out.dtype.bitwidth}"
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.{kind}")
+
+        def at(array: Any, *indices: Any) -> Any:
+            offset = ir.Constant(r.type, 0)
+            for i, stride in zip(indices, cgutils.unpack_tuple(builder, array.strides), strict=False):
+                offset = builder.add(offset, builder.mul(i, stride))
+            return cgutils.pointer_add(builder, array.data, offset, vector.as_pointer())
+
+        def plus(i: Any, n: int) -> Any:
+            return builder.add(i, ir.Constant(i.type, n))
+
+        def load(pointer: Any) -> Any:
+            return builder.load(pointer, align=context.get_abi_sizeof(real))
+
+        def broadcast(pointer: Any) -> Any:
+            scalar = builder.load(builder.bitcast(pointer, real.as_pointer()))
+            first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(first, first, ir.Constant(index, None))
+
+        tiles = [(i, j) for i in range(rows.literal_value) for j in range(vectors.literal_value)]
+        places = [at(o, plus(r, i), builder.mul(plus(p, j), ir.Constant(p.type, size))) for i, j in tiles]
+        sums = [cgutils.alloca_once(builder, vector) for _ in tiles]
+        for place, total in zip(places, sums, strict=True):
+            builder.store(builder.select(first, load(place), ir.Constant(vector, None)), total)
+        left = builder.sub(builder.extract_value(a.shape, 1), k)
+        block = ir.Constant(k.type, BLOCK)
+        count = builder.select(builder.icmp_signed("<", left, block), left, block)
+        with cgutils.for_range(builder, count) as loop:
+            k_now = builder.add(k, loop.index)
+            w_k = [load(at(w, plus(p, j), k_now)) for j in range(vectors.literal_value)]
+            a_k = [broadcast(at(a, plus(r, i), k_now)) for i in range(rows.literal_value)]
+            for (i, j), total in zip(tiles, sums, strict=True):
+                builder.store(builder.call(fma, [a_k[i], w_k[j], builder.load(total)]), total)
+        for place, total in zip(places, sums, strict=True):
+            part = builder.load(total)
+            whole = builder.select(first, part, builder.fadd(load(place), part))
+            builder.store(whole, place, align=context.get_abi_sizeof(real))
+        return context.get_dummy_value()
+
+    return types.none(out, A, W, r, p, k, types.boolean, rows, vectors), generate
+
+
+@compiled
+def product(out: Array, A: Array, W: Array) -> None:
+    """``out[r, n] += sum_k A[r, k] W[n, k]``, k ascending.
+
+    out (R, N), A (R, K), W panels. The first block's chain continues from ``out``; each later one starts
+    from +0 and is added when it is whole.
+    """
+    add_blocks(out, A[:, :], W, True)  # bool(): not a literal, for which all would be compiled once more
+
+
+@compiled
+def add_blocks(out: Array, A: Array, W: Array, first: bool) -> None:
+    """``product``, or, if its first block is not the first of the sum, ``out`` plus the product from +0."""
+    R, K = A.shape
+    P = len(W)
+    rows = R - R % 4
+    widest = 4 if WIDE else 2
+    p = 0
+    while rows > 0 and p < P:
+        # As even as can be: a narrow tile has too few chains to keep the units busy.
+        vectors = -(-(P - p) // -(-(P - p) // widest))
+        for k in range(0, K, BLOCK):
+            for r in range(0, rows, 4):
+                four_rows(out, A, W, r, p, k, first and k == 0, vectors)
+        p += vectors
+    for r in range(rows, R):
+        one_row(out, A, W, r, first)
+
+
+@compiled
+def four_rows(out: Array, A: Array, W: Array, r: int, p: int, k: int, first: bool, vectors: int) -> None:
+    """A block of four rows, some vectors wide."""
+    if vectors == 1:
+        tile(out, A, W, r, p, k, first, 4, 1)
+    elif vectors == 2:
+        tile(out, A, W, r, p, k, first, 4, 2)
+    elif vectors == 3:
+        tile(out, A, W, r, p, k, first, 4, 3)
+    else:
+        tile(out, A, W, r, p, k, first, 4, 4)
+
+
+@compiled
+def one_row(out: Array, A: Array, W: Array, r: int, first: bool) -> None:
+    """All blocks of one row, eight vectors wide where it can be: a single chain waits for itself."""
+    K, P = A.shape[1], len(W)
+    for k in range(0, K, BLOCK):
+        is_first = first and k == 0
+        p = 0
+        while P - p >= 8:
+            tile(out, A, W, r, p, k, is_first, 1, 8)
+            p += 8
+        if P - p >= 4:
+            tile(out, A, W, r, p, k, is_first, 1, 4)
+            p += 4
+        if P - p >= 2:
+            tile(out, A, W, r, p, k, is_first, 1, 2)
+            p += 2
+        if P - p >= 1:
+            tile(out, A, W, r, p, k, is_first, 1, 1)
+
+
+@compiled
+def row_blocks(T: int, B: int, lengths: Indices) -> tuple[Indices, Indices]:
+    """The rows r = t*B + b that exist, block by block, and where each block starts among them.
+
+    rows (R,), starts (blocks + 1,). Up to 128 sequences, a block is as many whole steps as fit into 128 rows;
+    beyond, it is 128 sequences of one step. A block is a place in the grid: which of its rows exist does
+    not move it.
+    """
+    steps, width = (BLOCK // B, B) if B <= BLOCK else (1, BLOCK)
+    rows = np.empty(T * B, np.int64)
+    starts = np.zeros(-(-T // steps) * -(-B // width) + 1, np.int64)
+    n = block = 0
+    for t_block in range(0, T, steps):
+        for b_block in range(0, B, width):
+            for t in range(t_block, min(t_block + steps, T)):
+                for b in range(b_block, min(b_block + width, B)):
+                    if t < lengths[b]:
+                        rows[n] = t * B + b
+                        n += 1
+            block += 1
+            starts[block] = n
+    return rows[:n], starts
+
+
+@compiled
+def outer_sum(out: Array, D: Array, E: Array, first: bool) -> None:
+    """``out[i, j] = sum_r D[r, i] E[r, j]``: the gradient of a weight matrix, a block at a time.
+
+    out (I, J), D (R, I), E (R, J), the rows r of one block. In a block an fma chain from +0, r ascending;
+    the blocks are added from the last to the first, the order in which the loop back through time meets
+    them. ``out`` is +0 before the first.
+    """
+    add_blocks(out, D.T[:, :], panels(E.T), first)
+
+
+@compiled
+def token_sum(out: Array, D: Array, tokens: Indices, rows: Indices, part: Array) -> None:
+    """``out[k, i] += sum of D[r, i] over the rows r whose token is k``: outer_sum with one-hot rows.
+
+    out (X, I), D (R, I), the tokens of these rows; part (X, I) is +0 between calls. A sum that starts from +0 by plain
+    additions is never -0, so that tokens without a row need no addition.
+    """
+    for r in range(len(D)):
+        k = tokens[rows[r]]
+        for i in range(D.shape[1]):
+            part[k, i] += D[r, i]
+    for r in range(len(D)):
+        k = tokens[rows[r]]
+        for i in range(D.shape[1]):
+            out[k, i] += part[k, i]
+            part[k, i] = 0
+
+
+@compiled
+def row_sum(out: Array, D: Array) -> None:
+    """``out[i] += sum_r D[r, i]``: the gradient of a bias, a block at a time; plain additions. D (R, I)."""
+    part = np.zeros_like(out)
+    for r in range(len(D)):
+        for i in range(len(out)):
+            part[i] += D[r, i]
+    for i in range(len(out)):
+        out[i] += part[i]
+
+
+@compiled
+def lane_sum(terms: Array, lanes: Array) -> float:
+    """The sum of terms (V,) in sixteen lanes, term v in lane v mod 16, folded 8, 4, 2, 1. lanes (16,) is for that."""
+    lanes[:] = 0
+    V = len(terms)
+    for start in range(0, V - 15, 16):
+        for v in range(16):
+            lanes[v] += terms[start + v]
+    for v in range(V % 16):
+        lanes[v] += terms[V - V % 16 + v]
+    for half in (8, 4, 2, 1):
+        for v in range(half):
+            lanes[v] += lanes[v + half]
+    total: float = lanes[0]
+    return total
