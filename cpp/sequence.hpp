@@ -34,16 +34,6 @@ struct Call {
   }
   Index chunks() const { return work.chunk ? linear::divide_up(batch.T, work.chunk) : 0; }
 
-  // a_t = b_h + W_xh x_t for the rows of a chunk. A token k stands for the k-th column of W_xh.
-  void input_part(const ChunkRows& rows) const {
-    const Rows<Real> a = rows.of(work.part, work.ldH, rows.t0 * batch.B);
-    if (batch.vectors) return linear::product(rows.of(batch.vectors, net.X, 0), rows.count(), work.W_xh, a);
-    for (Index i = 0; i < rows.count(); ++i) {
-      const Real* column = net.W_xh + batch.tokens[rows.row(i)];
-      for (Index n = 0; n < net.H; ++n) a(i)[n] = net.b_h[n] + column[n * net.X];
-    }
-  }
-
   // h_t and y_t, step by step. On the tape h_t lies where row r of the next step would.
   void forward(const ChunkRows& rows) const {
     input_part(rows);
@@ -58,6 +48,16 @@ struct Call {
           store(h(n) + j, rnn::forward(load<V>(a(n) + j), load<V>(u(n - i) + j)));
     }
     linear::product<Real>(h, rows.count(), work.W_hy, rows.of(work.y, work.ldV, work.y_r0(rows)));
+  }
+
+  // a_t = b_h + W_xh x_t for the rows of a chunk. A token k stands for the k-th column of W_xh.
+  void input_part(const ChunkRows& rows) const {
+    const Rows<Real> a = rows.of(work.part, work.ldH, rows.t0 * batch.B);
+    if (batch.vectors) return linear::product(rows.of(batch.vectors, net.X, 0), rows.count(), work.W_xh, a);
+    for (Index i = 0; i < rows.count(); ++i) {
+      const Real* column = net.W_xh + batch.tokens[rows.row(i)];
+      for (Index n = 0; n < net.H; ++n) a(i)[n] = net.b_h[n] + column[n * net.X];
+    }
   }
 
   // The rows of one step in the room for a step, (B, ldH).
@@ -111,13 +111,6 @@ struct Call {
     for (Index j = 0; j < net.H; ++j) dh[j] = dh[j] + own[j];
   }
 
-  // dx_t = W_xh^T dz_t.
-  void input_gradients(const ChunkRows& rows) const {
-    const Rows<Real> dx = rows.of(work.dx, work.ldX, rows.t0 * batch.B);
-    linear::product(rows.of<const Real>(work.dz, work.ldH, work.dz_r0(rows)), rows.count(), work.W_xh_back, dx);
-    for (Index i = 0; i < rows.count(); ++i) copy(dx(i), net.X, grads.dinputs + rows.row(i) * net.X);
-  }
-
   // The carried gradient before the first step back: the caller's dstate, or -0, the number to add when
   // nothing is to be added, because x + -0 is x for every x, and -0 + +0 would not be -0.
   void begin_backward(Index b0, Index b1) const {
@@ -167,6 +160,13 @@ struct Call {
       if (j0 == 0) linear::row_sum(dy(rows).from(i), net.V, count, work.db_y);
     }
     first = false;
+  }
+
+  // dx_t = W_xh^T dz_t.
+  void input_gradients(const ChunkRows& rows) const {
+    const Rows<Real> dx = rows.of(work.dx, work.ldX, rows.t0 * batch.B);
+    linear::product(rows.of<const Real>(work.dz, work.ldH, work.dz_r0(rows)), rows.count(), work.W_xh_back, dx);
+    for (Index i = 0; i < rows.count(); ++i) copy(dx(i), net.X, grads.dinputs + rows.row(i) * net.X);
   }
 
   // The sums, out of their padded rows. Those of a matrix were not begun if no row came.

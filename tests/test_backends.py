@@ -95,11 +95,12 @@ def test_the_call_says_who_computes(engine: str, monkeypatch: pytest.MonkeyPatch
 
     class Recorder:
         def __getattr__(self, method: str) -> Any:
-            called.append(method)
+            if method != "bptt_at_once":  # asked of every engine, and not all have it
+                called.append(method)
             return getattr(real, method)
 
     monkeypatch.setitem(sys.modules["rnncore.backends"]._made, engine, Recorder())
-    rnncore.bptt(PARAMS, TOKENS, TOKENS, backend=engine, threads=1)
+    rnncore.bptt(PARAMS, [TOKENS], [TOKENS], backend=engine, threads=1)
     out = rnncore.forward(PARAMS, TOKENS, backend=engine)
     _, dy = rnncore.cross_entropy(out.y, TOKENS, backend=engine)
     rnncore.backward(PARAMS, out, dy=dy, backend=engine)

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import _core
 from .params import Params
-from .types import Array, Indices
+from .types import Array, Indices, Steps
 
 _NUMBERS: dict[str, int] = dict(_core.instruction_sets())
 
@@ -34,7 +34,7 @@ class CppEngine:
         self._isa = _NUMBERS[isa]
 
     def forward(
-        self, params: Params, inputs: Array | Indices, state: Array, lengths: Indices | None, threads: int | None
+        self, params: Params, inputs: Steps, state: Array, lengths: Indices | None, threads: int | None
     ) -> tuple[Array, Array, Array]:
         """See ``backends.Engine``."""
         y, h, last = _core.forward(self._isa, *_net(params), inputs, state, lengths, threads or 0)
@@ -43,7 +43,7 @@ class CppEngine:
     def backward(
         self,
         params: Params,
-        inputs: Array | Indices,
+        inputs: Steps,
         h: Array,
         state: Array,
         lengths: Indices | None,
@@ -63,8 +63,8 @@ class CppEngine:
     def bptt(
         self,
         params: Params,
-        inputs: Array | Indices,
-        labels: Array | Indices,
+        inputs: Steps,
+        labels: Steps,
         state: Array,
         lengths: Indices | None,
         need_dinputs: bool,
@@ -93,7 +93,7 @@ class CppEngine:
         loss, losses, flat, last, dstate, dinputs = found
         return loss, losses, params._like(flat), last, dstate, dinputs
 
-    def cross_entropy(self, y: Array, labels: Array | Indices, lengths: Indices | None) -> tuple[Array, Array]:
+    def cross_entropy(self, y: Array, labels: Steps, lengths: Indices | None) -> tuple[Array, Array]:
         """See ``backends.Engine``."""
         losses, dy = _core.cross_entropy(self._isa, y, labels, lengths)
         return losses, dy

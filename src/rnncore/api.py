@@ -145,9 +145,9 @@ def bptt(
         if found is not None:
             return BpttResult(*found)
     batch = checks.labelled(params, inputs, labels, state, lengths)
-    need = checks.dinputs(batch, need_dinputs)
+    need, workers = checks.dinputs(batch, need_dinputs), checks.threads(threads)
     loss, losses, grads, last, dstate, dinputs = engine.bptt(
-        params, batch.inputs, batch.labels, batch.state, batch.lengths, need, checks.threads(threads)
+        params, batch.inputs, batch.labels, batch.state, batch.lengths, need, workers
     )
     form, T_b = batch.form, batch.lengths
     return BpttResult(

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from . import checks
 from .params import Params
-from .types import Array, Indices
+from .types import Array, Indices, Steps
 
 ORDER = ("cpp", "numba", "numpy")
 
@@ -36,14 +36,14 @@ class Engine(Protocol):
     bptt_at_once: Callable[[Params, object, object, object, object, object], BpttTuple | None] | None
 
     def forward(
-        self, params: Params, inputs: Array | Indices, state: Array, lengths: Indices | None, threads: int | None
+        self, params: Params, inputs: Steps, state: Array, lengths: Indices | None, threads: int | None
     ) -> tuple[Array, Array, Array]:
         """Outputs y (T, B, V), hidden states h (T, B, H), last state (B, H)."""
 
     def backward(
         self,
         params: Params,
-        inputs: Array | Indices,
+        inputs: Steps,
         h: Array,
         state: Array,
         lengths: Indices | None,
@@ -58,8 +58,8 @@ class Engine(Protocol):
     def bptt(
         self,
         params: Params,
-        inputs: Array | Indices,
-        labels: Array | Indices,
+        inputs: Steps,
+        labels: Steps,
         state: Array,
         lengths: Indices | None,
         need_dinputs: bool,
@@ -67,7 +67,7 @@ class Engine(Protocol):
     ) -> BpttTuple:
         """J, losses (T, B), gradients, last state, dstate, dinputs if needed."""
 
-    def cross_entropy(self, y: Array, labels: Array | Indices, lengths: Indices | None) -> tuple[Array, Array]:
+    def cross_entropy(self, y: Array, labels: Steps, lengths: Indices | None) -> tuple[Array, Array]:
         """Losses (T, B) and dy (T, B, V) of outputs y (T, B, V)."""
 
     def softmax(self, y: Array) -> Array:

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from . import modelfile
 from .charmodel import DivergedError, Training

@@ -1,4 +1,4 @@
-"""The two kinds of arrays inside rnncore, for annotations."""
+"""The kinds of arrays inside rnncore, for annotations."""
 
 from typing import Any, TypeAlias
 
@@ -7,3 +7,5 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Indices: TypeAlias = npt.NDArray[np.int64]
+Steps: TypeAlias = npt.NDArray[Any]
+"""Inputs or labels: one index a step, tokens or classes, or a row of reals, vectors or distributions."""

@@ -20,7 +20,7 @@ from numba.core import event
 
 from .. import rounding
 from ..params import Params
-from ..types import Array, Indices
+from ..types import Array, Indices, Steps
 from . import OPTIONS, compiled, elementary, sequence, softmax
 from .sequence import Inputs, Loss, Weights
 from .softmax import Labels
@@ -40,7 +40,7 @@ class NumbaEngine:
     bptt_at_once = None
 
     def forward(
-        self, params: Params, inputs: Array | Indices, state: Array, lengths: Indices | None, threads: int | None
+        self, params: Params, inputs: Steps, state: Array, lengths: Indices | None, threads: int | None
     ) -> tuple[Array, Array, Array]:
         """Outputs y (T, B, V), hidden states h (T, B, H) and the last state (B, H)."""
         T, B = inputs.shape[:2]
@@ -61,7 +61,7 @@ class NumbaEngine:
     def backward(
         self,
         params: Params,
-        inputs: Array | Indices,
+        inputs: Steps,
         h: Array,
         state: Array,
         lengths: Indices | None,
@@ -102,8 +102,8 @@ class NumbaEngine:
     def bptt(
         self,
         params: Params,
-        inputs: Array | Indices,
-        labels: Array | Indices,
+        inputs: Steps,
+        labels: Steps,
         state: Array,
         lengths: Indices | None,
         need_dinputs: bool,
@@ -115,12 +115,12 @@ class NumbaEngine:
         grads, dstate, dinputs = self.backward(params, inputs, h, state, lengths, dy, None, None, need_dinputs, threads)
         return J, losses, grads, last, dstate, dinputs
 
-    def cross_entropy(self, y: Array, labels: Array | Indices, lengths: Indices | None) -> tuple[Array, Array]:
+    def cross_entropy(self, y: Array, labels: Steps, lengths: Indices | None) -> tuple[Array, Array]:
         """Losses (T, B) and dy (T, B, V) of outputs y (T, B, V)."""
         _, losses, dy = self._cross_entropy(y, labels, lengths)
         return losses, dy
 
-    def _cross_entropy(self, y: Array, labels: Array | Indices, lengths: Indices | None) -> tuple[float, Array, Array]:
+    def _cross_entropy(self, y: Array, labels: Steps, lengths: Indices | None) -> tuple[float, Array, Array]:
         """J, the sum of the losses, too."""
         T, B = y.shape[:2]
         losses, dy = np.zeros((T, B), y.dtype), np.zeros_like(y)
@@ -160,13 +160,13 @@ def _weights(params: Params) -> Weights:
     )
 
 
-def _inputs(params: Params, inputs: Array | Indices) -> Inputs:
+def _inputs(params: Params, inputs: Steps) -> Inputs:
     if inputs.ndim == 2:
         return Inputs(True, _plain(inputs).reshape(-1), np.empty((0, 0), params.dtype))
     return Inputs(False, np.empty(0, np.int64), _rows(inputs))
 
 
-def _labels(dtype: Any, labels: Array | Indices) -> Labels:
+def _labels(dtype: Any, labels: Steps) -> Labels:
     if labels.ndim == 2:
         return Labels(True, _plain(labels).reshape(-1), np.empty((0, 0), dtype))
     return Labels(False, np.empty(0, np.int64), _rows(labels))

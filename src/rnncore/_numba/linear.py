@@ -11,7 +11,7 @@ products are added to has as many columns as its panels have lanes; those past N
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir  # type: ignore[import-untyped]
+from llvmlite import binding, ir
 from numba import extending, types
 from numba.core import cgutils as numba_cgutils
 

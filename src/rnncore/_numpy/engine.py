@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import rounding
 from ..params import Params
-from ..types import Array, Indices
+from ..types import Array, Indices, Steps
 from . import elementary, sequence, softmax
 
 
@@ -18,7 +18,7 @@ class NumpyEngine:
     bptt_at_once = None
 
     def forward(
-        self, params: Params, inputs: Array | Indices, state: Array, lengths: Indices | None, threads: int | None
+        self, params: Params, inputs: Steps, state: Array, lengths: Indices | None, threads: int | None
     ) -> tuple[Array, Array, Array]:
         """Outputs y (T, B, V), hidden states h (T, B, H), last state (B, H)."""
         with _ieee():
@@ -27,7 +27,7 @@ class NumpyEngine:
     def backward(
         self,
         params: Params,
-        inputs: Array | Indices,
+        inputs: Steps,
         h: Array,
         state: Array,
         lengths: Indices | None,
@@ -44,8 +44,8 @@ class NumpyEngine:
     def bptt(
         self,
         params: Params,
-        inputs: Array | Indices,
-        labels: Array | Indices,
+        inputs: Steps,
+        labels: Steps,
         state: Array,
         lengths: Indices | None,
         need_dinputs: bool,
@@ -55,7 +55,7 @@ class NumpyEngine:
         with _ieee():
             return sequence.bptt(params, inputs, labels, state, _lengths(inputs, lengths), need_dinputs)
 
-    def cross_entropy(self, y: Array, labels: Array | Indices, lengths: Indices | None) -> tuple[Array, Array]:
+    def cross_entropy(self, y: Array, labels: Steps, lengths: Indices | None) -> tuple[Array, Array]:
         """Losses (T, B) and dy (T, B, V) of outputs y (T, B, V)."""
         with _ieee():
             return sequence.sequence_cross_entropy(y, labels, _lengths(y, lengths))
@@ -79,7 +79,7 @@ def _ieee() -> Iterator[None]:
         yield
 
 
-def _lengths(steps: Array | Indices, lengths: Indices | None) -> Indices:
+def _lengths(steps: Steps, lengths: Indices | None) -> Indices:
     """lengths (B,) of steps (T, B, ...)."""
     T, B = steps.shape[:2]
     return np.full(B, T, np.int64) if lengths is None else lengths

@@ -7,13 +7,13 @@ what lies beyond does not exist: it is not read, and results are +0 there.
 import numpy as np
 
 from ..params import Params
-from ..types import Array, Indices
+from ..types import Array, Indices, Steps
 from . import rnn
 from .linear import lane_sum, outer_sum, product, row_blocks, row_sum, token_sum
 from .softmax import cross_entropy
 
 
-def forward(params: Params, inputs: Array | Indices, state: Array, lengths: Indices) -> tuple[Array, Array, Array]:
+def forward(params: Params, inputs: Steps, state: Array, lengths: Indices) -> tuple[Array, Array, Array]:
     """Outputs y (T, B, V), hidden states h (T, B, H) and the last state (B, H).
 
     inputs: vectors (T, B, X) or tokens (T, B); state: h_0 (B, H); lengths (B,).
@@ -30,7 +30,7 @@ def forward(params: Params, inputs: Array | Indices, state: Array, lengths: Indi
     return y, h, h_prev
 
 
-def input_part(params: Params, x: Array | Indices) -> Array:
+def input_part(params: Params, x: Steps) -> Array:
     """``b_h + W_xh x``, for vectors x (R, X) or tokens (R,): a token k stands for the k-th column of W_xh."""
     if x.ndim == 1:
         return params.b_h + params.W_xh[:, x].T
@@ -39,7 +39,7 @@ def input_part(params: Params, x: Array | Indices) -> Array:
 
 def backward(
     params: Params,
-    inputs: Array | Indices,
+    inputs: Steps,
     h: Array,
     state: Array,
     lengths: Indices,
@@ -53,8 +53,7 @@ def backward(
     h as ``forward`` gave it; dy (T, B, V), dh (T, B, H) and dstate (B, H) are dJ by the outputs, by the
     hidden states and by the last state, each None for what J does not depend on directly.
     """
-    T, B = inputs.shape[:2]
-    dz = np.zeros_like(h)
+    T, dz = len(inputs), np.zeros_like(h)
     # dJ/dh_t as far as it comes through h_{t+1}. Nothing does at a last step: -0 is the number to add then,
     # because x + -0 is x for every x, and -0 + +0 would not be -0.
     carried = np.full_like(state, -0.0) if dstate is None else dstate.copy()
@@ -75,7 +74,7 @@ def backward(
 
 
 def weight_gradients(
-    params: Params, inputs: Array | Indices, h: Array, state: Array, lengths: Indices, dy: Array | None, dz: Array
+    params: Params, inputs: Steps, h: Array, state: Array, lengths: Indices, dy: Array | None, dz: Array
 ) -> Params:
     """``dW_xh = sum dz_t x_t^T``, ``dW_hh = sum dz_t h_{t-1}^T``, ``dW_hy = sum dy_t h_t^T``, ``db_h``, ``db_y``."""
     T, B = inputs.shape[:2]
@@ -103,22 +102,7 @@ def input_gradients(params: Params, dz: Array, lengths: Indices) -> Array:
     return dinputs
 
 
-def bptt(
-    params: Params,
-    inputs: Array | Indices,
-    labels: Array | Indices,
-    state: Array,
-    lengths: Indices,
-    need_dinputs: bool,
-) -> tuple[float, Array, Params, Array, Array, Array | None]:
-    """J, losses (T, B), gradients, the last state, and the gradients of the initial state and of the inputs."""
-    y, h, last = forward(params, inputs, state, lengths)
-    losses, dy = sequence_cross_entropy(y, labels, lengths)
-    grads, dstate, dinputs = backward(params, inputs, h, state, lengths, dy, None, None, need_dinputs)
-    return total(losses), losses, grads, last, dstate, dinputs
-
-
-def sequence_cross_entropy(y: Array, labels: Array | Indices, lengths: Indices) -> tuple[Array, Array]:
+def sequence_cross_entropy(y: Array, labels: Steps, lengths: Indices) -> tuple[Array, Array]:
     """Losses (T, B) and dy (T, B, V) of outputs y (T, B, V) with labels (T, B) or (T, B, V)."""
     exists = np.arange(len(y))[:, None] < lengths
     losses, dy = np.zeros(y.shape[:2], y.dtype), np.zeros_like(y)
@@ -129,3 +113,18 @@ def sequence_cross_entropy(y: Array, labels: Array | Indices, lengths: Indices) 
 def total(losses: Array) -> float:
     """J: the losses of all rows r = t*B + b, in float64, in sixteen lanes."""
     return float(lane_sum(losses.astype(np.float64).reshape(-1)))
+
+
+def bptt(
+    params: Params,
+    inputs: Steps,
+    labels: Steps,
+    state: Array,
+    lengths: Indices,
+    need_dinputs: bool,
+) -> tuple[float, Array, Params, Array, Array, Array | None]:
+    """J, losses (T, B), gradients, the last state, and the gradients of the initial state and of the inputs."""
+    y, h, last = forward(params, inputs, state, lengths)
+    losses, dy = sequence_cross_entropy(y, labels, lengths)
+    grads, dstate, dinputs = backward(params, inputs, h, state, lengths, dy, None, None, need_dinputs)
+    return total(losses), losses, grads, last, dstate, dinputs

@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from ..types import Array, Indices
+from ..types import Array, Indices, Steps
 from .elementary import exp, log
 from .linear import lane_sum
 
@@ -16,7 +16,7 @@ def softmax(y: Array) -> Array:
     return p
 
 
-def cross_entropy(y: Array, labels: Array | Indices) -> tuple[Array, Array]:
+def cross_entropy(y: Array, labels: Steps) -> tuple[Array, Array]:
     """Losses (R,) and ``dy = p - label`` (R, V) of outputs y (R, V).
 
     Labels are classes (R,), -1 for none, or distributions (R, V), a row of zeros for none: a row
@@ -48,7 +48,7 @@ def _class_loss(y: Array, labels: Indices, p: Array, M: Array, log_s: Array) -> 
 
 
 def _distribution_loss(y: Array, labels: Array, p: Array, M: Array, log_s: Array) -> tuple[Array, Array]:
-    """``loss = sum_v l_v (log s + (M - y_v))``, leaving out what has no weight: an impossible class may have y = -Inf."""
+    """``loss = sum_v l_v (log s + (M - y_v))``, without what has no weight: an impossible class may have y = -Inf."""
     terms = np.where(labels == 0, 0, labels * (log_s + (M - y)))
     labelled = (labels != 0).any(axis=1, keepdims=True)
     return lane_sum(terms), np.where(labelled, p - labels, 0)

@@ -1,0 +1,58 @@
+"""What cpp/module.cpp binds. Arrays are canonical: see backends.Engine."""
+
+from .types import Array, Indices, Steps
+
+STANDARD_ROUNDING: int
+
+def instruction_sets() -> list[tuple[str, int]]: ...
+def set_rounding_mode(mode: int, /) -> int: ...
+def forward(
+    isa: int, X: int, H: int, V: int, flat: Array, inputs: Steps, state: Array, lengths: Indices | None, threads: int, /
+) -> tuple[Array, Array, Array]: ...
+def backward(
+    isa: int,
+    X: int,
+    H: int,
+    V: int,
+    flat: Array,
+    inputs: Steps,
+    h: Array,
+    state: Array,
+    lengths: Indices | None,
+    dy: Array | None,
+    dh: Array | None,
+    dstate: Array | None,
+    need_dinputs: bool,
+    threads: int,
+    /,
+) -> tuple[Array, Array, Array | None]: ...
+def bptt(
+    isa: int,
+    X: int,
+    H: int,
+    V: int,
+    flat: Array,
+    inputs: Steps,
+    labels: Steps,
+    state: Array,
+    lengths: Indices | None,
+    need_dinputs: bool,
+    threads: int,
+    /,
+) -> tuple[float, Array, Array, Array, Array, Array | None]: ...
+def bptt_at_once(
+    isa: int,
+    X: int,
+    H: int,
+    V: int,
+    flat: Array,
+    inputs: object,
+    labels: object,
+    state: object,
+    need_dinputs: bool,
+    threads: int,
+    /,
+) -> tuple[float, Array, Array, Array, Array, Array | None] | None: ...
+def cross_entropy(isa: int, y: Array, labels: Steps, lengths: Indices | None, /) -> tuple[Array, Array]: ...
+def softmax(isa: int, y: Array, /) -> Array: ...
+def elementary(isa: int, name: str, x: Array, /) -> Array: ...

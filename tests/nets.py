@@ -1,0 +1,259 @@
+"""Nets to test with, what an engine makes of one, and the comparison of two results to the last bit.
+
+T steps, B sequences, X inputs, H hidden units, V outputs. Every number comes from ``Numbers``, which
+gives the same ones on every machine and with every version of NumPy.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import rnncore
+
+Array = npt.NDArray[Any]
+Results = dict[str, Array]
+
+
+class Numbers:
+    """An endless row of pseudo-random numbers: splitmix64, and only exact or IEEE operations on it.
+
+    Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.taken = np.uint64(seed << 32)
+
+    def bits(self, *shape: int) -> Array:
+        """Whole numbers below 2^64."""
+        n = self.taken + np.arange(1, np.prod(shape, dtype=np.int64) + 1, dtype=np.uint64)
+        self.taken += np.uint64(n.size)
+        n = n * np.uint64(0x9E3779B97F4A7C15)
+        n = (n ^ (n >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        n = (n ^ (n >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return (n ^ (n >> np.uint64(31))).reshape(shape)
+
+    def below(self, end: int, *shape: int) -> Array:
+        """Whole numbers from 0 to end - 1."""
+        return (self.bits(*shape) % np.uint64(end)).astype(np.int64)
+
+    def fractions(self, *shape: int) -> Array:
+        """float64 numbers in [0, 1)."""
+        return (self.bits(*shape) >> np.uint64(11)) * 2.0**-53
+
+    def symmetric(self, bound: float, *shape: int) -> Array:
+        """float64 numbers in [-bound, bound)."""
+        return bound * (2 * self.fractions(*shape) - 1)
+
+    def one_of(self, options: Any) -> Any:
+        return options[int(self.below(len(options)))]
+
+
+@dataclass(frozen=True)
+class Net:
+    """All that a call needs. Without labels there is no bptt; dh and dstate are a loss of the user's own."""
+
+    params: rnncore.Params
+    inputs: Array
+    labels: Array | None
+    state: Array | None = None
+    lengths: Array | None = None
+    dh: Array | None = None
+    dstate: Array | None = None
+    need_dinputs: bool = False
+
+    @property
+    def own_loss(self) -> bool:
+        return self.dh is not None or self.dstate is not None
+
+
+def make_net(
+    T: int,
+    B: int,
+    X: int,
+    H: int,
+    V: int,
+    dtype: str = "float32",
+    *,
+    seed: int = 1,
+    tokens: bool = False,
+    labels: str = "classes",
+    lengths: str = "full",
+    state: bool = True,
+    own_loss: bool = False,
+    scale: float = 1.0,
+) -> Net:
+    """A net of these sizes.
+
+    labels: "classes", "distributions", "some" (a third of the classes are -1), "last" (all but the last
+    step's are -1), "none" (all are -1), or "absent". lengths: "full" (no argument), "ragged", or "empty".
+    scale multiplies all weights, which are otherwise small enough for gradients neither to vanish nor explode.
+    """
+    numbers = Numbers(seed)
+    params = rnncore.Params(
+        "rnn",
+        W_xh=numbers.symmetric(scale * X**-0.5, H, X).astype(dtype),
+        W_hh=numbers.symmetric(scale * 1.5 * H**-0.5, H, H).astype(dtype),
+        W_hy=numbers.symmetric(scale * 2 * H**-0.5, V, H).astype(dtype),
+        b_h=numbers.symmetric(0.25, H).astype(dtype),
+        b_y=numbers.symmetric(0.25, V).astype(dtype),
+    )
+    return Net(
+        params,
+        numbers.below(X, T, B) if tokens else numbers.symmetric(1.5, T, B, X).astype(dtype),
+        None if V == 0 else make_labels(numbers, T, B, V, labels, dtype),
+        numbers.symmetric(0.5, B, H).astype(dtype) if state else None,
+        make_lengths(numbers, T, B, lengths),
+        numbers.symmetric(1.0, T, B, H).astype(dtype) if own_loss else None,
+        numbers.symmetric(1.0, B, H).astype(dtype) if own_loss else None,
+        need_dinputs=not tokens,
+    )
+
+
+def make_labels(numbers: Numbers, T: int, B: int, V: int, kind: str, dtype: str) -> Array | None:
+    if kind == "absent":
+        return None
+    if kind == "distributions":
+        return make_distributions(numbers, T, B, V, dtype)
+    labels = numbers.below(V, T, B)
+    if kind == "some":
+        labels[numbers.below(3, T, B) == 0] = -1
+    elif kind == "last":
+        labels[:-1] = -1
+    elif kind == "none":
+        labels[:] = -1
+    return labels
+
+
+def make_distributions(numbers: Numbers, T: int, B: int, V: int, dtype: str) -> Array:
+    """A third one-hot, a third with holes, a sixth without loss, the rest dense."""
+    weights = numbers.fractions(T, B, V) + 2.0**-20
+    kind = numbers.below(6, T, B)
+    hot = np.arange(V) == numbers.below(V, T, B)[..., None]
+    weights[(kind < 2)[..., None] & ~hot] = 0
+    weights[((kind == 2) | (kind == 3))[..., None] & ~hot & (numbers.below(2, T, B, V) == 0)] = 0
+    weights /= weights.sum(axis=-1, keepdims=True)
+    weights[kind == 4] = 0
+    return weights.astype(dtype)
+
+
+def make_lengths(numbers: Numbers, T: int, B: int, kind: str) -> Array | None:
+    """Ragged lengths have an empty sequence and a full one wherever there is room for both."""
+    if kind == "full":
+        return None
+    if kind == "empty":
+        return np.zeros(B, np.int64)
+    lengths = numbers.below(T + 1, B)
+    lengths[-1] = 0
+    lengths[0] = T
+    return lengths
+
+
+def run(net: Net, backend: str, threads: int | None = None) -> Results:
+    """Everything that an engine returns for a net, by name: forward, cross_entropy, backward and bptt."""
+    return run_parts(net, backend, threads) | run_bptt(net, backend, threads)
+
+
+def run_parts(net: Net, backend: str, threads: int | None = None) -> Results:
+    """forward, cross_entropy and backward in a row."""
+    options: dict[str, Any] = {"backend": backend, "threads": threads}
+    out = rnncore.forward(net.params, net.inputs, state=net.state, lengths=net.lengths, **options)
+    results = {"forward y": out.y, "forward h": out.h, "forward state": out.state}
+    dy = None
+    if net.labels is not None:
+        losses, dy = rnncore.cross_entropy(out.y, net.labels, lengths=net.lengths, backend=backend)
+        results |= {"cross_entropy losses": losses, "cross_entropy dy": dy}
+    back = rnncore.backward(
+        net.params, out, dy=dy, dh=net.dh, dstate=net.dstate, need_dinputs=net.need_dinputs, **options
+    )
+    return results | gradients("backward", back)
+
+
+def run_bptt(net: Net, backend: str, threads: int | None = None) -> Results:
+    """The fused path; a net without labels has none."""
+    if net.labels is None:
+        return {}
+    result = rnncore.bptt(
+        net.params,
+        net.inputs,
+        net.labels,
+        state=net.state,
+        lengths=net.lengths,
+        need_dinputs=net.need_dinputs,
+        backend=backend,
+        threads=threads,
+    )
+    assert type(result.loss) is float
+    first = {"bptt loss": np.array(result.loss), "bptt losses": result.losses, "bptt state": result.state}
+    return first | gradients("bptt", result)
+
+
+def gradients(call: str, result: Any) -> Results:
+    results = {f"{call} grads.{name}": array for name, array in named_arrays(result.grads).items()}
+    results[f"{call} dstate"] = result.dstate
+    if result.dinputs is not None:
+        results[f"{call} dinputs"] = result.dinputs
+    return results
+
+
+def named_arrays(params: rnncore.Params) -> Results:
+    return {name: getattr(params, name) for name in ("W_xh", "W_hh", "W_hy", "b_h", "b_y")}
+
+
+def reference(net: Net) -> Results:
+    """What the NumPy column makes of a net.
+
+    Its bptt is those three calls in a row (test_properties shows it), so they serve for both.
+    """
+    results = run_parts(net, "numpy")
+    if net.labels is None:
+        return results
+    if net.own_loss:
+        return results | run_bptt(net, "numpy")
+    bptt = {name.replace("backward", "bptt"): array for name, array in results.items() if name.startswith("backward")}
+    losses = results["cross_entropy losses"]
+    bptt |= {"bptt loss": fold(losses), "bptt losses": losses, "bptt state": results["forward state"]}
+    return results | bptt
+
+
+def fold(losses: Array) -> Array:
+    """J from the losses: float64, row i in lane i mod 16, then folded 8, 4, 2, 1."""
+    lanes = [0.0] * 16
+    for i, loss in enumerate(losses.reshape(-1).tolist()):
+        lanes[i % 16] += loss
+    for half in (8, 4, 2, 1):
+        lanes = [lanes[i] + lanes[i + half] for i in range(half)]
+    return np.array(lanes[0])
+
+
+def bits(array: Array) -> Array:
+    """The bits of every element, with one NaN for all: which NaN an operation returns, no standard says."""
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
+    return np.asarray(array, order="C").view(f"u{array.itemsize}")
+
+
+def assert_same_bits(expected: Mapping[str, Array], found: Mapping[str, Array], cell: str = "rnn") -> None:
+    """Same names, dtypes, shapes and bits; +0 differs from -0, and any NaN equals any NaN."""
+    assert expected.keys() == found.keys()
+    complaints = [difference(cell, name, expected[name], found[name]) for name in expected]
+    assert not any(complaints), "\n" + "\n".join(filter(None, complaints))
+
+
+def difference(cell: str, name: str, expected: Array, found: Array) -> str:
+    """Where two arrays differ first, and in how many elements; empty if they do not."""
+    if expected.dtype != found.dtype or expected.shape != found.shape:
+        return f"{cell} {name}: expected {expected.dtype} {expected.shape}, found {found.dtype} {found.shape}"
+    differs = bits(expected) != bits(found)
+    if not differs.any():
+        return ""
+    where = tuple(int(i) for i in np.argwhere(differs)[0])
+    index = f"[{', '.join(map(str, where))}]" if where else ""
+    pair = f"expected {float(expected[where]).hex()}, found {float(found[where]).hex()}"
+    return f"{cell} {name}{index}: {pair} ({differs.sum()} of {differs.size} elements differ)"
+
+
+def with_changes(net: Net, **changes: Any) -> Net:
+    return replace(net, **changes)

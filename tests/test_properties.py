@@ -1,0 +1,362 @@
+"""Exact laws of the results, to the bit wherever docs/arithmetic.md says that they hold to the bit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets import (
+    Array,
+    Net,
+    Numbers,
+    Results,
+    assert_same_bits,
+    fold,
+    gradients,
+    make_net,
+    run,
+    run_bptt,
+    run_parts,
+    with_changes,
+)
+
+import rnncore
+
+PER_SEQUENCE = ("y", "h", "state", "losses", "dy", "dstate", "dinputs")
+"""What is the same to the bit for a sequence alone and in any batch; weight gradients and J are sums over a batch."""
+
+DTYPES = st.sampled_from(("float32", "float64"))
+
+
+@st.composite
+def nets(draw: st.DrawFn, **fixed: Any) -> Net:
+    """A net of small sizes; hypothesis shrinks it."""
+    arguments = {
+        "T": draw(st.integers(0, 9)),
+        "B": draw(st.integers(1, 9)),
+        "X": draw(st.integers(1, 19)),
+        "H": draw(st.integers(1, 34)),
+        "V": draw(st.integers(1, 19)),
+        "dtype": draw(DTYPES),
+        "seed": draw(st.integers(1, 999)),
+        "tokens": draw(st.booleans()),
+        "labels": draw(st.sampled_from(("classes", "some", "distributions", "last"))),
+        "lengths": draw(st.sampled_from(("full", "ragged"))),
+        "state": draw(st.booleans()),
+        "own_loss": draw(st.booleans()),
+        "scale": draw(st.sampled_from((1.0, 1.0, 20.0, 1e-3))),
+    }
+    return make_net(**{**arguments, **fixed})
+
+
+def law(**fixed: Any) -> Callable[[Callable[..., None]], Any]:
+    """Tries a law on many nets with the fastest engine and on a few with NumPy."""
+
+    def decorate(test: Callable[..., None]) -> Any:
+        @pytest.mark.parametrize(("backend", "examples"), [("fastest", 100), ("numpy", 8)])
+        def tried(backend: str, examples: int) -> None:
+            name = rnncore.backends()[0] if backend == "fastest" else backend
+
+            @settings(max_examples=examples)
+            @given(nets(**fixed), st.data())
+            def tries(net: Net, data: st.DataObject) -> None:
+                test(net, name, data)
+
+            tries()
+
+        tried.__doc__, tried.__name__ = test.__doc__, test.__name__
+        return tried
+
+    return decorate
+
+
+def per_sequence(results: Results) -> Results:
+    return {name: array for name, array in results.items() if name.split()[-1] in PER_SEQUENCE}
+
+
+def lengths_of(net: Net) -> Array:
+    T, B = net.inputs.shape[:2]
+    return np.full(B, T) if net.lengths is None else net.lengths
+
+
+def exists(net: Net) -> Array:
+    """Which cells of the grid (T, B) are steps."""
+    return np.arange(len(net.inputs))[:, None] < lengths_of(net)
+
+
+def sequences(net: Net, which: Array) -> Net:
+    """The net with some of its sequences, in the given order."""
+    changes = {name: getattr(net, name)[:, which] for name in ("inputs", "labels", "dh") if given_(net, name)}
+    changes |= {name: getattr(net, name)[which] for name in ("state", "dstate", "lengths") if given_(net, name)}
+    return with_changes(net, **changes)
+
+
+def given_(net: Net, name: str) -> bool:
+    return getattr(net, name) is not None
+
+
+def pick(results: Results, which: Array) -> Results:
+    """The same sequences of results: states are (B, H), all else (T, B, ...)."""
+    return {name: array[which] if "state" in name else array[:, which] for name, array in results.items()}
+
+
+# --- Batches -----------------------------------------------------------------------------------------------
+
+
+@law()
+def test_a_batch_is_its_rows(net: Net, backend: str, data: st.DataObject) -> None:
+    whole = per_sequence(run(net, backend))
+    for b in range(net.inputs.shape[1]):
+        row = np.array([b])
+        assert_same_bits(pick(whole, row), per_sequence(run(sequences(net, row), backend)))
+
+
+@law(lengths="full")
+def test_a_sequence_needs_no_batch_axis(net: Net, backend: str, data: st.DataObject) -> None:
+    """One sequence without the axis B is that sequence in a batch of one, weight gradients and J as well."""
+    net = sequences(net, np.array([0]))
+    alone = with_changes(net, **{name: array[0] for name, array in states(net).items()})
+    alone = with_changes(alone, **{n: getattr(net, n)[:, 0] for n in ("inputs", "labels", "dh") if given_(net, n)})
+    batch = {name: drop_axis(name, array) for name, array in run(net, backend).items()}
+    assert_same_bits(batch, run(alone, backend))
+
+
+def states(net: Net) -> Results:
+    return {name: getattr(net, name) for name in ("state", "dstate") if given_(net, name)}
+
+
+def drop_axis(name: str, array: Array) -> Array:
+    if name.split()[-1] not in PER_SEQUENCE:
+        return array
+    return array[0] if "state" in name else array[:, 0]
+
+
+@law()
+def test_permuted_sequences_give_permuted_results(net: Net, backend: str, data: st.DataObject) -> None:
+    order = np.array(data.draw(st.permutations(range(net.inputs.shape[1]))))
+    permuted = per_sequence(run(sequences(net, order), backend))
+    assert_same_bits(pick(per_sequence(run(net, backend)), order), permuted)
+
+
+@law(lengths="ragged")
+def test_lists_are_padded_arrays(net: Net, backend: str, data: st.DataObject) -> None:
+    padded = run(net, backend)
+    lists = run(with_changes(net, lengths=None, **as_lists(net)), backend)
+    for name, array in lists.items():
+        if isinstance(array, list):
+            padded[name] = np.concatenate([padded[name][:n, b] for b, n in enumerate(lengths_of(net))])
+            lists[name] = np.concatenate(array)
+    assert_same_bits(padded, lists)
+
+
+def as_lists(net: Net) -> dict[str, Any]:
+    return {
+        name: [getattr(net, name)[:n, b] for b, n in enumerate(lengths_of(net))]
+        for name in ("inputs", "labels", "dh")
+        if given_(net, name)
+    }
+
+
+# --- Padding -----------------------------------------------------------------------------------------------
+
+
+@law(lengths="ragged")
+def test_padding_may_hold_anything(net: Net, backend: str, data: st.DataObject) -> None:
+    """NaN, and numbers out of range, in padding change nothing: no weight gradient either."""
+    padding = ~exists(net)
+    dirty = {name: getattr(net, name).copy() for name in ("inputs", "labels", "dh") if given_(net, name)}
+    for array in dirty.values():
+        array[padding] = np.nan if array.dtype.kind == "f" else data.draw(st.sampled_from((-7, 10**9)))
+    assert_same_bits(run(net, backend), run(with_changes(net, **dirty), backend))
+
+
+@law(lengths="ragged")
+def test_more_padding_changes_nothing(net: Net, backend: str, data: st.DataObject) -> None:
+    more = data.draw(st.integers(1, 5))
+    longer = {
+        name: np.concatenate([array, np.ones((more, *array.shape[1:]), array.dtype)])
+        for name in ("inputs", "labels", "dh")
+        if (array := getattr(net, name)) is not None
+    }
+    if net.inputs.ndim == 2:
+        longer["inputs"][len(net.inputs) :] = 0
+    expected, found = run(net, backend), run(with_changes(net, **longer), backend)
+    T = len(net.inputs)
+    for name in per_sequence(found):
+        if "state" not in name:
+            assert_zero(found[name][T:])
+            found[name] = found[name][:T]
+    assert_same_bits(expected, found)
+
+
+@law(lengths="ragged")
+def test_results_are_zero_in_padding(net: Net, backend: str, data: st.DataObject) -> None:
+    for name, array in per_sequence(run(net, backend)).items():
+        if "state" not in name:
+            assert_zero(array[~exists(net)])
+
+
+def assert_zero(array: Array) -> None:
+    """+0, not -0."""
+    assert not array.any()
+    assert not np.signbit(array).any()
+
+
+@law(lengths="ragged")
+def test_an_empty_sequence_keeps_its_state(net: Net, backend: str, data: st.DataObject) -> None:
+    results, empty = run(net, backend), lengths_of(net) == 0
+    H = net.params.hidden
+    first = np.zeros((len(empty), H), net.params.dtype) if net.state is None else net.state
+    after = np.zeros_like(first) if net.dstate is None else net.dstate
+    expected = {"state": first[empty], "dstate": after[empty]}
+    assert_same_bits(expected, {"state": results["forward state"][empty], "dstate": results["backward dstate"][empty]})
+
+
+# --- Time --------------------------------------------------------------------------------------------------
+
+
+@law(lengths="full", own_loss=True)
+def test_a_stream_may_be_cut(net: Net, backend: str, data: st.DataObject) -> None:
+    """[0:T] is [0:k] then [k:T], with the state handed on and dstate handed back."""
+    k = data.draw(st.integers(0, len(net.inputs)))
+    whole = per_sequence(run_parts(net, backend))
+    early, late = steps(net, 0, k), steps(net, k, len(net.inputs))
+    out = rnncore.forward(early.params, early.inputs, state=early.state, backend=backend)
+    second = per_sequence(run_parts(with_changes(late, state=out.state), backend))
+    first = per_sequence(run_parts(with_changes(early, dstate=second["backward dstate"]), backend))
+    joined = {name: np.concatenate([first[name], second[name]]) for name in whole if "state" not in name}
+    joined["forward state"], joined["backward dstate"] = second["forward state"], first["backward dstate"]
+    assert_same_bits(whole, {name: joined[name] for name in whole})
+
+
+def steps(net: Net, start: int, stop: int) -> Net:
+    names = [name for name in ("inputs", "labels", "dh") if given_(net, name)]
+    return with_changes(net, **{name: getattr(net, name)[start:stop] for name in names})
+
+
+@law(lengths="full")
+def test_the_past_ignores_the_future(net: Net, backend: str, data: st.DataObject) -> None:
+    """Other inputs and labels from step k on change no output, state or loss before k."""
+    k = data.draw(st.integers(0, len(net.inputs)))
+    other = make_future(net, k)
+    expected, found = run_parts(net, backend), run_parts(other, backend)
+    before = ("forward y", "forward h", "cross_entropy losses", "cross_entropy dy")
+    assert_same_bits({name: expected[name][:k] for name in before}, {name: found[name][:k] for name in before})
+
+
+def make_future(net: Net, k: int) -> Net:
+    """Everything from step k on reversed in time."""
+    changes = {}
+    for name in ("inputs", "labels"):
+        changes[name] = getattr(net, name).copy()
+        changes[name][k:] = changes[name][k:][::-1]
+    return with_changes(net, **changes)
+
+
+# --- Losses ------------------------------------------------------------------------------------------------
+
+
+@law(labels="some")
+def test_a_label_of_minus_one_is_no_loss(net: Net, backend: str, data: st.DataObject) -> None:
+    """bptt with labels -1 is backward with the other steps' dy and +0 for those."""
+    labelled = with_changes(net, labels=np.maximum(net.labels, 0))
+    out = rnncore.forward(net.params, net.inputs, state=net.state, lengths=net.lengths, backend=backend)
+    losses, dy = rnncore.cross_entropy(out.y, labelled.labels, net.lengths, backend=backend)
+    losses[net.labels == -1] = 0
+    dy[net.labels == -1] = 0
+    back = rnncore.backward(net.params, out, dy=dy, need_dinputs=net.need_dinputs, backend=backend)
+    found = run_bptt(net, backend)
+    expected = {"bptt losses": losses} | gradients("bptt", back)
+    assert_same_bits(expected, {name: found[name] for name in expected})
+
+
+@law(labels="none", own_loss=False)
+def test_without_a_label_all_is_zero(net: Net, backend: str, data: st.DataObject) -> None:
+    results = run_bptt(net, backend)
+    for name in results.keys() - {"bptt state"}:
+        assert not results[name].any()
+
+
+@law(labels="some")
+def test_one_hot_distributions_are_classes(net: Net, backend: str, data: st.DataObject) -> None:
+    """Bits and all; a row of zeros is -1."""
+    rows = np.asarray(net.labels[..., None] == np.arange(net.params.outputs), net.params.dtype)
+    assert_same_bits(run(net, backend), run(with_changes(net, labels=rows), backend))
+
+
+@law(tokens=True)
+def test_tokens_are_one_hot_vectors(net: Net, backend: str, data: st.DataObject) -> None:
+    """Bits and all, for parameters that are finite and have no -0."""
+    vectors = np.asarray(net.inputs[..., None] == np.arange(net.params.inputs), net.params.dtype)
+    assert_same_bits(run(net, backend), run(with_changes(net, inputs=vectors), backend))
+
+
+@law(own_loss=False)
+def test_bptt_is_its_three_parts(net: Net, backend: str, data: st.DataObject) -> None:
+    parts, fused = run_parts(net, backend), run_bptt(net, backend)
+    expected = {name.replace("backward", "bptt"): array for name, array in parts.items() if "backward" in name}
+    expected |= {"bptt losses": parts["cross_entropy losses"], "bptt state": parts["forward state"]}
+    assert_same_bits(expected, {name: fused[name] for name in expected})
+    assert_same_bits({"loss": fold(fused["bptt losses"])}, {"loss": fused["bptt loss"]})
+
+
+# --- Calls -------------------------------------------------------------------------------------------------
+
+
+@law()
+def test_inputs_are_untouched(net: Net, backend: str, data: st.DataObject) -> None:
+    """Neither changed nor needed writable."""
+    names = ("inputs", "labels", "state", "lengths", "dh", "dstate")
+    before = {name: getattr(net, name).copy() for name in names if given_(net, name)}
+    for name in before:
+        getattr(net, name).flags.writeable = False
+    flat = net.params.flat.copy()
+    run(net, backend)
+    assert_same_bits(before | {"flat": flat}, {n: getattr(net, n) for n in before} | {"flat": net.params.flat})
+
+
+@law()
+def test_twice_is_the_same(net: Net, backend: str, data: st.DataObject) -> None:
+    assert_same_bits(run(net, backend), run(net, backend))
+
+
+@law(T=5, B=9)
+def test_threads_change_nothing(net: Net, backend: str, data: st.DataObject) -> None:
+    threads = data.draw(st.integers(2, 9))
+    assert_same_bits(run(net, backend, threads=1), run(net, backend, threads))
+
+
+@law()
+def test_any_layout_will_do(net: Net, backend: str, data: st.DataObject) -> None:
+    """Fortran order, gaps between elements, the other byte order."""
+    layout = data.draw(st.sampled_from((np.asfortranarray, with_gaps, swapped)))
+    names = ("inputs", "labels", "state", "lengths", "dh", "dstate")
+    changes = {name: layout(getattr(net, name)) for name in names if given_(net, name)}
+    assert_same_bits(run(net, backend), run(with_changes(net, **changes), backend))
+
+
+def with_gaps(array: Array) -> Array:
+    return np.repeat(array, 2, axis=0)[::2]
+
+
+def swapped(array: Array) -> Array:
+    return array.astype(array.dtype.newbyteorder())
+
+
+@law(tokens=False, dtype="float32")
+def test_inputs_of_other_dtypes(net: Net, backend: str, data: st.DataObject) -> None:
+    """Vectors of integers, and of wider floats, count as the float32 vectors they convert to."""
+    T, B, X = net.inputs.shape
+    dtype = data.draw(st.sampled_from(("int8", "uint16", "int64", "float16", "float64")))
+    counts = Numbers(T + X).below(9, T, B, X)
+    expected = run_bptt(with_changes(net, inputs=counts.astype("float32")), backend)
+    assert_same_bits(expected, run_bptt(with_changes(net, inputs=counts.astype(dtype)), backend))
+
+
+@law()
+def test_results_own_their_memory(net: Net, backend: str, data: st.DataObject) -> None:
+    given_arrays = [net.inputs, net.labels, net.state, net.dh, net.dstate, net.params.flat]
+    for array in run(net, backend).values():
+        assert not any(np.may_share_memory(array, other) for other in given_arrays if other is not None)

@@ -1,0 +1,225 @@
+"""The code is built as it says: the grid is true, instruction sets stay apart, and what is slow to import waits."""
+
+import ast
+import importlib.util
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NUMPY, NUMBA, CPP = (ROOT / path for path in ("src/rnncore/_numpy", "src/rnncore/_numba", "cpp"))
+ROWS = ("elementary", "linear", "softmax", "rnn", "sequence")
+
+# --- The grid ----------------------------------------------------------------------------------------------
+
+CPP_NAMES = {
+    "elementary": {"table": "Constants", "bits": None, "from_bits": None},  # a template; two casts in vector.hpp
+    "linear": {
+        "row_blocks": "RowBlocks",
+        "lane_sum": "fold",
+    },  # a type; the lanes are filled where their terms are made
+    "sequence": {"sequence_cross_entropy": "cross_entropy"},
+}
+"""Where C++ says the same in other words, or needs no word of its own."""
+
+CPP_DEFINITION = re.compile(
+    r"^ {0,2}(?:(?:RNNCORE_INLINE|constexpr|static|inline) )*"
+    r"(?:struct (?P<type>\w+)(?:<\w+>)? \{"
+    r"|[A-Za-z_][\w:]*(?:<[^;{}()]*>)?[ &*]+(?P<function>\w+)\([^;{}]*\)(?: const)? *\{)",
+    re.MULTILINE,
+)
+
+
+def python_names(file: Path) -> list[str]:
+    functions = [node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]
+    return [name for name in functions if not name.startswith("_")]
+
+
+def cpp_names(file: Path) -> list[str]:
+    """Types and functions as they are first defined; a member function counts like any other."""
+    text = re.sub("//.*", "", file.read_text())
+    names = [match["type"] or match["function"] for match in CPP_DEFINITION.finditer(text)]
+    return list(dict.fromkeys(name for name in names if name not in ("if", "for", "while")))
+
+
+NUMBA_COMPOSED = {"bptt"}
+"""Written in engine.py, of three compiled entries: as one more entry it would compile all of them once more."""
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_numba_reads_like_the_definition(row: str) -> None:
+    """Every function of the definition, in its order; helpers may stand between."""
+    definition = [name for name in python_names(NUMPY / f"{row}.py") if name not in NUMBA_COMPOSED]
+    assert definition == [name for name in python_names(NUMBA / f"{row}.py") if name in definition]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_cpp_reads_like_the_definition(row: str) -> None:
+    if not CPP.is_dir():
+        pytest.skip("the C++ sources are not beside these tests")
+    own, found = CPP_NAMES.get(row, {}), cpp_names(CPP / f"{row}.hpp")
+    definition = [name for name in python_names(NUMPY / f"{row}.py") if name not in own]
+    assert set(filter(None, own.values())) <= set(found)
+    assert definition == [name for name in found if name in definition]
+
+
+# --- The compiled core -------------------------------------------------------------------------------------
+
+VECTOR_SETS = re.compile(r"rnncore(4avx2|6avx512)")
+"""In mangled names, rnncore::avx2 and rnncore::avx512."""
+
+
+def output_of(*command: str) -> str:
+    if not shutil.which(command[0]):
+        pytest.skip(f"{command[0]} is not installed")
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def core() -> str:
+    found = importlib.util.find_spec("rnncore._core")
+    if found is None or found.origin is None:
+        pytest.skip("the compiled core is not built")
+    return found.origin
+
+
+@lru_cache
+def instructions() -> dict[str, set[str]]:
+    """The mnemonics that each function of the core uses."""
+    found: dict[str, set[str]] = {}
+    for line in output_of("objdump", "-d", "--no-show-raw-insn", "-w", core()).splitlines():
+        if line.endswith(">:"):
+            function = found.setdefault(line.split("<", 1)[1][:-2], set())
+        elif "\t" in line:
+            function.add(line.split("\t")[1].split()[0])
+    return found
+
+
+def test_no_kernel_is_weak() -> None:
+    """A weak symbol of one instruction set may be linked in the place of another's."""
+    weak = [line for line in output_of("nm", core()).splitlines() if re.search(r" [WVu] \w*rnncore", line)]
+    assert not weak
+
+
+def test_no_kernel_is_exported() -> None:
+    assert "rnncore" not in output_of("nm", "-D", "--defined-only", core())
+
+
+def test_vector_instructions_stay_in_their_namespace() -> None:
+    """Every VEX instruction's name begins with v. Outside of the sets that need them there is none, above all no
+    vfmadd in the baseline, and no template of the standard library that was compiled for AVX."""
+    x86_only()
+    others = {name: used for name, used in instructions().items() if not VECTOR_SETS.search(name)}
+    strays = {name: vex for name, used in others.items() if (vex := {m for m in used if m.startswith("v")})}
+    assert any("8baseline" in name for name in others)
+    assert not strays
+
+
+def test_the_vector_sets_use_their_instructions() -> None:
+    """The opposite, so that the test above cannot pass by looking in the wrong place."""
+    x86_only()
+    for name in ("avx2", "avx512"):
+        used = set().union(*(m for f, m in instructions().items() if f"rnncore{len(name)}{name}" in f))
+        assert any(mnemonic.startswith("vfmadd") for mnemonic in used)
+
+
+def x86_only() -> None:
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("reads x86 machine code")
+
+
+# --- Imports -----------------------------------------------------------------------------------------------
+
+CALL = """
+import sys
+import numpy as np
+import rnncore
+params = rnncore.init_params("rnn", inputs=3, hidden=4, outputs=3)
+for backend in {backends}:
+    rnncore.bptt(params, np.array([0, 1, 2]), np.array([1, 2, 0]), backend=backend)
+print("numba" in sys.modules)
+"""
+
+
+def python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh interpreter that finds what this one finds."""
+    paths = f"import sys; sys.path[:] = {sys.path!r}\n"
+    command = [sys.executable, *options, "-c", paths + code]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def test_numba_is_not_imported_with_rnncore() -> None:
+    assert python(CALL.format(backends=[])).stdout == "False\n"
+
+
+def test_numba_is_not_imported_by_a_call_on_another_engine() -> None:
+    from rnncore.backends import engines
+
+    others = [name for name in engines() if name != "numba"]
+    assert python(CALL.format(backends=others)).stdout == "False\n"
+
+
+def test_a_call_on_the_default_engine_does_not_import_numba() -> None:
+    import rnncore
+
+    if rnncore.backends()[0] != "cpp":
+        pytest.skip("the compiled core is not built")
+    assert python(CALL.format(backends=[None])).stdout == "False\n"
+
+
+def import_time() -> float:
+    """Seconds that ``import rnncore`` takes once NumPy is there."""
+    code = "import numpy, time; start = time.perf_counter(); import rnncore; print(time.perf_counter() - start)"
+    return float(python(code).stdout)
+
+
+def test_import_is_quick() -> None:
+    """Under 0.15 s beyond NumPy's own: the median of five, since other programs run as well."""
+    import_time()  # the files are on the way into memory
+    assert statistics.median(import_time() for _ in range(5)) < 0.15
+
+
+# --- The derivation's pointers -----------------------------------------------------------------------------
+
+POINTER = re.compile(r"\[(?P<text>`[^`]+`)\]\((?P<file>[^)#\s]+\.(?:py|hpp|cpp))#L(?P<line>\d+)\)")
+"""A link to a line of code. Its text quotes the line, between backticks."""
+
+
+def pointers() -> list[tuple[Path, str, Path, int]]:
+    """Document, quoted code, file and line of every pointer in the documents."""
+    return [
+        (document, match["text"], (document.parent / match["file"]).resolve(), int(match["line"]))
+        for document in (*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md")
+        if document.exists()
+        for match in POINTER.finditer(document.read_text())
+    ]
+
+
+def test_the_derivation_points_at_code() -> None:
+    derivation = ROOT / "docs" / "derivation.md"
+    if not derivation.exists():
+        pytest.skip("the documents are not beside these tests")
+    assert sum(document == derivation for document, *_ in pointers()) >= 10
+
+
+def test_no_pointer_is_overlooked() -> None:
+    texts = [path.read_text() for path in (*(ROOT / "docs").glob("*.md"), ROOT / "README.md") if path.exists()]
+    assert len(pointers()) == sum(len(re.findall(r"\]\([^)]*#L\d", text)) for text in texts)
+
+
+def test_every_pointer_is_right() -> None:
+    """The line that a link names holds the code that its text quotes."""
+    wrong = []
+    for document, text, file, line in pointers():
+        quoted = re.findall(r"`([^`]+)`", text)
+        lines = file.read_text().splitlines()
+        if not quoted or line > len(lines) or any(code not in lines[line - 1] for code in quoted):
+            places = [n for n, code in enumerate(lines, 1) if quoted and all(q in code for q in quoted)]
+            wrong.append(f"{document.name}: {text} is not in {file.name} line {line}, but in lines {places}")
+    assert not wrong, "\n".join(wrong)
