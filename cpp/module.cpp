@@ -198,7 +198,7 @@ py::array elementary(int isa, const std::string& name, const py::array& x) {
 #define RNNCORE_BY_TYPE(f, array, ...) \
   (py::isinstance<py::array_t<double>>(array) ? f<double>(__VA_ARGS__) : f<float>(__VA_ARGS__))
 
-// An array as bptt may find it: of exactly this type, contiguous, aligned, in native byte order.
+// An array as bptt may find it: contiguous and aligned; holds<T>() says that its numbers are T in native byte order.
 struct Seen {
   const py::detail::PyArray_Proxy* array = nullptr;
   ptrdiff_t ndim() const { return array->nd; }
@@ -209,8 +209,9 @@ struct Seen {
   }
   template <class T>
   bool holds() const {
-    static PyObject* const descr = py::dtype::of<T>().release().ptr();
-    return array->descr == descr;
+    static const int number = py::dtype::of<T>().num();
+    const auto* const dtype = py::detail::array_descriptor_proxy(array->descr);
+    return dtype->type_num == number && dtype->byteorder == '=';
   }
 };
 

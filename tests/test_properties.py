@@ -1,5 +1,6 @@
 """Exact laws of the results, to the bit wherever docs/arithmetic.md says that they hold to the bit."""
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from nets import (
     fold,
     gradients,
     make_net,
+    named_arrays,
     run,
     run_bptt,
     run_parts,
@@ -331,7 +333,7 @@ def test_threads_change_nothing(net: Net, backend: str, data: st.DataObject) -> 
 @law()
 def test_any_layout_will_do(net: Net, backend: str, data: st.DataObject) -> None:
     """Fortran order, gaps between elements, the other byte order."""
-    layout = data.draw(st.sampled_from((np.asfortranarray, with_gaps, swapped)))
+    layout = data.draw(st.sampled_from((np.asfortranarray, with_gaps, swapped, another_dtype_object)))
     names = ("inputs", "labels", "state", "lengths", "dh", "dstate")
     changes = {name: layout(getattr(net, name)) for name in names if given_(net, name)}
     assert_same_bits(run(net, backend), run(with_changes(net, **changes), backend))
@@ -343,6 +345,32 @@ def with_gaps(array: Array) -> Array:
 
 def swapped(array: Array) -> Array:
     return array.astype(array.dtype.newbyteorder())
+
+
+def another_dtype_object(array: Array) -> Array:
+    """Equal to the dtype that NumPy shares between arrays, but not it."""
+    return array.view(array.dtype.newbyteorder("="))
+
+
+@law()
+def test_parameters_may_come_from_anywhere(net: Net, backend: str, data: st.DataObject) -> None:
+    sizes = (net.params.cell, net.params.inputs, net.params.hidden, net.params.outputs)
+    ways: tuple[Callable[[rnncore.Params], rnncore.Params], ...] = (
+        lambda params: params.copy(),
+        lambda params: pickle.loads(pickle.dumps(params)),
+        lambda params: rnncore.Params.from_flat(*sizes, another_dtype_object(params.flat)),
+        lambda params: rnncore.Params("rnn", **{n: another_dtype_object(a) for n, a in named_arrays(params).items()}),
+        lambda params: initialised(params, *sizes),
+    )
+    params = data.draw(st.sampled_from(ways))(net.params)
+    assert_same_bits(run(net, backend), run(with_changes(net, params=params), backend))
+
+
+def initialised(params: rnncore.Params, *sizes: Any) -> rnncore.Params:
+    """By init_params, and then given the same numbers."""
+    made = rnncore.init_params(*sizes, dtype=params.dtype)
+    made.flat = params.flat
+    return made
 
 
 @law(tokens=False, dtype="float32")

@@ -478,7 +478,7 @@ def seed(value: object) -> int:
 def real(name: str, dtype: Any) -> np.dtype[Any]:
     """float32 or float64, in native byte order."""
     try:
-        wanted: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
+        wanted: np.dtype[Any] = np.dtype(np.dtype(dtype).type)
     except (TypeError, ValueError) as why:
         raise TypeError(f"{name} must be float32 or float64, got {_what(dtype)}") from why
     if dtype is None or wanted not in (np.float32, np.float64):

@@ -1,0 +1,183 @@
+"""The benchmark programs: their arithmetic, their files, and one small run from end to end."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).parents[1] / "bench"
+pytestmark = pytest.mark.skipif(not (BENCH / "run.py").exists(), reason="bench/ is not beside these tests")
+
+
+@pytest.fixture(autouse=True)
+def _bench_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+
+
+def load(name: str) -> ModuleType:
+    """A module of bench/, which is no package; they import each other by their names."""
+    return importlib.import_module(name)
+
+
+def row(shape: str, contender: str, median: float, threads: int | None = 1, dtype: str = "float32") -> dict[str, Any]:
+    sizes = {"sizes": "1,2,3,4,5", "tokens": False, "flops": 1e6, "best": median, "readings": 1}
+    return {"shape": shape, "dtype": dtype, "contender": contender, "threads": threads, "median": median, **sizes}
+
+
+def results(*rows: dict[str, Any], peak: float = 1e11) -> dict[str, Any]:
+    environment = load("environment")
+    limits = {"avx512 fma float32": [peak / 2, peak], "avx2 fma float32": [peak / 4], "fma latency": [1e-9]}
+    limits |= {f"read {level}": [1e11] for level in ("L1", "L2", "L3", "DRAM")}
+    limits |= {"tanh float32": [1e9], "exp float32": [1e9], "call": [1e-6]}
+    return {
+        "format": "rnncore bench 1", "complete": True, **environment.describe(), "limits": limits, "checks": [],
+        "settings": {"rounds": 1, "seconds": 0.1, "cores": 2}, "peer_checks": [], "absent": {}, "rows": list(rows),
+        "loops": [],
+    }  # fmt: skip
+
+
+def test_flops() -> None:
+    shapes = load("shapes")
+    assert shapes.Shape("", X=2, H=3, V=5, B=7, T=11).flops == 6 * 11 * 7 * (3 * (2 + 3) + 3 * 5)
+    assert shapes.Shape("", X=2, H=3, V=5, B=7, T=11, tokens=True).flops == 6 * 11 * 7 * (3 * 3 + 3 * 5)
+
+
+def test_reduced_keeps_the_net_and_two_steps() -> None:
+    shapes = load("shapes")
+    (large,) = shapes.named("S5")
+    small = shapes.reduced(large, 1e7)
+    assert (small.X, small.H, small.V, small.B, small.T) == (256, 1024, 256, 1, 2)
+    assert shapes.reduced(large, 1e12) == large
+    with pytest.raises(ValueError, match="got S99"):
+        shapes.named("S1,S99")
+
+
+def test_shares_and_times_pytorch() -> None:
+    report = load("report")
+    found = results(
+        row("S1", "rnncore cpp", 1e-4), row("S1", "rnncore cpp", 1e-4, 2), row("S1", "rnncore cpp", 1e-4, None),
+        row("S1", "rnncore cpp.avx2", 1e-4), row("S1", "torch", 3e-4), row("S1", "torch", 2e-4, 2),
+        row("S2", "rnncore cpp", 1e-4),
+    )  # fmt: skip
+    report.finish(found)
+    assert [r["share"] for r in found["rows"][:4]] == pytest.approx([0.1, 0.05, None, 0.4])
+    assert [r["times_torch"] for r in found["rows"]] == pytest.approx([3, 2, 2, 3, 1, 1, None])
+
+
+def test_compare_counts_in_the_peaks_of_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare, report = load("compare"), load("report")
+    old = results(row("S1", "rnncore cpp", 1e-4), row("S2", "rnncore cpp", 1e-4), row("S3", "torch", 1e-4))
+    new = results(row("S1", "rnncore cpp", 0.5e-4), row("S2", "rnncore cpp", 1e-4), peak=2e11)
+    found = compare.compare(old, new, 0.05)
+    assert [(r["key"][0], r["ratio"], r["verdict"]) for r in found] == [("S1", 1, ""), ("S2", 2, "slower")]
+    for name, content in (("old", old), ("new", new)):
+        report.write_json(tmp_path / name, content)
+    assert compare.main([str(tmp_path / "old"), str(tmp_path / "new")]) == 1
+    assert "only in the old: ('S3'" in capsys.readouterr().out
+    assert compare.main([str(tmp_path / "old"), str(tmp_path / "old")]) == 0
+    assert compare.main([str(tmp_path / "old"), str(BENCH / "README.md")]) == 2
+
+
+def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
+    report = load("report")
+    path = tmp_path / "new" / "file.json"
+    report.write_json(path, {"number": 0.123456789})
+    assert json.loads(path.read_text()) == {"number": 0.123457}
+    with pytest.raises(ValueError, match="Out of range"):
+        report.write_json(path, {"number": float("nan")})
+    with pytest.raises(TypeError):
+        report.write_whole(path, 3)
+    assert json.loads(path.read_text()) == {"number": 0.123457}
+    assert [p.name for p in path.parent.iterdir()] == ["file.json"]
+
+
+def test_differences_name_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that is wrong in one bit is found out, and the run says so and times nothing of ours."""
+    engines, shapes = load("engines"), load("shapes")
+    task = shapes.problem(shapes.named("tiny")[0], "float32")
+    right = engines.bits
+
+    def wrong(task: Any, backend: str, threads: int | None) -> Any:
+        found = right(task, "numpy", None)
+        found["dstate"].flat[-1] ^= backend == "wrong"
+        return found
+
+    monkeypatch.setattr(engines, "bits", wrong)
+    complaints = engines.differences(task, [("numpy", 1), ("right", 2), ("wrong", None)])
+    assert complaints == ["wrong on auto threads differs from numpy in dstate"]
+
+
+def test_the_numpy_peer_finds_the_same_gradient() -> None:
+    engines, peers, shapes = load("engines"), load("peers"), load("shapes")
+    for tokens in (False, True):
+        for B in (1, 3):
+            task = shapes.problem(shapes.Shape("", 4, 7, 5, B, 6, tokens), "float64")
+            expected = engines.named(engines.gradient(task, "numpy", 1))
+            assert peers.error(expected, peers.numpy_gradient(task)) < peers.TOLERANCE["float64"]
+
+
+def test_roofline_names_the_limit() -> None:
+    roofline, shapes = load("roofline"), load("shapes")
+    found = results(row("S3", "rnncore cpp", 1.0))
+    least, name = roofline.bound(roofline.needs(shapes.named("S3")[0], "float32", found))
+    assert name == "FMA units"
+    assert least == pytest.approx(1e-6 + 6 * 64 * 32 * 128 * (65 + 128 + 65) / 1e11 + 64 * 32 * (128 + 65) / 1e9)
+    assert "FMA units" in roofline.page(found, "some.json")
+
+
+def test_the_sweep_has_enough_points_on_every_axis() -> None:
+    sweep = load("sweep")
+    points = {p.name: p for line in sweep.lines() for p in line} | {p.name: p for p in sweep.scattered()}
+    assert len(points) >= 150
+    for axis, values in sweep.AXES.items():
+        assert {getattr(p, axis) for p in points.values()} >= set(values)
+    assert {p.tokens for p in points.values()} == {True, False}
+
+
+def test_the_sweep_finds_what_falls_out_of_line() -> None:
+    sweep = load("sweep")
+    times = {"a": 1e-3, "b": 5e-3, "c": 1e-3}
+    points = [{"name": n, "cpp": t, "auto": t, "torch": 2e-3, "flops": 1e8, "T": 10} for n, t in times.items()]
+    sweep.judge(points, [["a", "b", "c"]], 1e12)
+    assert [p["times_torch"] for p in points] == pytest.approx([2, 0.4, 2])
+    assert ["neighbour" in p for p in points] == [False, True, False]
+    assert points[1]["neighbour"]["reason"] == ""
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RNNCORE_BENCH", "COV_"))}
+    command = [sys.executable, str(BENCH / "run.py"), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def test_a_quick_run(tmp_path: Path) -> None:
+    run = start("--quick", "--shapes", "tiny", "--peers", "numpy", "--out", tmp_path, "--name", "trial")
+    text, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, text
+    found = json.loads((tmp_path / "trial.json").read_text())
+    assert found["complete"]
+    assert [check["equal"] for check in found["checks"]] == [True]
+    assert {"numpy"} <= {r["contender"] for r in found["rows"]}
+    assert all(0 < r["best"] <= r["median"] for r in found["rows"])
+    assert "## Every row" in (tmp_path / "trial.md").read_text()
+    assert "vs numpy" in text or "rnncore cpp" not in text
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGINT") or sys.platform == "win32", reason="needs signals")
+def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:
+    options = ("--rounds", 100_000, "--peers", "none", "--no-loops", "--out", tmp_path, "--name", "trial")
+    run = start("--quick", "--shapes", "tiny", *options)
+    time.sleep(8)
+    run.send_signal(signal.SIGINT)
+    text, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, text
+    found = json.loads((tmp_path / "trial.json").read_text())
+    assert not found["complete"]
