@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -171,13 +170,26 @@ def test_a_quick_run(tmp_path: Path) -> None:
     assert "vs numpy" in text or "rnncore cpp" not in text
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGINT") or sys.platform == "win32", reason="needs signals")
-def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:
-    options = ("--rounds", 100_000, "--peers", "none", "--no-loops", "--out", tmp_path, "--name", "trial")
-    run = start("--quick", "--shapes", "tiny", *options)
-    time.sleep(8)
-    run.send_signal(signal.SIGINT)
-    text, _ = run.communicate(timeout=60)
-    assert run.returncode == 130, text
+def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines, timing, run = load("engines"), load("timing"), load("run")
+    calls: list[int] = []
+
+    def interrupts(k: int) -> None:
+        calls.append(k)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        engines, "contenders", lambda task, cores: [timing.Contender(name, 1, interrupts, dict) for name in ("a", "b")]
+    )
+    monkeypatch.setenv("RNNCORE_BENCH_ENVIRONMENT", "1")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        options = ["--shapes", "tiny", "--peers", "none", "--out", str(tmp_path), "--name", "trial"]
+        assert run.main(["--quick", *options]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     found = json.loads((tmp_path / "trial.json").read_text())
     assert not found["complete"]
+    assert [r["contender"] for r in found["rows"]] == ["a"]
+    assert "INTERRUPTED" in (tmp_path / "trial.md").read_text()

@@ -1,0 +1,91 @@
+"""Calls from many threads, in forked children and under Ctrl-C: the same bits, the GIL free, and an end when asked."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import nets
+import numpy as np
+import pytest
+
+import rnncore
+
+pytest.importorskip("rnncore._core", reason="the other engines hold the GIL or run one thread")
+
+NETS = [nets.make_net(40, 16, 8, 32, 5, dtype, tokens=tokens) for dtype in ("float32", "float64") for tokens in (0, 1)]
+
+
+def flat(net: Any, threads: int) -> np.ndarray:
+    return rnncore.bptt(net.params, net.inputs, net.labels, state=net.state, backend="cpp", threads=threads).grads.flat
+
+
+def test_many_callers_at_once() -> None:
+    expected = [flat(net, 1) for net in NETS]
+
+    def call(n: int) -> bool:
+        return np.array_equal(flat(NETS[n % 4], 1 + n % 3), expected[n % 4])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(call, range(200)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_computes_as_its_parent() -> None:
+    expected = flat(NETS[0], 2)  # nothing of these two threads must be missing in the child
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for found in pool.starmap(flat, [(NETS[0], threads) for threads in (1, 2, 3)]):
+            assert np.array_equal(found, expected)
+
+
+def test_other_python_threads_run_meanwhile() -> None:
+    params = rnncore.init_params("rnn", 64, 256, 64)
+    tokens = np.zeros((2000, 8), np.int64)
+    ticks, done = [], threading.Event()
+
+    def tick() -> None:
+        while not done.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.002)
+
+    ticker = threading.Thread(target=tick)
+    ticker.start()
+    try:
+        began = time.perf_counter()
+        rnncore.bptt(params, tokens, tokens, backend="cpp", threads=1)
+        ended = time.perf_counter()
+    finally:
+        done.set()
+        ticker.join()
+    assert sum(began < at < ended for at in ticks) >= 3
+
+
+LONG_CALL = """
+import numpy as np, rnncore
+params = rnncore.init_params("rnn", 64, 512, 64)
+tokens = np.zeros((20000, 16), np.int64)
+print("ready", flush=True)
+try:
+    rnncore.bptt(params, tokens, tokens, backend="cpp", threads={threads})
+except KeyboardInterrupt:
+    print("stopped", rnncore.bptt(params, tokens[:2], tokens[:2], backend="cpp").loss > 0)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_stops_a_long_call(threads: int) -> None:
+    """The call would take minutes; what comes after it works."""
+    command = [sys.executable, "-c", LONG_CALL.format(threads=threads)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert output == "stopped True\n"
