@@ -352,7 +352,7 @@ def another_dtype_object(array: Array) -> Array:
     return array.view(array.dtype.newbyteorder("="))
 
 
-@law()
+@law(lengths="full", state=False)
 def test_parameters_may_come_from_anywhere(net: Net, backend: str, data: st.DataObject) -> None:
     sizes = (net.params.cell, net.params.inputs, net.params.hidden, net.params.outputs)
     ways: tuple[Callable[[rnncore.Params], rnncore.Params], ...] = (

@@ -82,7 +82,9 @@ UNUSUAL: dict[str, Callable[[np.ndarray], Any]] = {
 @pytest.mark.parametrize("argument", ["inputs", "labels", "state"])
 def test_what_is_unusual_takes_the_long_road(argument: str, unusual: str) -> None:
     for tokens in (False, True):
-        given = dict(zip(("params", "inputs", "labels", "state"), arguments(MANY, "float64", tokens, True), strict=True))
+        given = dict(
+            zip(("params", "inputs", "labels", "state"), arguments(MANY, "float64", tokens, True), strict=True)
+        )
         given[argument] = UNUSUAL[unusual](given[argument])
         assert CORE.bptt_at_once(*given.values(), False, 1) is None
 
