@@ -53,8 +53,11 @@ struct Machine {
   int threads;
   // Memory for one call, aligned to 64 bytes; its contents are arbitrary.
   void* (*reserve)(size_t bytes);
-  // Runs task(argument, 0) ... task(argument, threads - 1) at the same time and waits for all.
+  // Runs task(argument, 0) ... task(argument, threads - 1) at the same time and waits for all. Throws, and runs
+  // none, if there are no such threads to be had.
   void (*parallel)(int threads, void (*task)(void*, int), void* argument);
+  // Called by each of these tasks, waits until all have called it.
+  void (*meet)();
   // Whether the user wants the call to stop. Called from the calling thread only.
   bool (*interrupted)();
 };

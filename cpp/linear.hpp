@@ -84,6 +84,11 @@ void transpose(const Real* from, Index from_stride, Index rows, Index columns, R
       to[c * to_stride + r] = from[r * from_stride + c];
 }
 
+// Some of the panels.
+struct PanelRange {
+  Index begin, end;
+};
+
 // Packs weights with the starts acc (null: +0) of their sums. Lanes beyond N hold +0.
 template <class Real>
 void pack(Panels<Real> to, const Real* acc, const Real* W, Index stride, bool transposed) {
@@ -199,10 +204,10 @@ constexpr Index tile_rows(Index N) { return tile_registers / N < tile_side ? til
 // continues from acc; each later one starts from +0 and is added when it is whole. Panels may be walked
 // from the last: who takes turns meets those that are still in the cache.
 template <class Real>
-void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out, bool from_last = false) {
+void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out, PanelRange panels, bool from_last) {
   if (rows == 0) return;
-  for (Index i = 0; i < W.count(); ++i) {
-    const Index p = from_last ? W.count() - 1 - i : i;
+  for (Index i = panels.begin; i < panels.end; ++i) {
+    const Index p = from_last ? panels.end - 1 - (i - panels.begin) : i;
     const Index N = W.begin(p + 1) - W.begin(p), n0 = W.begin(p) * lanes<Real>, width = N * lanes<Real>;
     const Real* const w = W.panel(p);
     const Index tiles = divide_up(rows, tile_rows(N));
@@ -218,6 +223,11 @@ void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out, boo
       }
     }
   }
+}
+
+template <class Real>
+void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out) {
+  product(A, rows, W, out, {0, W.count()}, false);
 }
 
 // Which block of the gradients' sums a row r = t*B + b of the grid of steps belongs to: up to 128

@@ -7,7 +7,10 @@
 #include <xmmintrin.h>
 #endif
 
+#include <atomic>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <thread>
 #include <vector>
@@ -67,20 +70,87 @@ void* reserve(size_t bytes) {
   return area.reserve(bytes);
 }
 
-void parallel(int threads, void (*task)(void*, int), void* argument) {
-  std::vector<std::thread> others;
-  int started = 1;
-  try {
-    for (; started < threads; ++started)
-      others.emplace_back([=, shard = started] {
-        StandardRounding rounding;
-        task(argument, shard);
-      });
-  } catch (...) {
-    // The system gives no further thread: this one does what is left.
-    for (int shard = started; shard < threads; ++shard) task(argument, shard);
+// Where a number of threads wait for each other: in a loop as long as that is quicker than to sleep, because
+// they meet at every step of a sequence, then asleep, because the machine may have other things to do.
+class Meeting {
+ public:
+  explicit Meeting(int threads) : threads_(threads) {}
+
+  void wait() {
+    const unsigned round = round_.load(std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
+      arrived_.store(0, std::memory_order_relaxed);
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        round_.store(round + 1, std::memory_order_release);
+      }
+      changed_.notify_all();
+      return;
+    }
+    for (int spin = 0; spin < spins; ++spin) {
+      if (round_.load(std::memory_order_acquire) != round) return;
+      pause();
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return round_.load(std::memory_order_acquire) != round; });
   }
-  task(argument, 0);
+
+ private:
+  static constexpr int spins = 2000;  // some tens of microseconds: what it takes to fall asleep and wake up
+
+  static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+  }
+
+  const int threads_;
+  std::atomic<int> arrived_{0};
+  std::atomic<unsigned> round_{0};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+thread_local Meeting* meeting = nullptr;
+
+void meet() { meeting->wait(); }
+
+// One of the threads of parallel(), as long as it is.
+class Participant {
+ public:
+  explicit Participant(Meeting& joined) : before_(meeting) { meeting = &joined; }
+  ~Participant() { meeting = before_; }
+  Participant(const Participant&) = delete;
+  Participant& operator=(const Participant&) = delete;
+
+ private:
+  StandardRounding rounding_;
+  Meeting* before_;
+};
+
+void parallel(int threads, void (*task)(void*, int), void* argument) {
+  Meeting joined(threads);
+  std::vector<std::thread> others;
+  others.reserve(static_cast<size_t>(threads));
+  std::atomic<bool> begin{false}, cancel{false};
+  const auto run = [&](int shard) {
+    while (!begin.load(std::memory_order_acquire)) std::this_thread::yield();
+    if (cancel.load(std::memory_order_relaxed)) return;
+    const Participant participant(joined);
+    task(argument, shard);
+  };
+  try {
+    for (int shard = 1; shard < threads; ++shard) others.emplace_back(run, shard);
+  } catch (...) {  // the system gives no further thread
+    cancel.store(true, std::memory_order_relaxed);
+    begin.store(true, std::memory_order_release);
+    for (std::thread& other : others) other.join();
+    throw;
+  }
+  begin.store(true, std::memory_order_release);
+  run(0);
   for (std::thread& other : others) other.join();
 }
 
@@ -95,7 +165,7 @@ int cores() {
 
 }  // namespace
 
-Machine make_machine(int threads, bool (*interrupted)()) { return {threads, reserve, parallel, interrupted}; }
+Machine make_machine(int threads, bool (*interrupted)()) { return {threads, reserve, parallel, meet, interrupted}; }
 
 int choose_threads(double flops) {
   constexpr double worth_a_thread = 1e8;  // about a millisecond: starting a thread costs a twentieth of it

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <system_error>
 #include <type_traits>
 
 #include "dispatch.hpp"
@@ -40,14 +41,19 @@ bool interrupted() {
   return PyErr_CheckSignals() != 0;
 }
 
-// Runs a kernel without the GIL and in the standard rounding mode.
+// Runs a kernel without the GIL and in the standard rounding mode; with one thread if the system gives no more,
+// which changes no result.
 template <class Kernel, class... Arguments>
 void run(int threads, Kernel kernel, const Arguments&... arguments) {
   bool done;
   {
     py::gil_scoped_release unlocked;
     StandardRounding rounding;
-    done = kernel(arguments..., make_machine(threads, interrupted));
+    try {
+      done = kernel(arguments..., make_machine(threads, interrupted));
+    } catch (const std::system_error&) {
+      done = kernel(arguments..., make_machine(1, interrupted));
+    }
   }
   if (!done) throw py::error_already_set();
 }

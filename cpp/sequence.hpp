@@ -10,8 +10,19 @@
 
 namespace rnncore::RNNCORE_ISA::sequence {
 
+// What one thread takes of a pass forward and back: some sequences [b0, b1) of the batch, or, where there are
+// too few for all threads, one of `parts` of the work on all of them, meeting the others at every step.
+struct Share {
+  int shard;
+  Index b0, b1;
+  int part, parts;
+
+  Index from(Index count) const { return count * part / parts; }
+  Index to(Index count) const { return count * (part + 1) / parts; }
+};
+
 // One call: its arguments, its memory, and its passes over chunks of time. Two passes suffice for any
-// number of threads: forward and back over shards of the sequences, then the gradients of the weights
+// number of threads: forward and back over shares of the sequences, then the gradients of the weights
 // over shards of the hidden units. One thread takes both a chunk at a time, while the chunk is warm.
 template <class Real>
 struct Call {
@@ -35,29 +46,50 @@ struct Call {
   Index chunks() const { return work.chunk ? linear::divide_up(batch.T, work.chunk) : 0; }
 
   // h_t and y_t, step by step. On the tape h_t lies where row r of the next step would.
-  void forward(const ChunkRows& rows) const {
-    input_part(rows);
+  void forward(const ChunkRows& rows, const Share& share) const {
+    input_part(rows, share);
+    meet(share);
     const Rows<const Real> h_prev = rows.of<const Real>(work.h, work.ldH, 0);
     const Rows<Real> h = rows.of(work.h, work.ldH, -batch.B), a = rows.of(work.part, work.ldH, rows.t0 * batch.B);
+    const Units units = units_of(work.W_hh, share);
     for (Index t = rows.t0; t < rows.t1; ++t) {
       const Index i = rows.first(t), end = rows.first(t + 1);
       const Rows<Real> u = step_rows(rows, t);
-      linear::product(h_prev.from(i), end - i, work.W_hh, u, t % 2 != 0);
+      linear::product(h_prev.from(i), end - i, work.W_hh, u, units.panels, t % 2 != 0);
       for (Index n = i; n < end; ++n)
-        for (Index j = 0; j < net.H; j += lanes<Real>)
+        for (Index j = units.begin; j < units.end; j += lanes<Real>)
           store(h(n) + j, rnn::forward(load<V>(a(n) + j), load<V>(u(n - i) + j)));
+      meet(share);
     }
-    linear::product<Real>(h, rows.count(), work.W_hy, rows.of(work.y, work.ldV, work.y_r0(rows)));
+    const Index i = share.from(rows.count()), end = share.to(rows.count());
+    linear::product<Real>(h.from(i), end - i, work.W_hy, rows.of(work.y, work.ldV, work.y_r0(rows)).from(i));
   }
 
   // a_t = b_h + W_xh x_t for the rows of a chunk. A token k stands for the k-th column of W_xh.
-  void input_part(const ChunkRows& rows) const {
-    const Rows<Real> a = rows.of(work.part, work.ldH, rows.t0 * batch.B);
-    if (batch.vectors) return linear::product(rows.of(batch.vectors, net.X, 0), rows.count(), work.W_xh, a);
-    for (Index i = 0; i < rows.count(); ++i) {
-      const Real* column = net.W_xh + batch.tokens[rows.row(i)];
-      for (Index n = 0; n < net.H; ++n) a(i)[n] = net.b_h[n] + column[n * net.X];
+  void input_part(const ChunkRows& rows, const Share& share) const {
+    const Index i = share.from(rows.count()), end = share.to(rows.count());
+    const Rows<Real> a = rows.of(work.part, work.ldH, rows.t0 * batch.B).from(i);
+    if (batch.vectors) return linear::product(rows.of(batch.vectors, net.X, 0).from(i), end - i, work.W_xh, a);
+    for (Index n = i; n < end; ++n) {
+      const Real* column = net.W_xh + batch.tokens[rows.row(n)];
+      for (Index j = 0; j < net.H; ++j) a(n - i)[j] = net.b_h[j] + column[j * net.X];
     }
+  }
+
+  // Waits for those who share the sequences.
+  void meet(const Share& share) const {
+    if (share.parts > 1) machine.meet();
+  }
+
+  // A share of the hidden units, in whole panels of the recurrent weights.
+  struct Units {
+    linear::PanelRange panels;
+    Index begin, end;
+  };
+  Units units_of(const Panels<Real>& W, const Share& share) const {
+    const linear::PanelRange panels{share.from(W.count()), share.to(W.count())};
+    const Index end = W.begin(panels.end) * lanes<Real>;
+    return {panels, W.begin(panels.begin) * lanes<Real>, end < net.H ? end : net.H};
   }
 
   // The rows of one step in the room for a step, (B, ldH).
@@ -68,10 +100,11 @@ struct Call {
   }
 
   // Losses, and y replaced by dy.
-  void cross_entropy(const ChunkRows& rows, int shard) const {
+  void cross_entropy(const ChunkRows& rows, const Share& share) const {
+    const Index i = share.from(rows.count()), end = share.to(rows.count());
     softmax::cross_entropy(
-        rows.of(work.y, work.ldV, work.y_r0(rows)), rows.count(), net.V, labels.classes, labels.distributions,
-        [&](Index i) { return rows.row(i); }, work.e + shard * work.ldV, losses);
+        rows.of(work.y, work.ldV, work.y_r0(rows)).from(i), end - i, net.V, labels.classes, labels.distributions,
+        [&](Index n) { return rows.row(i + n); }, work.e + share.shard * work.ldV, losses);
   }
 
   // dy, as the loss left it on the tape or as the caller gave it.
@@ -82,33 +115,41 @@ struct Call {
   bool has_dy() const { return given.dy || work.y_whole; }
 
   // dz_t, step by step back: dh_t = W_hy^T dy_t + carried + the caller's own.
-  void backward(const ChunkRows& rows) const {
+  void backward(const ChunkRows& rows, const Share& share) const {
     const Rows<Real> dh = rows.of(work.part, work.ldH, rows.t0 * batch.B),
                      dz = rows.of(work.dz, work.ldH, work.dz_r0(rows));
     const Rows<const Real> h = rows.of<const Real>(work.h, work.ldH, -batch.B);
-    if (has_dy())
-      linear::product(dy(rows), rows.count(), work.W_hy_back, dh);
-    else
-      for (Index i = 0; i < rows.count(); ++i) fill(dh(i), work.ldH, Real(-0.0));
+    output_part(rows, share);
+    meet(share);
+    const Units units = units_of(work.W_hh_back, share);
     for (Index t = rows.t1; t-- > rows.t0;) {
       const Index i = rows.first(t), end = rows.first(t + 1);
       const Rows<Real> carried = step_rows(rows, t);
       for (Index n = i; n < end; ++n) {
-        add(carried(n - i), dh(n));
-        if (given.dh) add_own(given.dh + rows.row(n) * net.H, dh(n));
-        for (Index j = 0; j < net.H; j += lanes<Real>)
+        add(carried(n - i), units, dh(n));
+        if (given.dh) add_own(given.dh + rows.row(n) * net.H, units, dh(n));
+        for (Index j = units.begin; j < units.end; j += lanes<Real>)
           store(dz(n) + j, rnn::backward(load<V>(dh(n) + j), load<V>(h(n) + j)));
       }
-      linear::product<Real>(dz.from(i), end - i, work.W_hh_back, carried, t % 2 != 0);
+      meet(share);
+      linear::product<Real>(dz.from(i), end - i, work.W_hh_back, carried, units.panels, t % 2 != 0);
     }
-    if (grads.dinputs) input_gradients(rows);
+    if (grads.dinputs) input_gradients(rows, share);
   }
 
-  void add(const Real* carried, Real* dh) const {
-    for (Index j = 0; j < net.H; j += lanes<Real>) store(dh + j, load<V>(dh + j) + load<V>(carried + j));
+  // dh_t as far as it comes through y_t: W_hy^T dy_t, or nothing, which is -0 as above.
+  void output_part(const ChunkRows& rows, const Share& share) const {
+    const Index i = share.from(rows.count()), end = share.to(rows.count());
+    const Rows<Real> dh = rows.of(work.part, work.ldH, rows.t0 * batch.B);
+    if (has_dy()) return linear::product(dy(rows).from(i), end - i, work.W_hy_back, dh.from(i));
+    for (Index n = i; n < end; ++n) fill(dh(n), work.ldH, Real(-0.0));
   }
-  void add_own(const Real* own, Real* dh) const {
-    for (Index j = 0; j < net.H; ++j) dh[j] = dh[j] + own[j];
+
+  void add(const Real* carried, const Units& units, Real* dh) const {
+    for (Index j = units.begin; j < units.end; j += lanes<Real>) store(dh + j, load<V>(dh + j) + load<V>(carried + j));
+  }
+  void add_own(const Real* own, const Units& units, Real* dh) const {
+    for (Index j = units.begin; j < units.end; ++j) dh[j] = dh[j] + own[j];
   }
 
   // The carried gradient before the first step back: the caller's dstate, or -0, the number to add when
@@ -163,10 +204,12 @@ struct Call {
   }
 
   // dx_t = W_xh^T dz_t.
-  void input_gradients(const ChunkRows& rows) const {
-    const Rows<Real> dx = rows.of(work.dx, work.ldX, rows.t0 * batch.B);
-    linear::product(rows.of<const Real>(work.dz, work.ldH, work.dz_r0(rows)), rows.count(), work.W_xh_back, dx);
-    for (Index i = 0; i < rows.count(); ++i) copy(dx(i), net.X, grads.dinputs + rows.row(i) * net.X);
+  void input_gradients(const ChunkRows& rows, const Share& share) const {
+    const Index i = share.from(rows.count()), end = share.to(rows.count());
+    const Rows<Real> dx = rows.of(work.dx, work.ldX, rows.t0 * batch.B).from(i);
+    const Rows<const Real> dz = rows.of<const Real>(work.dz, work.ldH, work.dz_r0(rows));
+    linear::product(dz.from(i), end - i, work.W_xh_back, dx);
+    for (Index n = i; n < end; ++n) copy(dx(n - i), net.X, grads.dinputs + rows.row(n) * net.X);
   }
 
   // The sums, out of their padded rows. Those of a matrix were not begun if no row came.
@@ -193,9 +236,9 @@ struct Call {
   }
 
   // What forward gives, out of its padded rows.
-  void take_outputs(const ChunkRows& rows) const {
+  void take_outputs(const ChunkRows& rows, const Share& share) const {
     const Rows<Real> y = rows.of(work.y, work.ldV, work.y_r0(rows)), h = rows.of(work.h, work.ldH, -batch.B);
-    for (Index i = 0; i < rows.count(); ++i) {
+    for (Index i = share.from(rows.count()); i < share.to(rows.count()); ++i) {
       copy(y(i), net.V, outputs.y + rows.row(i) * net.V);
       copy(h(i), net.H, outputs.h + rows.row(i) * net.H);
     }
@@ -207,28 +250,36 @@ struct Call {
     }
   }
 
-  // Forward and back over a shard of the sequences; by one thread alone, with the weights' gradients.
+  Share share_of(int shard) const {
+    const Index B = batch.B, threads = machine.threads;
+    if (work.shares_units) return {shard, 0, B, shard, machine.threads};
+    return {shard, B * shard / threads, B * (shard + 1) / threads, 0, 1};
+  }
+
+  // Forward and back over a share of the sequences; by one thread alone, with the weights' gradients.
   void pass(int shard) {
-    const Index b0 = batch.B * shard / machine.threads, b1 = batch.B * (shard + 1) / machine.threads;
+    const Share share = share_of(shard);
     for (Index chunk = 0; has_forward() && chunk < chunks(); ++chunk) {
-      if (stop(shard, chunk > 0)) return;
-      const ChunkRows rows = rows_of(chunk, b0, b1, shard);
-      forward(rows);
+      if (stop(share, chunk > 0)) return;
+      const ChunkRows rows = rows_of(chunk, share.b0, share.b1, shard);
+      forward(rows, share);
       if (losses)
-        cross_entropy(rows, shard);
+        cross_entropy(rows, share);
       else
-        take_outputs(rows);
+        take_outputs(rows, share);
+      meet(share);
     }
     if (!has_back()) return;
-    begin_backward(b0, b1);
+    if (share.part == 0) begin_backward(share.b0, share.b1);
     bool first = true;
     for (Index chunk = chunks(); chunk-- > 0;) {
-      if (stop(shard, chunks() > 1)) return;
-      const ChunkRows rows = rows_of(chunk, b0, b1, shard);
-      backward(rows);
+      if (stop(share, chunks() > 1)) return;
+      const ChunkRows rows = rows_of(chunk, share.b0, share.b1, shard);
+      backward(rows, share);
       if (machine.threads == 1) weight_gradients(rows, 0, net.H, shard, first);
+      meet(share);
     }
-    end_backward(b0, b1);
+    if (share.part == 0) end_backward(share.b0, share.b1);
   }
 
   // The weights' gradients over a shard of the hidden units.
@@ -238,7 +289,7 @@ struct Call {
                 j1 = vectors * (shard + 1) / machine.threads * lanes<Real>;
     bool first = true;
     for (Index chunk = chunks(); chunk-- > 0 && j0 < j1;) {
-      if (stop(shard, true)) return;
+      if (stop({shard, 0, 0, 0, 1}, true)) return;
       weight_gradients(rows_of(chunk, 0, batch.B, shard), j0, j1 < net.H ? j1 : net.H, shard, first);
     }
   }
@@ -246,9 +297,10 @@ struct Call {
   bool has_forward() const { return outputs.y || losses; }
   bool has_back() const { return grads.dstate; }
 
-  // Whether to give up; now and then the calling thread asks the user.
-  bool stop(int shard, bool ask) {
-    if (shard == 0 && ask && machine.interrupted()) __atomic_store_n(&stopped, true, __ATOMIC_RELAXED);
+  // Whether to give up; now and then the calling thread asks the user. Those who share sequences must agree.
+  bool stop(const Share& share, bool ask) {
+    if (share.shard == 0 && ask && machine.interrupted()) __atomic_store_n(&stopped, true, __ATOMIC_RELAXED);
+    meet(share);
     return __atomic_load_n(&stopped, __ATOMIC_RELAXED);
   }
 

@@ -90,12 +90,17 @@ struct Directions {
   int threads;
 };
 
+// Fewer sequences than this for each thread, and as many hidden units: then threads share the units. A tile of
+// rows is half empty then, and meeting at a step, about a microsecond, costs little of the time of a step.
+constexpr Index worth_a_share = 3, worth_meeting = 256;
+
 template <class Real>
 struct Work {
   Index T, B, X, H, V;
   Index chunk;  // steps
   Index ldX, ldH, ldV;
   bool y_whole, dz_whole;  // kept for all steps, or for a chunk of them
+  bool shares_units;       // rather than sequences, among threads
 
   Real* h;                                       // (T + 1, B, ldH): the initial state, then h_t
   Real* part;                                    // (chunk, B, ldH): a_t going forward, dh_t going back
@@ -117,6 +122,7 @@ struct Work {
     chunk = whole < T ? whole : T;
     ldX = linear::padded<Real>(X), ldH = linear::padded<Real>(H), ldV = linear::padded<Real>(V);
     y_whole = go.forward && go.back, dz_whole = go.threads > 1;
+    shares_units = go.threads > 1 && B < worth_a_share * go.threads && H >= worth_meeting;
     h = arena.take<Real>((T + 1) * B * ldH);
     part = arena.take<Real>(chunk * B * ldH);
     step = arena.take<Real>(B * ldH);

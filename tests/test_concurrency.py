@@ -89,3 +89,14 @@ def test_ctrl_c_stops_a_long_call(threads: int) -> None:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
     assert output == "stopped True\n"
+
+
+@pytest.mark.parametrize("lengths", ["full", "ragged"])
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("sizes", [(140, 1, 3, 256, 5), (6, 5, 65, 300, 65), (5, 2, 7, 700, 2)], ids=str)
+def test_threads_that_share_hidden_units(sizes: tuple[int, ...], tokens: bool, lengths: str) -> None:
+    """Few sequences and a large layer: threads then meet at every step."""
+    net = nets.make_net(*sizes, tokens=tokens, lengths=lengths, own_loss=True)
+    expected = nets.run(net, "cpp", threads=1)
+    for threads in (2, 3, 4, 7):
+        nets.assert_same_bits(expected, nets.run(net, "cpp", threads=threads))
