@@ -305,12 +305,25 @@ void row_sum(Rows<const Real> D, Index I, Index rows, Real* out) {
   }
 }
 
+// Sixteen lanes of sums, in as many vectors as that takes.
+template <class Real>
+constexpr int lane_vectors = 16 / lanes<Real>;
+
 // Sixteen lanes folded into their sum: 8, 4, 2, 1.
 template <class Real>
-Real fold(Real* lane) {
-  for (int half = 8; half >= 1; half /= 2)
-    for (int l = 0; l < half; ++l) lane[l] = lane[l] + lane[l + half];
-  return lane[0];
+RNNCORE_INLINE Real fold(Vector<Real> (&sum)[lane_vectors<Real>]) {
+  using V = Vector<Real>;
+  RNNCORE_UNROLL for (int half = lane_vectors<Real> / 2; half >= 1; half /= 2) {
+    RNNCORE_UNROLL for (int i = 0; i < half; ++i) sum[i] = sum[i] + sum[i + half];
+  }
+  return fold_lanes<lanes<Real> / 2>(sum[0], [](V v, V w) { return v + w; });
+}
+
+template <class Real>
+Real fold(const Real (&lane)[16]) {
+  Vector<Real> sum[lane_vectors<Real>];
+  memcpy(sum, lane, sizeof(sum));
+  return fold<Real>(sum);
 }
 
 }  // namespace rnncore::RNNCORE_ISA::linear

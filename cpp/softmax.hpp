@@ -28,29 +28,24 @@ Real row_max(Real* y, Index V) {
   using Lane = Vector<Real>;
   for (Index v = V; v < whole(V); ++v) y[v] = -__builtin_inf();
   Lane m = load<Lane>(y);
-  for (Index v = lanes<Real>; v < whole(V); v += lanes<Real>) m = larger(m, load<Lane>(y + v));
-  Real M = m[0];
-  for (int l = 1; l < lanes<Real>; ++l) M = m[l] > M ? m[l] : m[l] != m[l] ? m[l] : M;
-  return M;
+  for (Index v = lanes<Real>; v < V; v += lanes<Real>) m = larger(m, load<Lane>(y + v));
+  return fold_lanes<lanes<Real> / 2>(m, larger<Lane>);
 }
 
 // e_v = exp(y_v - M); returns their sum s. Beyond V, where y is -Inf, e is +0.
 template <class Real>
 Real exponentials(const Real* y, Index V, Real M, Real* e) {
   using Lane = Vector<Real>;
-  constexpr int vectors = 16 / lanes<Real>;
-  Lane sum[vectors] = {};
+  Lane sum[linear::lane_vectors<Real>] = {};
   for (Index v = 0; v < V; v += 16) {
-    for (int i = 0; i < vectors; ++i) {
+    RNNCORE_UNROLL for (int i = 0; i < linear::lane_vectors<Real>; ++i) {
       const Index at = v + i * lanes<Real>;
       const Lane terms = elementary::exp(load<Lane>(y + at) - splat<Lane>(M));
       store(e + at, terms);
       sum[i] = sum[i] + terms;
     }
   }
-  Real lane[16];
-  memcpy(lane, sum, sizeof(lane));
-  return linear::fold(lane);
+  return linear::fold<Real>(sum);
 }
 
 // p = e / s, as e * (1/s).

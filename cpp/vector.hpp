@@ -1,4 +1,4 @@
-// Vectors of any width as the compiler's own vector types, and the one operation they lack: fma.
+// Vectors of any width as the compiler's own vector types, and the operations they lack: fma and sqrt.
 //
 // Every file of this column is compiled once per instruction set, in a namespace of the set's name
 // (RNNCORE_ISA, given by CMakeLists.txt), so nothing here may be shared between two of them: C headers
@@ -115,6 +115,23 @@ RNNCORE_INLINE void exchange(V& a, V& b, LaneNumbers<lane...>) {
   a = first;
 }
 
+// Each lane's neighbour `distance` lanes up, around the end.
+template <int distance, class V, int... lane>
+RNNCORE_INLINE V rotated(V v, LaneNumbers<lane...>) {
+  return __builtin_shufflevector(v, v, ((lane + distance) % static_cast<int>(sizeof...(lane)))...);
+}
+
+// All lanes in one: the upper half of them combined with the lower, again and again.
+template <int half, class V, class Combine>
+RNNCORE_INLINE RealOf<V> fold_lanes(V v, Combine combine) {
+  if constexpr (half == 0) {
+    return v[0];
+  } else {
+    constexpr int count = lanes<RealOf<V>>;
+    return fold_lanes<half / 2>(combine(v, rotated<half>(v, typename CountLanes<count>::Numbers{})), combine);
+  }
+}
+
 // Exchanges rows and columns of a square of vectors, blocks first, then what is in them.
 template <int size, class V>
 RNNCORE_INLINE void transpose(V* square) {
@@ -157,6 +174,34 @@ RNNCORE_INLINE V fma(V a, V b, V c) {
     out[l] = sizeof(RealOf<V>) == 4 ? __builtin_fmaf(a[l], b[l], c[l]) : __builtin_fma(a[l], b[l], c[l]);
   return out;
 #endif
+}
+
+// The square root of each lane, correctly rounded, as IEEE 754 has it.
+template <class V>
+RNNCORE_INLINE V sqrt(V v) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(RealOf<V>) == 4)
+    return reinterpret_cast<V>(_mm512_sqrt_ps(reinterpret_cast<__m512>(v)));
+  else
+    return reinterpret_cast<V>(_mm512_sqrt_pd(reinterpret_cast<__m512d>(v)));
+#elif defined(__AVX__)
+  if constexpr (sizeof(RealOf<V>) == 4)
+    return reinterpret_cast<V>(_mm256_sqrt_ps(reinterpret_cast<__m256>(v)));
+  else
+    return reinterpret_cast<V>(_mm256_sqrt_pd(reinterpret_cast<__m256d>(v)));
+#else
+  for (int l = 0; l < lanes<RealOf<V>>; ++l) v[l] = sizeof(RealOf<V>) == 4 ? __builtin_sqrtf(v[l]) : __builtin_sqrt(v[l]);
+  return v;
+#endif
+}
+
+// As many numbers as a vector of float64 holds, as float64.
+RNNCORE_INLINE Vector<double> widen(const double* from) { return load<Vector<double>>(from); }
+RNNCORE_INLINE Vector<double> widen(const float* from) {
+  typedef float Half __attribute__((vector_size(vector_bytes / 2)));
+  Half half;
+  memcpy(&half, from, sizeof(half));
+  return __builtin_convertvector(half, Vector<double>);
 }
 
 }  // namespace rnncore::RNNCORE_ISA

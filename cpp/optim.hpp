@@ -1,0 +1,170 @@
+// Optimizers: the length of a gradient, clipping, and one step along it.
+//
+// A rule is a small pure function of an element: of the parameter x, the gradient g, what the optimizer
+// remembers, and numbers. `step` owns the rest, and reads and writes every vector once.
+#pragma once
+
+#include "kernels.hpp"
+#include "linear.hpp"
+
+namespace rnncore::RNNCORE_ISA::optim {
+
+using linear::Index;
+
+// The sum of (unit x)^2, in float64, in sixteen lanes.
+template <class Real>
+double sum_of_squares(const Real* x, Index n, double unit) {
+  using Lane = Vector<double>;
+  constexpr int vectors = 16 / lanes<double>;
+  Lane sum[vectors] = {};
+  const auto add = [&](const Real* from) {
+    RNNCORE_UNROLL for (int i = 0; i < vectors; ++i) {
+      const Lane scaled = widen(from + i * lanes<double>) * unit;
+      sum[i] = sum[i] + scaled * scaled;
+    }
+  };
+  const Index whole = n / 16 * 16;
+  for (Index i = 0; i < whole; i += 16) add(x + i);
+  Real rest[16] = {};
+  memcpy(rest, x + whole, static_cast<size_t>(n - whole) * sizeof(Real));
+  add(rest);
+  double lane[16];
+  memcpy(lane, sum, sizeof(lane));
+  return linear::fold(lane);
+}
+
+// |x|. Where squares would overflow, or lose digits below the normal numbers, x is measured in another unit.
+template <class Real>
+double norm(const Real* x, Index n) {
+  const double sum = sum_of_squares(x, n, 1.0);
+  const double unit = sum < 0x1p-900 ? 0x1p+600 : sum > 0x1p+1000 ? 0x1p-600 : 1.0;
+  return unit == 1 ? __builtin_sqrt(sum) : __builtin_sqrt(sum_of_squares(x, n, unit)) / unit;
+}
+
+// g, no element beyond limit or -limit; comparisons that let NaN pass.
+template <class V>
+RNNCORE_INLINE V clip_by_value(V g, RealOf<V> limit) {
+  g = g > limit ? splat<V>(limit) : g;
+  return g < -limit ? splat<V>(-limit) : g;
+}
+
+// What to multiply a gradient by whose length is `length` then, so that it is not longer than `longest`.
+inline double clip_by_norm(double length, double longest) { return length > longest ? longest / length : 1.0; }
+
+// x - rate g.
+template <class V>
+RNNCORE_INLINE V sgd(V x, V g, RealOf<V> rate) {
+  return x - rate * g;
+}
+
+// v = beta v + g; x - rate v.
+template <class V>
+RNNCORE_INLINE V momentum(V x, V g, V& v, RealOf<V> rate, RealOf<V> beta) {
+  v = beta * v + g;
+  return x - rate * v;
+}
+
+// v = beta v + g; x - rate (beta v + g).
+template <class V>
+RNNCORE_INLINE V nesterov(V x, V g, V& v, RealOf<V> rate, RealOf<V> beta) {
+  v = beta * v + g;
+  return x - rate * (beta * v + g);
+}
+
+// s = s + g g; x - rate g / (sqrt(s) + epsilon).
+template <class V>
+RNNCORE_INLINE V adagrad(V x, V g, V& s, RealOf<V> rate, RealOf<V> epsilon) {
+  s = s + g * g;
+  return x - rate * (g / (sqrt(s) + epsilon));
+}
+
+// s = decay s + rest g g, with rest = 1 - decay; x - rate g / (sqrt(s) + epsilon).
+template <class V>
+RNNCORE_INLINE V rmsprop(V x, V g, V& s, RealOf<V> rate, RealOf<V> epsilon, RealOf<V> decay, RealOf<V> rest) {
+  s = decay * s + rest * (g * g);
+  return x - rate * (g / (sqrt(s) + epsilon));
+}
+
+// m = beta1 m + rest1 g; v = beta2 v + rest2 g g; x - rate m / (sqrt(whole v) + epsilon): rate and whole undo
+// that m and v started from 0.
+template <class V, class Real = RealOf<V>>
+RNNCORE_INLINE V adam(V x, V g, V& m, V& v, Real rate, Real epsilon, Real beta1, Real rest1, Real beta2, Real rest2,
+                      Real whole) {
+  m = beta1 * m + rest1 * g;
+  v = beta2 * v + rest2 * (g * g);
+  return x - rate * (m / (sqrt(v * whole) + epsilon));
+}
+
+// Elements of the vectors of a step. Without memory, or a second one, these pointers are null.
+template <class Real>
+struct Elements {
+  Real* x;
+  const Real* dx;
+  Real *first, *second;
+
+  Elements from(Index i) const { return {x + i, dx + i, first ? first + i : nullptr, second ? second + i : nullptr}; }
+};
+
+// One vector of each, the gradient scaled and clipped.
+template <class Real, class Rule>
+RNNCORE_INLINE void one(Elements<Real> at, Real scale, Real limit, Rule rule) {
+  using V = Vector<Real>;
+  const V g = clip_by_value(load<V>(at.dx) * scale, limit);
+  V first = at.first ? load<V>(at.first) : V{}, second = at.second ? load<V>(at.second) : V{};
+  store(at.x, rule(load<V>(at.x), g, first, second));
+  if (at.first) store(at.first, first);
+  if (at.second) store(at.second, second);
+}
+
+// All elements; those past the last whole vector in a room of their own.
+template <class Real, class Rule>
+void each(Elements<Real> all, Index n, Real scale, Real limit, Rule rule) {
+  const Index whole = n / lanes<Real> * lanes<Real>;
+  for (Index i = 0; i < whole; i += lanes<Real>) one(all.from(i), scale, limit, rule);
+  if (whole == n) return;
+  const size_t bytes = static_cast<size_t>(n - whole) * sizeof(Real);
+  const Elements<Real> last = all.from(whole);
+  Real x[lanes<Real>] = {}, dx[lanes<Real>] = {}, first[lanes<Real>] = {}, second[lanes<Real>] = {};
+  memcpy(x, last.x, bytes), memcpy(dx, last.dx, bytes);
+  if (last.first) memcpy(first, last.first, bytes);
+  if (last.second) memcpy(second, last.second, bytes);
+  one(Elements<Real>{x, dx, first, second}, scale, limit, rule);
+  memcpy(last.x, x, bytes);
+  if (last.first) memcpy(last.first, first, bytes);
+  if (last.second) memcpy(last.second, second, bytes);
+}
+
+// One step in place of x and of the memory; returns the length of scale dx, NaN if it was not asked for. If it
+// is not finite, nothing is changed.
+template <class Real>
+double step(const Step<Real>& s) {
+  using V = Vector<Real>;
+  double length = __builtin_nan(""), scale = s.scale;
+  if (s.longest == s.longest) {
+    length = norm(s.dx, s.n) * s.scale;
+    if (!(length < __builtin_inf())) return length;
+    scale = s.scale * clip_by_norm(length, s.longest);
+  }
+  const auto by = [&](auto rule) {
+    each(Elements<Real>{s.x, s.dx, s.first, s.second}, s.n, static_cast<Real>(scale), static_cast<Real>(s.limit), rule);
+  };
+  const auto c = [&](int i) { return static_cast<Real>(s.numbers[i]); };
+  const Real c0 = c(0), c1 = c(1), c2 = c(2), c3 = c(3), c4 = c(4), c5 = c(5), c6 = c(6);
+  switch (s.rule) {
+    case Rule::sgd: by([=](V x, V g, V&, V&) { return sgd(x, g, c0); }); break;
+    case Rule::momentum: by([=](V x, V g, V& v, V&) { return momentum(x, g, v, c0, c1); }); break;
+    case Rule::nesterov: by([=](V x, V g, V& v, V&) { return nesterov(x, g, v, c0, c1); }); break;
+    case Rule::adagrad: by([=](V x, V g, V& a, V&) { return adagrad(x, g, a, c0, c1); }); break;
+    case Rule::rmsprop: by([=](V x, V g, V& a, V&) { return rmsprop(x, g, a, c0, c1, c2, c3); }); break;
+    case Rule::adam: by([=](V x, V g, V& m, V& v) { return adam(x, g, m, v, c0, c1, c2, c3, c4, c5, c6); }); break;
+  }
+  return length;
+}
+
+// dx clipped in place, by its length, then by value; returns the length that it had, NaN if longest is NaN.
+template <class Real>
+double clip(Real* dx, Index n, double longest, double limit) {
+  return step(Step<Real>{Rule::clip, ...});
+}
+
+}  // namespace rnncore::RNNCORE_ISA::optim
