@@ -1,4 +1,6 @@
 // The column, compiled once per instruction set: CMakeLists.txt gives RNNCORE_ISA and the compiler's flags.
+#include "optim.hpp"
+#include "sampling.hpp"
 #include "sequence.hpp"
 
 namespace rnncore::RNNCORE_ISA {
@@ -36,6 +38,10 @@ constexpr Kernels<Real> kernels() {
       sequence::bptt<Real>,
       sequence::cross_entropy<Real>,
       softmax_rows<Real>,
+      sampling::sample<Real>,
+      optim::norm<Real>,
+      optim::clip<Real>,
+      optim::step<Real>,
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::exp(v); }, x, out, n); },
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::tanh(v); }, x, out, n); },
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::log(v); }, x, out, n); },

@@ -47,6 +47,23 @@ struct Gradients {
   Real *dstate, *dinputs;                     // (B, H) (T, B, X); dinputs null: not wanted
 };
 
+// What to learn by: the rules of rnncore/optim.py, in its order.
+enum class Rule { sgd, momentum, nesterov, adagrad, rmsprop, adam };
+constexpr int step_numbers = 7;  // as many as a rule has at most
+
+// One step of an optimizer.
+template <class Real>
+struct Step {
+  Rule rule;
+  ptrdiff_t n;
+  Real* x;
+  const Real* dx;
+  Real *first, *second;          // (n) each: what the optimizer remembers, null where its rule has no such vector
+  double numbers[step_numbers];  // in the order of the rule's parameters
+  double scale;                  // multiplies dx
+  double longest, limit;         // of scale dx, the length and the elements; longest NaN: the length is not asked for
+};
+
 // What a kernel needs of the machine. Kernels are compiled for one instruction set each and must not
 // use the standard library (vector.hpp says why), so memory and threads are handed in.
 struct Machine {
@@ -75,6 +92,12 @@ struct Kernels {
   bool (*cross_entropy)(const Batch<Real>&, ptrdiff_t V, const Real* y, const Labels<Real>&, Real* losses, Real* dy,
                         const Machine&);
   bool (*softmax)(ptrdiff_t rows, ptrdiff_t V, const Real* y, Real* p, const Machine&);
+  // Tokens (T, B) drawn by uniforms (T, B) after the tokens `first` (B) and the state; last (B, H).
+  bool (*sample)(const Net<Real>&, ptrdiff_t T, ptrdiff_t B, const int64_t* first, const Real* state,
+                 const double* uniforms, double temperature, int64_t* tokens, Real* last, const Machine&);
+  double (*norm)(const Real* x, ptrdiff_t n);
+  double (*clip)(Real* dx, ptrdiff_t n, double longest, double limit);
+  double (*step)(const Step<Real>&);
   void (*exp)(const Real* x, Real* out, ptrdiff_t n);
   void (*tanh)(const Real* x, Real* out, ptrdiff_t n);
   void (*log)(const Real* x, Real* out, ptrdiff_t n);

@@ -191,6 +191,18 @@ py::array softmax(int isa, const py::array& y) {
   return p;
 }
 
+// state (B, H); first (B); uniforms (T, B).
+template <class Real>
+py::tuple sample(int isa, const Sizes& n, const py::array& flat, const py::array& first, const py::array& state,
+                 const py::array& uniforms, double temperature) {
+  const ptrdiff_t T = uniforms.shape(0), B = uniforms.shape(1);
+  auto tokens = rows<int64_t>({T, B});
+  auto last = rows<Real>({B, n.H});
+  run(1, kernels<Real>(isa).sample, net_of(n, data<Real>(flat)), T, B, data<int64_t>(first), data<Real>(state),
+      data<double>(uniforms), temperature, tokens.mutable_data(), last.mutable_data());
+  return py::make_tuple(tokens, last);
+}
+
 template <class Real>
 py::array elementary(int isa, const std::string& name, const py::array& x) {
   auto out = rows<Real>({x.shape(0)});
@@ -264,6 +276,38 @@ py::object bptt_at_once(int isa, const Sizes& n, const Real* flat, py::handle in
   return run_bptt(isa, n, flat, batch, Labels<Real>{label.data<int64_t>(), nullptr}, axes == 1, need_dinputs, threads);
 }
 
+// The numbers of an array that rnncore/checks.py has seen: contiguous, and of this type.
+template <class T>
+T* numbers_of(py::handle array) {
+  return array.is_none() ? nullptr : reinterpret_cast<T*>(py::detail::array_proxy(array.ptr())->data);
+}
+
+// Runs a function of optim.hpp as `run` does a kernel.
+template <class Function>
+double without_gil(Function function) {
+  py::gil_scoped_release unlocked;
+  StandardRounding rounding;
+  return function();
+}
+
+template <class Real>
+double optimizer_step(int isa, int rule, ptrdiff_t n, py::handle x, py::handle dx, py::handle first, py::handle second,
+                      py::handle numbers, double scale, double longest, double limit) {
+  Step<Real> step{static_cast<Rule>(rule),
+                  n,
+                  numbers_of<Real>(x),
+                  numbers_of<Real>(dx),
+                  numbers_of<Real>(first),
+                  numbers_of<Real>(second),
+                  {},
+                  scale,
+                  longest,
+                  limit};
+  const ptrdiff_t count = PyTuple_GET_SIZE(numbers.ptr());
+  for (ptrdiff_t i = 0; i < count; ++i) step.numbers[i] = PyFloat_AS_DOUBLE(PyTuple_GET_ITEM(numbers.ptr(), i));
+  return without_gil([&] { return kernels<Real>(isa).step(step); });
+}
+
 py::list instruction_sets_here() {
   py::list names;
   for (int i = 0; i < instruction_set_count; ++i)
@@ -309,6 +353,24 @@ PYBIND11_MODULE(_core, m) {
     return RNNCORE_BY_TYPE(cross_entropy, y, isa, y, labels, lengths);
   });
   m.def("softmax", [](int isa, const py::array& y) { return RNNCORE_BY_TYPE(softmax, y, isa, y); });
+  m.def("sample", [](int isa, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, const py::array& flat, const py::array& first,
+                     const py::array& state, const py::array& uniforms, double temperature) {
+    const Sizes n{X, H, V};
+    return RNNCORE_BY_TYPE(sample, flat, isa, n, flat, first, state, uniforms, temperature);
+  });
+  m.def("norm", [](int isa, bool wide, ptrdiff_t n, py::handle x) {
+    if (wide) return without_gil([&] { return kernels<double>(isa).norm(numbers_of<double>(x), n); });
+    return without_gil([&] { return kernels<float>(isa).norm(numbers_of<float>(x), n); });
+  });
+  m.def("clip", [](int isa, bool wide, ptrdiff_t n, py::handle dx, double longest, double limit) {
+    if (wide) return without_gil([&] { return kernels<double>(isa).clip(numbers_of<double>(dx), n, longest, limit); });
+    return without_gil([&] { return kernels<float>(isa).clip(numbers_of<float>(dx), n, longest, limit); });
+  });
+  m.def("step", [](int isa, bool wide, ptrdiff_t n, int rule, py::handle x, py::handle dx, py::handle first,
+                   py::handle second, py::handle numbers, double scale, double longest, double limit) {
+    const auto step = wide ? optimizer_step<double> : optimizer_step<float>;
+    return step(isa, rule, n, x, dx, first, second, numbers, scale, longest, limit);
+  });
   m.def("elementary", [](int isa, const std::string& name, const py::array& x) {
     return RNNCORE_BY_TYPE(elementary, x, isa, name, x);
   });

@@ -48,8 +48,13 @@ RNNCORE_INLINE V clip_by_value(V g, RealOf<V> limit) {
   return g < -limit ? splat<V>(-limit) : g;
 }
 
-// What to multiply a gradient by whose length is `length` then, so that it is not longer than `longest`.
-inline double clip_by_norm(double length, double longest) { return length > longest ? longest / length : 1.0; }
+// What to multiply dx by so that scale dx is not longer than `longest`. Its length goes to *length: NaN, unasked
+// for, if longest is NaN.
+template <class Real>
+double clip_by_norm(const Real* dx, Index n, double scale, double longest, double* length) {
+  *length = longest == longest ? norm(dx, n) * scale : __builtin_nan("");
+  return *length > longest ? scale * (longest / *length) : scale;
+}
 
 // x - rate g.
 template <class V>
@@ -134,37 +139,54 @@ void each(Elements<Real> all, Index n, Real scale, Real limit, Rule rule) {
   if (last.second) memcpy(last.second, second, bytes);
 }
 
-// One step in place of x and of the memory; returns the length of scale dx, NaN if it was not asked for. If it
-// is not finite, nothing is changed.
+// Whether a gradient of this length may be used: one that was asked for and is not finite may not.
+inline bool usable(double length, double longest) { return longest != longest || length < __builtin_inf(); }
+
+// dx, shortened and clipped, in its place; returns the length that it had. If that is not finite, nothing is changed.
 template <class Real>
-double step(const Step<Real>& s) {
+double clip(Real* dx, Index n, double longest, double limit) {
   using V = Vector<Real>;
-  double length = __builtin_nan(""), scale = s.scale;
-  if (s.longest == s.longest) {
-    length = norm(s.dx, s.n) * s.scale;
-    if (!(length < __builtin_inf())) return length;
-    scale = s.scale * clip_by_norm(length, s.longest);
-  }
-  const auto by = [&](auto rule) {
-    each(Elements<Real>{s.x, s.dx, s.first, s.second}, s.n, static_cast<Real>(scale), static_cast<Real>(s.limit), rule);
-  };
-  const auto c = [&](int i) { return static_cast<Real>(s.numbers[i]); };
-  const Real c0 = c(0), c1 = c(1), c2 = c(2), c3 = c(3), c4 = c(4), c5 = c(5), c6 = c(6);
-  switch (s.rule) {
-    case Rule::sgd: by([=](V x, V g, V&, V&) { return sgd(x, g, c0); }); break;
-    case Rule::momentum: by([=](V x, V g, V& v, V&) { return momentum(x, g, v, c0, c1); }); break;
-    case Rule::nesterov: by([=](V x, V g, V& v, V&) { return nesterov(x, g, v, c0, c1); }); break;
-    case Rule::adagrad: by([=](V x, V g, V& a, V&) { return adagrad(x, g, a, c0, c1); }); break;
-    case Rule::rmsprop: by([=](V x, V g, V& a, V&) { return rmsprop(x, g, a, c0, c1, c2, c3); }); break;
-    case Rule::adam: by([=](V x, V g, V& m, V& v) { return adam(x, g, m, v, c0, c1, c2, c3, c4, c5, c6); }); break;
-  }
+  double length;
+  const Real scale = static_cast<Real>(clip_by_norm(dx, n, 1.0, longest, &length));
+  const Elements<Real> all{dx, dx, nullptr, nullptr};
+  if (usable(length, longest)) each(all, n, scale, static_cast<Real>(limit), [](V, V g, V&, V&) { return g; });
   return length;
 }
 
-// dx clipped in place, by its length, then by value; returns the length that it had, NaN if longest is NaN.
+// One step in place of x and of the memory; returns the length of scale dx. If that is not finite, nothing is changed.
 template <class Real>
-double clip(Real* dx, Index n, double longest, double limit) {
-  return step(Step<Real>{Rule::clip, ...});
+double step(const Step<Real>& now) {
+  using V = Vector<Real>;
+  double length;
+  const Real scale = static_cast<Real>(clip_by_norm(now.dx, now.n, now.scale, now.longest, &length));
+  if (!usable(length, now.longest)) return length;
+  const auto by = [&](auto rule) {
+    each(Elements<Real>{now.x, now.dx, now.first, now.second}, now.n, scale, static_cast<Real>(now.limit), rule);
+  };
+  Real c[step_numbers];
+  for (int i = 0; i < step_numbers; ++i) c[i] = static_cast<Real>(now.numbers[i]);
+  const Real rate = c[0], c1 = c[1], c2 = c[2], c3 = c[3], c4 = c[4], c5 = c[5], c6 = c[6];
+  switch (now.rule) {
+    case Rule::sgd:
+      by([=](V x, V g, V&, V&) { return sgd(x, g, rate); });
+      break;
+    case Rule::momentum:
+      by([=](V x, V g, V& v, V&) { return momentum(x, g, v, rate, c1); });
+      break;
+    case Rule::nesterov:
+      by([=](V x, V g, V& v, V&) { return nesterov(x, g, v, rate, c1); });
+      break;
+    case Rule::adagrad:
+      by([=](V x, V g, V& s, V&) { return adagrad(x, g, s, rate, c1); });
+      break;
+    case Rule::rmsprop:
+      by([=](V x, V g, V& s, V&) { return rmsprop(x, g, s, rate, c1, c2, c3); });
+      break;
+    case Rule::adam:
+      by([=](V x, V g, V& m, V& v) { return adam(x, g, m, v, rate, c1, c2, c3, c4, c5, c6); });
+      break;
+  }
+  return length;
 }
 
 }  // namespace rnncore::RNNCORE_ISA::optim

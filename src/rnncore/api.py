@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from . import checks
 from .backends import current
-from .params import Params
+from .params import Net, Params, described
 from .types import Array, Indices
 
 ArrayOrList: TypeAlias = Any  # an array, or a list of them where the arguments were lists
@@ -42,13 +42,13 @@ class ForwardResult:
     It cannot be changed, and ``h``, which backward relies on, cannot be written to.
     """
 
-    __slots__ = ("_batch", "_h", "_params", "h", "state", "y")
+    __slots__ = ("_batch", "_h", "_net", "h", "state", "y")
     y: ArrayOrList
     h: ArrayOrList
     state: Array
     _h: Array
     _batch: checks.Batch
-    _params: str
+    _net: Net
 
     def __init__(self, params: Params, batch: checks.Batch, y: Array, h: Array, last: Array) -> None:
         seen = h.view()
@@ -59,7 +59,7 @@ class ForwardResult:
         put(self, "state", _states(batch.form, last))
         put(self, "_h", h)
         put(self, "_batch", batch)
-        put(self, "_params", repr(params))
+        put(self, "_net", params._net)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise checks.fixed_name("ForwardResult", name)
@@ -73,7 +73,7 @@ class ForwardResult:
 
     def __repr__(self) -> str:
         T, B = self._batch.inputs.shape[:2]
-        return f"ForwardResult(T={T}, B={B}, {self._params})"
+        return f"ForwardResult(T={T}, B={B}, {described(self._net)})"
 
 
 class BackwardResult:
@@ -231,7 +231,8 @@ def backward(
         raise checks.not_params("params", params)
     if not isinstance(out, ForwardResult):
         raise checks.not_forward(out)
-    checks.fits(params, out._params)
+    if params._net != out._net:
+        raise checks.other_net(params, described(out._net))
     batch = out._batch
     checks.some_gradient(dy, dh, dstate)
     by_y = checks.step_gradient("dy", dy, batch, "V", params.outputs, params.dtype)

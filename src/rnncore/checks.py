@@ -342,10 +342,9 @@ def dinputs(batch: Batch, need_dinputs: object) -> bool:
     return bool(need_dinputs)
 
 
-def fits(params: "Params", forward_params: str) -> None:
-    """Whether params are of the net that forward ran."""
-    if repr(params) != forward_params:
-        raise ValueError(f"params must be of the net that forward ran, {forward_params}, got {params!r}")
+def other_net(params: "Params", forward_params: str) -> ValueError:
+    """For params that are not of the net that forward ran."""
+    return ValueError(f"params must be of the net that forward ran, {forward_params}, got {params!r}")
 
 
 def not_forward(value: object) -> TypeError:

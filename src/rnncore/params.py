@@ -165,8 +165,7 @@ class Params:
     __hash__ = None  # type: ignore[assignment]  # it can change
 
     def __repr__(self) -> str:
-        cell, inputs, hidden, outputs, dtype = self._net
-        return f"Params({cell!r}, inputs={inputs}, hidden={hidden}, outputs={outputs}, dtype={dtype})"
+        return described(self._net)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Params.from_flat, (self.cell, self.inputs, self.hidden, self.outputs, self.flat)
@@ -200,6 +199,12 @@ class Params:
         if set(arrays) != set(params.names()):  # a damaged directory can lose some
             raise checks.not_a_params_file(path, f"it has only {', '.join(arrays)}")
         return params
+
+
+def described(net: Net) -> str:
+    """How Params of a net print."""
+    cell, inputs, hidden, outputs, dtype = net
+    return f"Params({cell!r}, inputs={inputs}, hidden={hidden}, outputs={outputs}, dtype={dtype})"
 
 
 # What sets the slots, past Params.__setattr__; bound once, because every gradient makes a Params.
