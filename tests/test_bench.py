@@ -101,7 +101,7 @@ def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
 def test_differences_name_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that is wrong in one bit is found out, and the run says so and times nothing of ours."""
     engines, shapes = load("engines"), load("shapes")
-    task = shapes.problem(shapes.named("tiny")[0], "float32")
+    task = load("problems").problem(shapes.named("tiny")[0], "float32")
     right = engines.bits
 
     def wrong(task: Any, backend: str, threads: int | None) -> Any:
@@ -118,7 +118,7 @@ def test_the_numpy_peer_finds_the_same_gradient() -> None:
     engines, peers, shapes = load("engines"), load("peers"), load("shapes")
     for tokens in (False, True):
         for B in (1, 3):
-            task = shapes.problem(shapes.Shape("", 4, 7, 5, B, 6, tokens), "float64")
+            task = load("problems").problem(shapes.Shape("", 4, 7, 5, B, 6, tokens), "float64")
             expected = engines.named(engines.gradient(task, "numpy", 1))
             assert peers.error(expected, peers.numpy_gradient(task)) < peers.TOLERANCE["float64"]
 
@@ -144,11 +144,16 @@ def test_the_sweep_has_enough_points_on_every_axis() -> None:
 def test_the_sweep_finds_what_falls_out_of_line() -> None:
     sweep = load("sweep")
     times = {"a": 1e-3, "b": 5e-3, "c": 1e-3}
-    points = [{"name": n, "cpp": t, "auto": t, "torch": 2e-3, "flops": 1e8, "T": 10} for n, t in times.items()]
+    points = [
+        {"name": n, "cpp": t, "auto": t, "torch": 2e-3, "flops": 1e8, "T": 10, "X": 1, "H": 1, "V": 1}
+        for n, t in times.items()
+    ]
     sweep.judge(points, [["a", "b", "c"]], 1e12)
     assert [p["times_torch"] for p in points] == pytest.approx([2, 0.4, 2])
     assert ["neighbour" in p for p in points] == [False, True, False]
     assert points[1]["neighbour"]["reason"] == ""
+    reasons = [sweep.reason({**points[0], "T": T}, points[0], lost) for T, lost in ((1, 4e-6), (100, 2e-5), (1, 1e-4))]
+    assert reasons == ["the call", "latency of a step", ""]
 
 
 def start(*arguments: object) -> "subprocess.Popen[str]":

@@ -1,0 +1,138 @@
+"""Write bench/roofline.md from a result file: python bench/roofline.py [RESULTS.json]; the newest one if none is given.
+
+For each shape: what each resource of one core needs at least, by the limits measured in the same run.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import report
+from compare import load
+from shapes import Shape, named
+
+HERE = Path(__file__).resolve().parent
+ITEMSIZE = {"float32": 4, "float64": 8}
+
+TEXT = """# What bounds each shape
+
+Written by `python bench/roofline.py` from [{source}](results/{source}): {date}, commit {commit}, {cpu}.
+One thread of rnncore's best instruction set; every limit was measured in the same run.
+
+How long each resource is busy at least, if it did nothing else and lost nothing:
+
+- **FMA**: the products' flops, `6 T B (H (X + H) + H V)`, at the peak of FMA from registers alone ({peaks}).
+- **tanh, exp**: `T B H` values of tanh and `T B V` of exp at the rate of our own functions on arrays in L2. They run
+  on the FMA units too, so both columns add up.
+- **chain**: additions have a fixed order, so a value of `W_hh h` is H FMAs, each waiting for the one before
+  ({latency} each); a step forward and a step back cannot overlap: `2 T H` of them. Large batches hide it behind other
+  rows; a batch of one cannot where H is small.
+- **weights**: `W_hh` is read once for a step forward and once back, from the smallest cache that holds it ({reads}).
+- **call**: from Python into the core and back with one of everything ({call}).
+
+The bound is a sum, since one follows the other: the call; the recurrent products of all steps, which take what the
+slowest of their FMAs (`4 T B H²` flops), the chain and the weights takes; the other products; tanh and exp. *Reached*
+is bound over time: 100 % would mean that nothing is left to gain without another algorithm. *Limited by* names the
+largest term. Not counted: packing the weights, lanes left empty where H is no multiple of a vector, the softmax's
+divisions, storing h and dz.
+"""
+
+
+def level(size: int, caches: dict[str, int]) -> str:
+    """The smallest cache that holds so many bytes."""
+    return next((name for name in ("L1", "L2", "L3") if size <= caches.get(name, 0)), "DRAM")
+
+
+def best(results: dict[str, Any], name: str, smallest: bool = False) -> float:
+    """The best reading of a limit."""
+    values = results["limits"][name]
+    return float(min(values) if smallest else max(values))
+
+
+def needs(shape: Shape, dtype: str, results: dict[str, Any]) -> dict[str, float]:
+    """Seconds that each resource is busy at least."""
+    T, B, H, V = shape.T, shape.B, shape.H, shape.V
+    weights = H * H * ITEMSIZE[dtype]
+    peak = report.peak(results, dtype)
+    assert peak is not None
+    return {
+        "FMA": shape.flops / peak,
+        "recurrent": 4 * T * B * H * H / peak,
+        "tanh, exp": T * B * H / best(results, f"tanh {dtype}") + T * B * V / best(results, f"exp {dtype}"),
+        "chain": 2 * T * H * best(results, "fma latency", smallest=True),
+        "weights": 2 * T * weights / best(results, f"read {level(weights, results['machine']['caches'])}"),
+        "call": best(results, "call", smallest=True),
+    }
+
+
+def bound(times: dict[str, float]) -> tuple[float, str]:
+    """The least time, and what most of it goes to."""
+    steps = {"FMA units": times["recurrent"], "chain of FMAs": times["chain"], "reading weights": times["weights"]}
+    slowest = max(steps, key=lambda key: steps[key])
+    shares = {"the call": times["call"], "FMA units": times["FMA"] - times["recurrent"] + times["tanh, exp"]}
+    shares[slowest] = shares.get(slowest, 0.0) + steps[slowest]
+    return sum(shares.values()), max(shares, key=lambda key: shares[key])
+
+
+def line(row: dict[str, Any], results: dict[str, Any]) -> list[str]:
+    """One shape."""
+    shape, dtype = named(row["shape"])[0], row["dtype"]
+    times = needs(shape, dtype, results)
+    least, name = bound(times)
+    weights = f"{report.seconds(times['weights'])} {level(shape.H**2 * ITEMSIZE[dtype], results['machine']['caches'])}"
+    if name == "reading weights":
+        name = f"reading weights from {weights.rsplit(' ', 1)[1]}"
+    columns = [report.seconds(times[key]) for key in ("FMA", "tanh, exp", "chain")]
+    last = [report.seconds(least), report.seconds(row["median"]), report.percent(least / row["median"]), name]
+    return [shape.name, shape.sizes, *columns, weights, *last]
+
+
+def page(results: dict[str, Any], source: str) -> str:
+    """The whole page."""
+    head = ["shape", "X,H,V,B,T", "FMA", "tanh, exp", "chain", "weights", "bound", "measured", "reached", "limited by"]
+    rows = [r for r in results["rows"] if (r["contender"], r["threads"]) == ("rnncore cpp", 1)]
+    dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
+    reads = (name for name in results["limits"] if name.startswith("read "))
+    text = TEXT.format(
+        source=source,
+        date=results["date"],
+        commit=results["commit"],
+        cpu=results["machine"]["cpu"],
+        peaks=", ".join(f"{dtype} {(report.peak(results, dtype) or 0) / 1e9:.0f} GF/s" for dtype in dtypes),
+        latency=report.seconds(best(results, "fma latency", smallest=True)),
+        reads=", ".join(f"{name[5:]} {best(results, name) / 1e9:.0f} GB/s" for name in reads),
+        call=report.seconds(best(results, "call", smallest=True)),
+    )
+    for dtype in dtypes:
+        body = [line(row, results) for row in rows if row["dtype"] == dtype]
+        text += f"\n## {dtype}\n\n{report.table(head, body, left=2)}\n"
+    return text
+
+
+def newest() -> Path:
+    """The result file with the latest date in it."""
+    paths = [path for path in (HERE / "results").glob("*.json") if path.stem not in ("sweep", "growth")]
+    if not paths:
+        raise ValueError("there are no results yet: run bench/run.py")
+    return max(paths, key=lambda path: str(load(path)["date"]))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("results", type=Path, nargs="?")
+    parser.add_argument("--out", type=Path, default=HERE / "roofline.md")
+    args = parser.parse_args(argv)
+    try:
+        path = args.results or newest()
+        report.write_whole(args.out, page(load(path), path.name))
+    except (OSError, ValueError) as why:
+        print(f"roofline.py: {why}", file=sys.stderr)
+        return 2
+    print(f"written: {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""Odd sizes, each against PyTorch on one thread: is any slower, and does any fall out of line with its neighbours?
+
+Usage: python bench/sweep.py [--dtype float32] [--quick] [--out DIR]
+
+Most points lie on lines along one axis, where neighbours can be compared; the others are drawn from all axes at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import environment
+from shapes import Shape
+
+if TYPE_CHECKING:
+    from problems import Problem
+    from timing import Contender
+
+HERE = Path(__file__).resolve().parent
+AXES: dict[str, tuple[int, ...]] = {
+    "H": (*range(1, 41), 63, 64, 65, 96, 100, 127, 128, 129, 200, 333, 512, 700, 1024),
+    "B": (*range(1, 10), 16, 33, 64, 150),
+    "T": (1, 2, 10, 100),
+    "X": (1, 2, 3, 10, 65, 300, 5000),
+    "V": (1, 2, 3, 10, 65, 300, 5000),
+}
+# Axis, then X, H, V, B, T and whether tokens; the axis's own number is replaced.
+LINES = (
+    ("H", 10, 0, 10, 1, 100, False), ("H", 65, 0, 65, 16, 10, True),
+    ("B", 65, 100, 65, 0, 10, False), ("B", 3, 17, 2, 0, 100, False), ("B", 65, 333, 65, 0, 2, True),
+    ("B", 10, 512, 10, 0, 10, False),
+    ("T", 65, 100, 65, 1, 0, True), ("T", 10, 33, 3, 7, 0, False), ("T", 2, 200, 300, 33, 0, False),
+    ("T", 1, 1, 1, 1, 0, False),
+    ("X", 0, 40, 10, 5, 10, False), ("X", 0, 40, 10, 5, 10, True), ("X", 0, 128, 3, 33, 10, False),
+    ("X", 0, 100, 65, 1, 100, True),
+    ("V", 10, 40, 0, 5, 10, False), ("V", 2, 129, 0, 33, 10, False), ("V", 65, 100, 0, 1, 100, True),
+)  # fmt: skip
+SCATTERED = 40
+MOST_FLOPS = 8e9  # PyTorch takes some tenths of a second for that
+# What may be lost to a neighbour's rate: by the call, by a step, and for the bytes of the parameters, per second.
+CALL, STEP, PARAMETERS = 5e-6, 0.25e-6, 5e9
+
+
+def lines() -> list[list[Shape]]:
+    """The points, line by line."""
+    found = []
+    for axis, X, H, V, B, T, tokens in LINES:
+        base = Shape(axis, X, H, V, B, T, tokens)
+        found.append([named(with_size(base, axis, value)) for value in AXES[axis]])
+    return found
+
+
+def scattered(number: int = SCATTERED) -> list[Shape]:
+    """Points from all axes at once, the same ones every time, none too large."""
+    import numpy as np
+
+    rng, found = np.random.default_rng(0), dict[str, Shape]()
+    while len(found) < number:
+        X, H, V, B, T = (int(rng.choice(AXES[axis])) for axis in "XHVBT")
+        point = named(Shape("", X, H, V, B, T, bool(rng.integers(2))))
+        if point.flops <= MOST_FLOPS:
+            found[point.name] = point
+    return list(found.values())
+
+
+def with_size(shape: Shape, axis: str, value: int) -> Shape:
+    """The same with another number on one axis."""
+    change: dict[str, Any] = {axis: value}
+    return replace(shape, **change)
+
+
+def named(shape: Shape) -> Shape:
+    """A point is called by its sizes."""
+    return replace(shape, name=shape.sizes + (" tokens" if shape.tokens else ""))
+
+
+def right(task: "Problem", contenders: list["Contender"]) -> list[str]:
+    """What is wrong with this point: bits between engines, or the gradient against PyTorch."""
+    import engines
+    import peers
+
+    from rnncore.backends import engines as every_engine
+
+    sets = [(name, threads) for name in every_engine() if name.startswith("cpp.") for threads in (1, None)]
+    found = engines.differences(task, sets)
+    for contender in contenders:
+        contender.run(1)
+    error = peers.error(contenders[0].results(), contenders[1].results())
+    if error > peers.TOLERANCE[task.dtype]:
+        found.append(f"PyTorch's gradient differs by {error:.1e}")
+    return found
+
+
+def measure(shape: Shape, dtype: str, rounds: int, seconds: float) -> dict[str, Any]:
+    """Check, then time; a point that looks slow is timed again, longer, before it is believed."""
+    import engines
+    import peers
+    from problems import problem
+    from timing import Times, interleave
+
+    task = problem(shape, dtype)
+    contenders = [engines.contender(task, "cpp", 1), engines.contender(task, "cpp", None), peers.by_torch(task, 1)]
+    wrong = right(task, [contenders[0], contenders[2]])
+    times = [Times() for _ in contenders]
+    if not wrong:
+        list(interleave(contenders, rounds, seconds, times))
+        if times[2].median < 1.2 * max(times[0].median, times[1].median):
+            times = [Times() for _ in contenders]
+            list(interleave(contenders, 4 * rounds, seconds, times))
+    one, auto, torch = (t.median if t.seconds else None for t in times)
+    return {
+        "name": shape.name, "X": shape.X, "H": shape.H, "V": shape.V, "B": shape.B, "T": shape.T,
+        "tokens": shape.tokens, "flops": shape.flops, "wrong": wrong, "cpp": one, "auto": auto, "torch": torch,
+    }  # fmt: skip
+
+
+def judge(points: list[dict[str, Any]], on_lines: list[list[str]], peak: float) -> None:
+    """Adds shares, times PyTorch, and for each point on a line its better neighbour where that is twice as good."""
+    by_name = {point["name"]: point for point in points if point["cpp"]}
+    for point in by_name.values():
+        point.pop("neighbour", None)
+        point["share"] = point["flops"] / point["cpp"] / peak
+        point["times_torch"] = point["torch"] / max(point["cpp"], point["auto"])
+    for line in on_lines:
+        measured = [by_name[name] for name in line if name in by_name]
+        for i, point in enumerate(measured):
+            beside = [*measured[max(0, i - 1) : i], *measured[i + 1 : i + 2]]
+            better = max(beside, key=lambda other: other["share"], default=point)
+            if point["share"] < 0.5 * better["share"]:
+                point["neighbour"] = compared(point, better)
+
+
+def compared(point: dict[str, Any], better: dict[str, Any]) -> dict[str, Any]:
+    """What is lost against the better neighbour's rate, and the reason where it is plain."""
+    lost = point["cpp"] - point["flops"] / (better["flops"] / better["cpp"])
+    return {
+        "name": better["name"], "share": better["share"], "lost": lost, "lost_a_step": lost / point["T"],
+        "reason": reason(point, better, lost),
+    }  # fmt: skip
+
+
+def reason(point: dict[str, Any], better: dict[str, Any], lost: float) -> str:
+    """Why a point may fall behind: costs that smaller work has as well; empty if none of them explains it."""
+    X, H, V = point["X"], point["H"], point["V"]
+    if lost <= CALL:
+        return "the call"
+    if lost / point["T"] <= STEP:
+        return "latency of a step"
+    if lost <= CALL + 4 * (X * H + H * H + H * V) / PARAMETERS:
+        return "every parameter is packed and its gradient written once a call"
+    if point["flops"] < better["flops"] and 0.8 < point["cpp"] / better["cpp"] < 1.1:
+        return "as long as the larger neighbour: lanes or rows that stay empty"
+    return ""
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """What was found first, all points after it."""
+    points = [point for point in results["points"] if point.get("share")]
+    slow = sorted((p for p in points if p["times_torch"] < 1), key=lambda p: float(p["times_torch"]))
+    odd = [p for p in points if "neighbour" in p]
+    ratios = sorted(p["times_torch"] for p in points)
+    facts = [
+        f"{results['date']}, commit {results['commit']}, {results['machine']['cpu']}, {results['dtype']}, "
+        f"FMA peak {results['peak'] / 1e9:.1f} GF/s",
+        f"{len(points)} points; PyTorch takes from {ratios[0]:.3g} to {ratios[-1]:.4g} times as long, "
+        f"in the middle {ratios[len(ratios) // 2]:.3g}" if ratios else "no points",
+        f"{len(slow)} slower than PyTorch; {len(odd)} under half of a neighbour's share of the peak, "
+        f"{sum(not p['neighbour']['reason'] for p in odd)} of them without a plain reason",
+        *(f"**wrong: {p['name']}: {'; '.join(p['wrong'])}**" for p in results["points"] if p["wrong"]),
+    ]  # fmt: skip
+    parts = ["# Odd sizes", "\n".join(f"- {fact}" for fact in facts)]
+    if slow:
+        parts.append("## Slower than PyTorch\n\n" + point_table(slow))
+    if odd:
+        parts.append("## Under half of a neighbour's share\n\n" + odd_table(odd))
+    return "\n\n".join([*parts, "## All points\n\n" + point_table(points)]) + "\n"
+
+
+def point_table(points: list[dict[str, Any]]) -> str:
+    """Times, shares, and against PyTorch; the slower of one thread and automatic counts there."""
+    import report
+
+    head = ["X,H,V,B,T", "1 thread", "auto", "PyTorch", "of peak", "times PyTorch"]
+    body = []
+    for p in points:
+        times = [report.seconds(p[key]) for key in ("cpp", "auto", "torch")]
+        body.append([p["name"], *times, report.percent(p["share"]), report.ratio(p["times_torch"])])
+    return report.table(head, body)
+
+
+def odd_table(points: list[dict[str, Any]]) -> str:
+    """Each beside its better neighbour."""
+    import report
+
+    head = ["X,H,V,B,T", "1 thread", "of peak", "neighbour", "its share", "lost", "lost a step", "reason"]
+    body = []
+    for p in points:
+        n = p["neighbour"]
+        row = [p["name"], report.seconds(p["cpp"]), report.percent(p["share"]), n["name"], report.percent(n["share"])]
+        body.append([*row, report.seconds(n["lost"]), report.seconds(n["lost_a_step"]), n["reason"]])
+    return report.table(head, body)
+
+
+def again(found: list[dict[str, Any]], shapes: dict[str, Shape], args: argparse.Namespace) -> None:
+    """What is out of line without a reason is timed once more, longer: a busy moment is no finding."""
+    for i, point in enumerate(found):
+        if "neighbour" in point and not point["neighbour"]["reason"]:
+            found[i] = measure(shapes[point["name"]], args.dtype, 4 * args.rounds, 0.02)
+
+
+def progress(points: list[Shape]) -> Iterator[Shape]:
+    """The points, with a bar."""
+    from tqdm import tqdm
+
+    with tqdm(points, mininterval=0.1 if sys.stderr.isatty() else 10, dynamic_ncols=True) as bar:
+        for point in bar:
+            bar.set_description(point.name, refresh=sys.stderr.isatty())
+            yield point
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes sweep.json and sweep.md; 1 if a point is wrong or slower than PyTorch."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--quick", action="store_true", help="every seventh point")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    args = parser.parse_args(argv)
+    environment.prepare()
+    import native
+    import report
+
+    on_lines = lines()
+    points = list({point.name: point for line in on_lines for point in line if point.flops <= MOST_FLOPS}.values())
+    points = (points + scattered())[:: 7 if args.quick else 1]
+    results: dict[str, Any] = {"format": "rnncore sweep 1", **environment.describe(), "dtype": args.dtype, "points": []}
+    isa = native.limits()[0]
+    readings = [isa.fma(args.dtype, 0.3)]
+    try:
+        for point in progress(points):
+            results["points"].append(measure(point, args.dtype, args.rounds, 0.02))
+    except KeyboardInterrupt:
+        print("interrupted: the files hold what was measured until then")
+    results["peak"] = max([*readings, isa.fma(args.dtype, 0.3)])
+    names = [[point.name for point in line] for line in on_lines]
+    judge(results["points"], names, results["peak"])
+    again(results["points"], {point.name: point for point in points}, args)
+    judge(results["points"], names, results["peak"])
+    stem = "sweep" if args.dtype == "float32" else f"sweep-{args.dtype}"
+    report.write_json(args.out / f"{stem}.json", results)
+    page = markdown(results)
+    report.write_whole(args.out / f"{stem}.md", page)
+    print(page.split("## All points")[0] + f"written: {args.out / stem}.json, .md")
+    return 1 if any(p["wrong"] or p["times_torch"] < 1 for p in results["points"]) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Timing several programs side by side: in turn, many times over, in one process."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+Results = dict[str, npt.NDArray[np.floating]]
+SHORTEST = 200e-6  # what one reading of the clock is worth; shorter calls are timed several at a time
+WARM = 20e-3  # shorter calls run once untimed when their turn comes, to find their memory in the caches again
+SETTLE = 4e-3  # OpenMP's threads spin a while after their work, and would take a core from the next in turn
+
+
+def nothing() -> None:
+    """What most contenders need before their turn."""
+
+
+@dataclass
+class Contender:
+    """Something that computes the gradient of one problem.
+
+    run(k) computes it k times; results() gives what the last one found, by rnncore's names. threads: how many it may
+    use, None if it chooses. before() runs ahead of each turn, untimed.
+    """
+
+    name: str
+    threads: int | None
+    run: Callable[[int], None]
+    results: Callable[[], Results]
+    before: Callable[[], None] = nothing
+    spins: bool = False
+
+
+@dataclass
+class Times:
+    """Seconds of single calls."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """The call in the middle."""
+        return median(self.seconds)
+
+    @property
+    def best(self) -> float:
+        """The fastest call."""
+        return min(self.seconds)
+
+
+def repeat(call: Callable[[], object]) -> Callable[[int], None]:
+    """A function of k that calls k times."""
+
+    def run(k: int) -> None:
+        for _ in range(k):
+            call()
+
+    return run
+
+
+def turn(contender: Contender, seconds: float) -> list[float]:
+    """One turn: calls for about that long, at least one; each entry the time of one call."""
+    contender.before()
+    once = timed(contender, 1)
+    if once >= max(WARM, seconds):
+        return [once]
+    once = timed(contender, 1)
+    together = max(1, round(SHORTEST / once))
+    readings = min(50, max(1, round(seconds / (once * together))))
+    return [timed(contender, together) for _ in range(readings)]
+
+
+def timed(contender: Contender, calls: int) -> float:
+    """Seconds a call."""
+    start = time.perf_counter()
+    contender.run(calls)
+    return max(time.perf_counter() - start, 1e-9) / calls
+
+
+def interleave(contenders: list[Contender], rounds: int, seconds: float, times: list[Times]) -> Iterator[Contender]:
+    """Rounds of turns, each beginning with another contender; fills ``times`` and yields whose turn is over."""
+    for round_ in range(rounds):
+        for place in range(len(contenders)):
+            which = (round_ + place) % len(contenders)
+            times[which].seconds += turn(contenders[which], seconds)
+            if contenders[which].spins:
+                time.sleep(SETTLE)
+            yield contenders[which]
