@@ -111,58 +111,71 @@ void pack(Panels<Real> to, const Real* acc, const Real* W, Index stride, bool tr
   }
 }
 
-// out[m, n] (+)= sum over `terms` k of A[m, k] w[k, n] for M rows and N vectors: one block of every sum.
+// out[r, n] (+)= sum over `terms` k of A[r, k] w[k, n] for `tiles` times M rows and N vectors: one block of
+// every sum. With starts the sums begin there; without, they are added to out.
 template <class Real, int M, int N>
-void product_tile(const Real* starts, const Real* w, Index terms, const Real* const* A, Real* const* out) {
+void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Real* weights, Index terms,
+                  Rows<Real> out) {
   using V = Vector<Real>;
-  V acc[M][N];
-  RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-    RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = starts ? load<V>(starts + n * lanes<Real>) : V{};
-  }
-  for (Index k = 0; k < terms; ++k, w += N * lanes<Real>) {
-    V weights[N];
-    RNNCORE_UNROLL for (int n = 0; n < N; ++n) weights[n] = load<V>(w + n * lanes<Real>);
+  for (Index r = 0; r < tiles * M; r += M) {
+    const Real* a[M];
+    V acc[M][N];
     RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-      const V a = splat<V>(A[m][k]);
-      RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = fma(a, weights[n], acc[m][n]);
+      a[m] = A(r + m);
+      RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = starts ? load<V>(starts + n * lanes<Real>) : V{};
     }
-  }
-  RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-    RNNCORE_UNROLL for (int n = 0; n < N; ++n) {
-      Real* to = out[m] + n * lanes<Real>;
-      store(to, starts ? acc[m][n] : load<V>(to) + acc[m][n]);
+    const Real* w = weights;
+    for (Index k = 0; k < terms; ++k, w += N * lanes<Real>) {
+      V row[N];
+      RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = load<V>(w + n * lanes<Real>);
+      RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+        const V factor = splat<V>(a[m][k]);
+        RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = fma(factor, row[n], acc[m][n]);
+      }
+    }
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+      Real* const to = out(r + m);
+      RNNCORE_UNROLL for (int n = 0; n < N; ++n) {
+        const V sum = acc[m][n];
+        store(to + n * lanes<Real>, starts ? sum : load<V>(to + n * lanes<Real>) + sum);
+      }
     }
   }
 }
 
-// out[i, j] (+)= sum over rows r of D[r, i] E[r, j] for M numbers i and N vectors of j.
+// out[i, j] (+)= sum over rows r of D[r, i] E[r, j] for `tiles` times M numbers i and N vectors of j.
 template <class Real, int M, int N>
-void outer_tile(Rows<const Real> D, Rows<const Real> E, Index rows, bool first, Real* out, Index stride) {
+void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Index rows, bool first, Real* out, Index stride) {
   using V = Vector<Real>;
-  V acc[M][N];
-  RNNCORE_UNROLL for (int m = 0; m < M; ++m) { RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = V{}; }
-  for (Index r = 0; r < rows; ++r) {
-    const Real *d = D(r), *e = E(r);
-    V row[N];
-    RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = load<V>(e + n * lanes<Real>);
+  for (Index i = 0; i < tiles * M; i += M, out += M * stride) {
+    V acc[M][N];
     RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-      const V a = splat<V>(d[m]);
-      RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = fma(a, row[n], acc[m][n]);
+      if (!first) prefetch<N * vector_bytes>(out + m * stride);  // the sums of a large layer lie far away
+      RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = V{};
     }
-  }
-  RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-    RNNCORE_UNROLL for (int n = 0; n < N; ++n) {
-      Real* to = out + m * stride + n * lanes<Real>;
-      store(to, first ? acc[m][n] : load<V>(to) + acc[m][n]);
+    for (Index r = 0; r < rows; ++r) {
+      const Real *d = D(r) + i, *e = E(r);
+      V row[N];
+      RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = load<V>(e + n * lanes<Real>);
+      RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+        const V factor = splat<V>(d[m]);
+        RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = fma(factor, row[n], acc[m][n]);
+      }
+    }
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+      RNNCORE_UNROLL for (int n = 0; n < N; ++n) {
+        Real* to = out + m * stride + n * lanes<Real>;
+        store(to, first ? acc[m][n] : load<V>(to) + acc[m][n]);
+      }
     }
   }
 }
 
 // The tiles by size: of all M up to tile_side that leave N vectors within the registers.
 template <class Real>
-using ProductTile = void (*)(const Real*, const Real*, Index, const Real* const*, Real* const*);
+using ProductTile = void (*)(Rows<const Real>, Index, const Real*, const Real*, Index, Rows<Real>);
 template <class Real>
-using OuterTile = void (*)(Rows<const Real>, Rows<const Real>, Index, bool, Real*, Index);
+using OuterTile = void (*)(Rows<const Real>, Index, Rows<const Real>, Index, bool, Real*, Index);
 
 template <class Real, int M, int N>
 constexpr ProductTile<Real> product_tile_or_none() {
@@ -197,8 +210,16 @@ constexpr OuterTile<Real> outer_tiles[tile_side][tile_side] = RNNCORE_TILES(oute
 #undef RNNCORE_TILES
 #undef RNNCORE_TILES_OF
 
-// How many rows a tile of N vectors takes.
-constexpr Index tile_rows(Index N) { return tile_registers / N < tile_side ? tile_registers / N : tile_side; }
+// So many things in tiles of at most so many, N vectors wide: `large` tiles of M, then `small` ones of M - 1.
+struct Tiling {
+  Index large, small, M;
+  Tiling(Index things, Index N) {
+    const Index most = tile_registers / N < tile_side ? tile_registers / N : tile_side;
+    const Index tiles = divide_up(things, most);
+    M = divide_up(things, tiles);
+    small = tiles * M - things, large = tiles - small;
+  }
+};
 
 // out[r, n] = acc[n] + sum_k A[r, k] W[n, k], k ascending; acc lies in the panels. The first block's chain
 // continues from acc; each later one starts from +0 and is added when it is whole. Panels may be walked
@@ -210,17 +231,16 @@ void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out, Pan
     const Index p = from_last ? panels.end - 1 - (i - panels.begin) : i;
     const Index N = W.begin(p + 1) - W.begin(p), n0 = W.begin(p) * lanes<Real>, width = N * lanes<Real>;
     const Real* const w = W.panel(p);
-    const Index tiles = divide_up(rows, tile_rows(N));
+    const Tiling tiling(rows, N);
+    const Index later = tiling.large * tiling.M;
     for (Index k = 0; k < W.K; k += block) {
       const Index terms = W.K - k < block ? W.K - k : block;
-      for (Index tile = 0; tile < tiles; ++tile) {
-        const Index r0 = rows * tile / tiles, M = rows * (tile + 1) / tiles - r0;
-        const Real* a[tile_side];
-        Real* to[tile_side];
-        for (Index m = 0; m < M; ++m) a[m] = A(r0 + m) + k, to[m] = out(r0 + m) + n0;
-        const ProductTile<Real> run = product_tiles<Real>[M - 1][N - 1];
-        run(k == 0 ? w : nullptr, w + (k + 1) * width, terms, a, to);
-      }
+      const Rows<const Real> a = A.columns_from(k);
+      const Rows<Real> to = out.columns_from(n0);
+      const Real *const starts = k == 0 ? w : nullptr, *const weights = w + (k + 1) * width;
+      product_tiles<Real>[tiling.M - 1][N - 1](a, tiling.large, starts, weights, terms, to);
+      if (tiling.small)
+        product_tiles<Real>[tiling.M - 2][N - 1](a.from(later), tiling.small, starts, weights, terms, to.from(later));
     }
   }
 }
@@ -247,11 +267,14 @@ void outer_sum(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index r
   const Index vectors = divide_up(J, lanes<Real>), panels = divide_up(vectors, tile_registers / 6);
   for (Index p = 0; p < panels; ++p) {
     const Index v0 = vectors * p / panels, N = vectors * (p + 1) / panels - v0, j0 = v0 * lanes<Real>;
-    const Index tiles = divide_up(I, tile_rows(N));
-    for (Index tile = 0; tile < tiles; ++tile) {
-      const Index i0 = I * tile / tiles, M = I * (tile + 1) / tiles - i0;
-      const OuterTile<Real> run = outer_tiles<Real>[M - 1][N - 1];
-      run(D.columns_from(i0), E.columns_from(j0), rows, first, out + i0 * stride + j0, stride);
+    const Tiling tiling(I, N);
+    const Index later = tiling.large * tiling.M;
+    const Rows<const Real> e = E.columns_from(j0);
+    Real* const to = out + j0;
+    outer_tiles<Real>[tiling.M - 1][N - 1](D, tiling.large, e, rows, first, to, stride);
+    if (tiling.small) {
+      const OuterTile<Real> run = outer_tiles<Real>[tiling.M - 2][N - 1];
+      run(D.columns_from(later), tiling.small, e, rows, first, to + later * stride, stride);
     }
   }
 }

@@ -79,6 +79,13 @@ RNNCORE_INLINE void store(RealOf<V>* to, V v) {
   memcpy(to, &v, sizeof(V));
 }
 
+// Asks for so many bytes to be brought near, before they are needed.
+template <int bytes, class T>
+RNNCORE_INLINE void prefetch(const T* from) {
+  RNNCORE_UNROLL for (int line = 0; line < (bytes + 63) / 64; ++line)
+      __builtin_prefetch(reinterpret_cast<const char*>(from) + line * 64, 1);
+}
+
 // The same number in every lane. `x - V{}` would do too, but only x - 0 keeps the sign of a zero:
 // V{} + x turns -0 into +0.
 template <class V>
@@ -179,18 +186,19 @@ RNNCORE_INLINE V fma(V a, V b, V c) {
 // The square root of each lane, correctly rounded, as IEEE 754 has it.
 template <class V>
 RNNCORE_INLINE V sqrt(V v) {
-#if defined(__AVX512F__)
+#if defined(__AVX512F__)  // with a mask, since GCC 12 warns of what the plain ones leave undefined
   if constexpr (sizeof(RealOf<V>) == 4)
-    return reinterpret_cast<V>(_mm512_sqrt_ps(reinterpret_cast<__m512>(v)));
+    return reinterpret_cast<V>(_mm512_maskz_sqrt_ps(0xffff, reinterpret_cast<__m512>(v)));
   else
-    return reinterpret_cast<V>(_mm512_sqrt_pd(reinterpret_cast<__m512d>(v)));
+    return reinterpret_cast<V>(_mm512_maskz_sqrt_pd(0xff, reinterpret_cast<__m512d>(v)));
 #elif defined(__AVX__)
   if constexpr (sizeof(RealOf<V>) == 4)
     return reinterpret_cast<V>(_mm256_sqrt_ps(reinterpret_cast<__m256>(v)));
   else
     return reinterpret_cast<V>(_mm256_sqrt_pd(reinterpret_cast<__m256d>(v)));
 #else
-  for (int l = 0; l < lanes<RealOf<V>>; ++l) v[l] = sizeof(RealOf<V>) == 4 ? __builtin_sqrtf(v[l]) : __builtin_sqrt(v[l]);
+  for (int l = 0; l < lanes<RealOf<V>>; ++l)
+    v[l] = sizeof(RealOf<V>) == 4 ? __builtin_sqrtf(v[l]) : __builtin_sqrt(v[l]);
   return v;
 #endif
 }
@@ -201,7 +209,13 @@ RNNCORE_INLINE Vector<double> widen(const float* from) {
   typedef float Half __attribute__((vector_size(vector_bytes / 2)));
   Half half;
   memcpy(&half, from, sizeof(half));
+#if defined(__AVX512F__)  // GCC makes two conversions of one
+  return reinterpret_cast<Vector<double>>(_mm512_maskz_cvtps_pd(0xff, reinterpret_cast<__m256>(half)));
+#elif defined(__AVX__)
+  return reinterpret_cast<Vector<double>>(_mm256_cvtps_pd(reinterpret_cast<__m128>(half)));
+#else
   return __builtin_convertvector(half, Vector<double>);
+#endif
 }
 
 }  // namespace rnncore::RNNCORE_ISA
