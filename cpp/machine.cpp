@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdio>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -134,7 +135,7 @@ void parallel(int threads, void (*task)(void*, int), void* argument) {
   Meeting joined(threads);
   std::vector<std::thread> others;
   others.reserve(static_cast<size_t>(threads));
-  std::atomic<bool> begin{false}, cancel{false};
+  std::atomic<bool> begin{false}, cancel{false};  // all begin, or none: they may wait for each other
   const auto run = [&](int shard) {
     while (!begin.load(std::memory_order_acquire)) std::this_thread::yield();
     if (cancel.load(std::memory_order_relaxed)) return;
@@ -163,15 +164,32 @@ int cores() {
   return count ? static_cast<int>(count) : 1;
 }
 
+// How many cores have nothing to do but this thread, as far as the system tells: a thread that must wait for a
+// core makes the others wait for it.
+int free_cores() {
+  const int all = cores();
+#if defined(__linux__)
+  // Averages over 1, 5 and 15 minutes, and what is wanted here: how many threads run at this moment.
+  if (FILE* const file = std::fopen("/proc/loadavg", "r")) {
+    int running = 0;
+    const bool told = std::fscanf(file, "%*f %*f %*f %d/", &running) == 1;
+    std::fclose(file);
+    if (told && running > 1) return all - running + 1;
+  }
+#endif
+  return all;
+}
+
 }  // namespace
 
 Machine make_machine(int threads, bool (*interrupted)()) { return {threads, reserve, parallel, meet, interrupted}; }
 
 int choose_threads(double flops) {
   constexpr double worth_a_thread = 1e8;  // about a millisecond: starting a thread costs a twentieth of it
-  static const int most = cores();
   const double wanted = flops / worth_a_thread;
-  return wanted < 1 ? 1 : wanted < most ? static_cast<int>(wanted) : most;
+  if (wanted < 2) return 1;
+  const int free = free_cores();
+  return wanted < free ? static_cast<int>(wanted) : free < 1 ? 1 : free;
 }
 
 }  // namespace rnncore

@@ -26,7 +26,7 @@ class StandardRounding {
 // interrupted: see kernels.hpp.
 Machine make_machine(int threads, bool (*interrupted)());
 
-// How many threads a call of so many floating-point operations over B sequences is worth.
+// How many threads a call of so many floating-point operations is worth, of those that have a core to run on now.
 int choose_threads(double flops);
 
 }  // namespace rnncore

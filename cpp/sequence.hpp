@@ -37,6 +37,7 @@ struct Call {
   Outputs<Real> outputs{};
   OutputGradients<Real> given{};
   Gradients<Real> grads{};
+  Index next_piece = 0;
   bool stopped = false;
 
   ChunkRows rows_of(Index chunk, Index b0, Index b1, int shard) const {
@@ -250,15 +251,9 @@ struct Call {
     }
   }
 
-  Share share_of(int shard) const {
-    const Index B = batch.B, threads = machine.threads;
-    if (work.shares_units) return {shard, 0, B, shard, machine.threads};
-    return {shard, B * shard / threads, B * (shard + 1) / threads, 0, 1};
-  }
-
   // Forward and back over a share of the sequences; by one thread alone, with the weights' gradients.
-  void pass(int shard) {
-    const Share share = share_of(shard);
+  void pass(const Share& share) {
+    const int shard = share.shard;
     for (Index chunk = 0; has_forward() && chunk < chunks(); ++chunk) {
       if (stop(share, chunk > 0)) return;
       const ChunkRows rows = rows_of(chunk, share.b0, share.b1, shard);
@@ -282,15 +277,33 @@ struct Call {
     if (share.part == 0) end_backward(share.b0, share.b1);
   }
 
-  // The weights' gradients over a shard of the hidden units.
-  void weight_pass(int shard) {
-    const Index vectors = linear::divide_up(net.H, lanes<Real>);
-    const Index j0 = vectors * shard / machine.threads * lanes<Real>,
-                j1 = vectors * (shard + 1) / machine.threads * lanes<Real>;
+  // The weights' gradients for the hidden units [j0, j1).
+  void weight_pass(Index j0, Index j1, int shard) {
     bool first = true;
-    for (Index chunk = chunks(); chunk-- > 0 && j0 < j1;) {
+    for (Index chunk = chunks(); chunk-- > 0;) {
       if (stop({shard, 0, 0, 0, 1}, true)) return;
       weight_gradients(rows_of(chunk, 0, batch.B, shard), j0, j1 < net.H ? j1 : net.H, shard, first);
+    }
+  }
+
+  // Work is cut into more pieces than there are threads, and who is free takes the next: a thread that the
+  // machine keeps waiting then holds up one piece.
+  static Index pieces_of(Index count, Index at_least, int threads) {
+    const Index most = count / at_least < 4 * threads ? count / at_least : 4 * threads;
+    return most < threads ? threads : most;
+  }
+
+  void take_passes(int shard) {
+    const Index B = batch.B, pieces = pieces_of(B, 16, machine.threads);
+    if (work.shares_units) return pass({shard, 0, B, shard, machine.threads});
+    for (Index n; (n = __atomic_fetch_add(&next_piece, 1, __ATOMIC_RELAXED)) < pieces;)
+      pass({shard, B * n / pieces, B * (n + 1) / pieces, 0, 1});
+  }
+  void take_weight_passes(int shard) {
+    const Index vectors = linear::divide_up(net.H, lanes<Real>), pieces = pieces_of(vectors, 4, machine.threads);
+    for (Index n; (n = __atomic_fetch_add(&next_piece, 1, __ATOMIC_RELAXED)) < pieces;) {
+      const Index v0 = vectors * n / pieces, v1 = vectors * (n + 1) / pieces;
+      if (v0 < v1) weight_pass(v0 * lanes<Real>, v1 * lanes<Real>, shard);
     }
   }
 
@@ -305,12 +318,14 @@ struct Call {
   }
 
   bool run() {
-    if (machine.threads == 1) {
-      pass(0);
+    const int threads = machine.threads;
+    if (threads == 1) {
+      pass({0, 0, batch.B, 0, 1});
     } else {
-      machine.parallel(machine.threads, [](void* call, int shard) { static_cast<Call*>(call)->pass(shard); }, this);
-      if (has_back())
-        machine.parallel(machine.threads, [](void* call, int s) { static_cast<Call*>(call)->weight_pass(s); }, this);
+      machine.parallel(threads, [](void* call, int shard) { static_cast<Call*>(call)->take_passes(shard); }, this);
+      next_piece = 0;
+      const auto weights = [](void* call, int shard) { static_cast<Call*>(call)->take_weight_passes(shard); };
+      if (has_back()) machine.parallel(threads, weights, this);
     }
     if (has_back() && !stopped) take_gradients();
     return !stopped;
