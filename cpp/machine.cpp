@@ -2,6 +2,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/mman.h>
 #endif
 #if defined(__x86_64__) || defined(__i386__)
 #include <xmmintrin.h>
@@ -52,12 +53,17 @@ class WorkArea {
       size_ = 0;
       area_.reset(static_cast<char*>(::operator new(bytes, alignment)));
       size_ = bytes;
+#if defined(MADV_HUGEPAGE)
+      // Fewer faults and fewer misses of the address cache, if the system has such pages; if not, nothing is lost.
+      if (bytes >= huge_page) madvise(area_.get(), bytes, MADV_HUGEPAGE);
+#endif
     }
     return area_.get();
   }
 
  private:
-  static constexpr std::align_val_t alignment{4096};
+  static constexpr size_t huge_page = size_t{2} << 20;
+  static constexpr std::align_val_t alignment{huge_page};
   static constexpr size_t kept = size_t{256} << 20;  // beyond, a call that needs less gives the rest back
   struct Free {
     void operator()(char* area) const { ::operator delete(area, alignment); }
