@@ -279,10 +279,10 @@ py::object bptt_at_once(int isa, const Sizes& n, const Real* flat, py::handle in
 // The numbers of an array that rnncore/checks.py has seen: contiguous, and of this type.
 template <class T>
 T* numbers_of(py::handle array) {
-  return array.is_none() ? nullptr : reinterpret_cast<T*>(py::detail::array_proxy(array.ptr())->data);
+  return reinterpret_cast<T*>(py::detail::array_proxy(array.ptr())->data);
 }
 
-// Runs a function of optim.hpp as `run` does a kernel.
+// Runs a function of optim.hpp, as `run` does a kernel.
 template <class Function>
 double without_gil(Function function) {
   py::gil_scoped_release unlocked;
@@ -290,20 +290,23 @@ double without_gil(Function function) {
   return function();
 }
 
+// memory and numbers: tuples of arrays (n) and of floats.
 template <class Real>
-double optimizer_step(int isa, int rule, ptrdiff_t n, py::handle x, py::handle dx, py::handle first, py::handle second,
+double optimizer_step(int isa, ptrdiff_t n, int rule, py::handle x, py::handle dx, py::handle memory,
                       py::handle numbers, double scale, double longest, double limit) {
   Step<Real> step{static_cast<Rule>(rule),
                   n,
                   numbers_of<Real>(x),
                   numbers_of<Real>(dx),
-                  numbers_of<Real>(first),
-                  numbers_of<Real>(second),
+                  nullptr,
+                  nullptr,
                   {},
                   scale,
                   longest,
                   limit};
-  const ptrdiff_t count = PyTuple_GET_SIZE(numbers.ptr());
+  const ptrdiff_t vectors = PyTuple_GET_SIZE(memory.ptr()), count = PyTuple_GET_SIZE(numbers.ptr());
+  if (vectors > 0) step.first = numbers_of<Real>(PyTuple_GET_ITEM(memory.ptr(), 0));
+  if (vectors > 1) step.second = numbers_of<Real>(PyTuple_GET_ITEM(memory.ptr(), 1));
   for (ptrdiff_t i = 0; i < count; ++i) step.numbers[i] = PyFloat_AS_DOUBLE(PyTuple_GET_ITEM(numbers.ptr(), i));
   return without_gil([&] { return kernels<Real>(isa).step(step); });
 }
@@ -366,10 +369,10 @@ PYBIND11_MODULE(_core, m) {
     if (wide) return without_gil([&] { return kernels<double>(isa).clip(numbers_of<double>(dx), n, longest, limit); });
     return without_gil([&] { return kernels<float>(isa).clip(numbers_of<float>(dx), n, longest, limit); });
   });
-  m.def("step", [](int isa, bool wide, ptrdiff_t n, int rule, py::handle x, py::handle dx, py::handle first,
-                   py::handle second, py::handle numbers, double scale, double longest, double limit) {
+  m.def("step", [](int isa, bool wide, ptrdiff_t n, int rule, py::handle x, py::handle dx, py::handle memory,
+                   py::handle numbers, double scale, double longest, double limit) {
     const auto step = wide ? optimizer_step<double> : optimizer_step<float>;
-    return step(isa, rule, n, x, dx, first, second, numbers, scale, longest, limit);
+    return step(isa, n, rule, x, dx, memory, numbers, scale, longest, limit);
   });
   m.def("elementary", [](int isa, const std::string& name, const py::array& x) {
     return RNNCORE_BY_TYPE(elementary, x, isa, name, x);

@@ -11,25 +11,25 @@ namespace rnncore::RNNCORE_ISA::optim {
 
 using linear::Index;
 
+// sum + (unit x)^2 for as many x as there are lanes, in float64.
+template <class Real>
+RNNCORE_INLINE Vector<double> add_squares(Vector<double> sum, const Real* x, double unit) {
+  const Vector<double> scaled = widen(x) * unit;
+  return sum + scaled * scaled;
+}
+
 // The sum of (unit x)^2, in float64, in sixteen lanes.
 template <class Real>
 double sum_of_squares(const Real* x, Index n, double unit) {
-  using Lane = Vector<double>;
-  constexpr int vectors = 16 / lanes<double>;
-  Lane sum[vectors] = {};
-  const auto add = [&](const Real* from) {
-    RNNCORE_UNROLL for (int i = 0; i < vectors; ++i) {
-      const Lane scaled = widen(from + i * lanes<double>) * unit;
-      sum[i] = sum[i] + scaled * scaled;
-    }
-  };
+  constexpr int wide = lanes<double>, vectors = 16 / wide;
+  Vector<double> sum[vectors] = {};
   const Index whole = n / 16 * 16;
-  for (Index i = 0; i < whole; i += 16) add(x + i);
+  for (Index at = 0; at < whole; at += 16)
+    RNNCORE_UNROLL for (int i = 0; i < vectors; ++i) sum[i] = add_squares(sum[i], x + at + i * wide, unit);
   Real rest[16] = {};
   memcpy(rest, x + whole, static_cast<size_t>(n - whole) * sizeof(Real));
-  add(rest);
   double lane[16];
-  memcpy(lane, sum, sizeof(lane));
+  RNNCORE_UNROLL for (int i = 0; i < vectors; ++i) store(lane + i * wide, add_squares(sum[i], rest + i * wide, unit));
   return linear::fold(lane);
 }
 

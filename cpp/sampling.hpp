@@ -55,7 +55,7 @@ bool sample(const Net<Real>& net, Index T, Index B, const int64_t* first, const 
   const Index ldH = room.work.ldH, ldV = room.work.ldV;
   for (Index t = 0; t < T; ++t) {
     if (machine.interrupted()) return false;
-    step.forward(rows, {0, 0, 1, 0, 1});
+    step.forward(rows, {0, 0, B, 0, 1});
     copy(room.work.h + B * ldH, B * ldH, room.work.h);
     for (Index b = 0; b < B; ++b)
       tokens[t * B + b] = choose(room.work.y + b * ldV, net.V, uniforms[t * B + b], temperature, room.c);

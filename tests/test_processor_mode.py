@@ -2,11 +2,15 @@
 
 import platform
 from collections.abc import Iterator
+from typing import Any
 
 import nets
+import numpy as np
 import pytest
 
+import rnncore
 from rnncore import checks, rounding
+from rnncore.optim import SGD, Adagrad, Adam, RMSprop
 
 core = pytest.importorskip("rnncore._core", reason="the compiled core sets the processor's mode")
 
@@ -16,6 +20,10 @@ MODES = (
     if platform.machine() in ("x86_64", "AMD64")
     else {"flush": 1 << 24, "upwards": 1 << 22, "towards zero": 3 << 22}
 )
+
+# Made before any mode is set.
+PARAMETERS, GRADIENT = np.linspace(-1e-35, 1, 99, dtype="float32"), np.geomspace(1e-40, 1e-19, 99).astype("float32")
+PARAMS, UNIFORMS = nets.make_net(1, 1, 9, 8, 9, scale=3).params, np.linspace(0, 0.999, 60)
 
 
 @pytest.fixture(params=MODES)
@@ -43,6 +51,29 @@ def test_bits_are_the_same_and_the_mode_stays(scale: float, engine: str) -> None
         # The processor notes in the same register that it has rounded; that is no mode.
         assert after & ~0x3F == core.STANDARD_ROUNDING | bits
         nets.assert_same_bits(expected, found)
+
+
+@pytest.mark.parametrize("rule", [SGD, Adagrad, RMSprop, Adam])
+def test_steps_of_an_optimizer_have_the_same_bits(rule: Any, mode: int, engine: str) -> None:
+    """Gradients that are subnormal, and others whose squares are."""
+
+    def steps() -> nets.Results:
+        x, dx = PARAMETERS.copy(), GRADIENT
+        optimizer = rule(x, learning_rate=1 / 3)
+        for _ in range(3):
+            length = optimizer.step(x, dx, scale=0.7, clip_norm=1e-20, backend=engine)
+        return {"x": x, "length": np.array(length), **{n: np.array(v) for n, v in optimizer.state_dict().items()}}
+
+    found = steps()
+    core.set_rounding_mode(core.STANDARD_ROUNDING)
+    nets.assert_same_bits(steps(), found)
+
+
+def test_tokens_are_the_same(mode: int, engine: str) -> None:
+    found = rnncore.sample(PARAMS, 0, UNIFORMS, backend=engine)
+    core.set_rounding_mode(core.STANDARD_ROUNDING)
+    expected = rnncore.sample(PARAMS, 0, UNIFORMS, backend=engine)
+    nets.assert_same_bits(*(dict(zip(("tokens", "state"), result, strict=True)) for result in (expected, found)))
 
 
 def test_another_mode_is_noticed(mode: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NUMPY, NUMBA, CPP = (ROOT / path for path in ("src/rnncore/_numpy", "src/rnncore/_numba", "cpp"))
-ROWS = ("elementary", "linear", "softmax", "rnn", "sequence")
+ROWS = ("elementary", "linear", "softmax", "rnn", "sequence", "sampling", "optim")
 
 # --- The grid ----------------------------------------------------------------------------------------------
 

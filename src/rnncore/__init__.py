@@ -9,7 +9,7 @@
 T steps, B sequences, X inputs, H hidden units, V outputs.
 """
 
-from .api import BackwardResult, BpttResult, ForwardResult, backward, bptt, cross_entropy, forward, softmax
+from .api import BackwardResult, BpttResult, ForwardResult, backward, bptt, cross_entropy, forward, sample, softmax
 from .backends import backends, use_backend
 from .params import Params, init_params
 from .verify import verify
@@ -28,6 +28,7 @@ __all__ = [
     "cross_entropy",
     "forward",
     "init_params",
+    "sample",
     "softmax",
     "use_backend",
     "verify",

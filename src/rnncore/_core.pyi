@@ -55,4 +55,32 @@ def bptt_at_once(
 ) -> tuple[float, Array, Array, Array, Array, Array | None] | None: ...
 def cross_entropy(isa: int, y: Array, labels: Steps, lengths: Indices | None, /) -> tuple[Array, Array]: ...
 def softmax(isa: int, y: Array, /) -> Array: ...
+def sample(
+    isa: int,
+    X: int,
+    H: int,
+    V: int,
+    flat: Array,
+    first: Indices,
+    state: Array,
+    uniforms: Array,
+    temperature: float,
+    /,
+) -> tuple[Indices, Array]: ...
+def norm(isa: int, wide: bool, n: int, x: Array, /) -> float: ...
+def clip(isa: int, wide: bool, n: int, dx: Array, longest: float, limit: float, /) -> float: ...
+def step(
+    isa: int,
+    wide: bool,
+    n: int,
+    rule: int,
+    x: Array,
+    dx: Array,
+    memory: tuple[Array, ...],
+    numbers: tuple[float, ...],
+    scale: float,
+    longest: float,
+    limit: float,
+    /,
+) -> float: ...
 def elementary(isa: int, name: str, x: Array, /) -> Array: ...

@@ -9,6 +9,8 @@ from .params import Params
 from .types import Array, Indices, Steps
 
 _NUMBERS: dict[str, int] = dict(_core.instruction_sets())
+# In the order of kernels.hpp's Rule.
+_RULES = {name: i for i, name in enumerate(("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"))}
 
 
 def instruction_sets() -> list[str]:
@@ -102,6 +104,37 @@ class CppEngine:
         """See ``backends.Engine``."""
         p: Array = _core.softmax(self._isa, y)
         return p
+
+    def sample(
+        self, params: Params, first: Indices, uniforms: Array, state: Array, temperature: float
+    ) -> tuple[Indices, Array]:
+        """See ``backends.Engine``."""
+        tokens, last = _core.sample(self._isa, *_net(params), first, state, uniforms, temperature)
+        return tokens, last
+
+    def norm(self, x: Array) -> float:
+        """See ``backends.Engine``."""
+        return _core.norm(self._isa, x.itemsize == 8, x.size, x)
+
+    def clip(self, dx: Array, longest: float, limit: float) -> float:
+        """See ``backends.Engine``."""
+        return _core.clip(self._isa, dx.itemsize == 8, dx.size, dx, longest, limit)
+
+    def step(
+        self,
+        rule: str,
+        x: Array,
+        dx: Array,
+        memory: tuple[Array, ...],
+        numbers: tuple[float, ...],
+        scale: float,
+        longest: float,
+        limit: float,
+    ) -> float:
+        """See ``backends.Engine``."""
+        return _core.step(
+            self._isa, x.itemsize == 8, x.size, _RULES[rule], x, dx, memory, numbers, scale, longest, limit
+        )
 
     def elementary(self, name: str, x: Array) -> Array:
         """See ``backends.Engine``."""

@@ -6,6 +6,7 @@ T steps, B sequences, X inputs, H hidden units, V outputs.
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 
 from . import checks
@@ -285,6 +286,45 @@ def softmax(y: Sequences, *, backend: str | None = None) -> ArrayOrList:
         return [softmax(sequence, backend=backend) for sequence in checks.row_lists(y)]
     rows, shape = checks.rows(y)
     return current(backend).softmax(rows).reshape(shape)
+
+
+def sample(
+    params: Params,
+    prime: npt.ArrayLike,
+    uniforms: npt.ArrayLike,
+    *,
+    state: npt.ArrayLike | None = None,
+    temperature: float = 1.0,
+    backend: str | None = None,
+) -> tuple[Indices, Array]:
+    """Draw tokens: the net reads the prime, draws the next token by what it then thinks, reads that one, and so on.
+
+    A token is drawn from ``softmax(y / temperature)``: temperatures below 1 prefer the likely ones, and 0 takes the
+    likeliest, of equals the first. ``uniforms``, numbers in [0, 1), one for each token to draw, are the chance in it:
+    drawn beforehand by whatever generator, so that every backend gives the same tokens. The first token whose
+    cumulated probability exceeds u is taken.
+
+    params: a net that reads what it says, X = V. uniforms: (T,), or (T, B) for B sequences side by side. prime: the
+    token to begin after, or some, () or (P,), for B sequences (B,) or (P, B). state: the hidden state before the prime,
+    (H,) or (B, H); None is zeros.
+
+    Returns the tokens, integers (T,) or (T, B), and the state in which the last one was drawn. Hand on both, the last
+    token as the prime, and the text goes on as if it had never stopped. ValueError or TypeError for anything else.
+
+    >>> import numpy as np
+    >>> params = Params("rnn", W_xh=[[1.0, -1.0]], W_hh=[[0.0]], W_hy=[[-9.0], [9.0]])  # the other one is likely next
+    >>> tokens, state = sample(params, 0, np.full(6, 0.5))
+    >>> tokens
+    array([1, 0, 1, 0, 1, 0])
+    """
+    if not isinstance(params, Params):
+        raise checks.not_params("params", params)
+    read, canonical, before, heat, form = checks.sampling(params, prime, uniforms, state, temperature)
+    engine = current(backend)
+    if len(read) > 1:
+        _, _, before = engine.forward(params, np.ascontiguousarray(read[:-1]), before, None, 1)
+    tokens, last = engine.sample(params, np.ascontiguousarray(read[-1]), canonical, before, heat)
+    return (tokens[:, 0] if form == checks.ONE else tokens), _states(form, last)
 
 
 def _steps(form: str, lengths: Indices | None, result: Array) -> ArrayOrList:

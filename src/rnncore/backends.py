@@ -22,8 +22,8 @@ BpttTuple: TypeAlias = tuple[float, Array, Params, Array, Array, Array | None]
 class Engine(Protocol):
     """What a backend is, for the rest of the package.
 
-    Arrays are C-contiguous, aligned, in native byte order and checked: an engine trusts them and does not write to
-    them. Real is ``params.dtype``, or the dtype of y.
+    Arrays are C-contiguous, aligned, in native byte order and checked: an engine trusts them, and does not write to
+    them but in ``clip`` and ``step``. Real is ``params.dtype``, or the dtype of y.
 
     inputs: tokens int64 (T, B) or vectors Real (T, B, X); labels: int64 (T, B) or Real (T, B, V); state Real (B, H);
     lengths int64 (B,), or None if every sequence has T steps; threads: None if the engine may choose.
@@ -72,6 +72,30 @@ class Engine(Protocol):
 
     def softmax(self, y: Array) -> Array:
         """Probabilities (R, V) of rows y (R, V)."""
+
+    def sample(
+        self, params: Params, first: Indices, uniforms: Array, state: Array, temperature: float
+    ) -> tuple[Indices, Array]:
+        """Tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and state (B, H); the last state."""
+
+    def norm(self, x: Array) -> float:
+        """The length of a vector x (n,)."""
+
+    def clip(self, dx: Array, longest: float, limit: float) -> float:
+        """Clip dx (n,) in place, by its length, then by value; the length that it had. NaN: not by its length."""
+
+    def step(
+        self,
+        rule: str,
+        x: Array,
+        dx: Array,
+        memory: tuple[Array, ...],
+        numbers: tuple[float, ...],
+        scale: float,
+        longest: float,
+        limit: float,
+    ) -> float:
+        """One step of an optimizer in place of x (n,) and memory; the length of scale dx. See ``_numpy/optim.py``."""
 
     def elementary(self, name: str, x: Array) -> Array:
         """tanh, exp or log of each element of x (n,): for the tests."""

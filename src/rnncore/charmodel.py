@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .api import bptt, cross_entropy, forward, softmax
-from .optim import Adagrad, Adam, clip_by_norm
+from .api import bptt, cross_entropy, forward, sample
+from .optim import SGD, Adagrad, Adam, Optimizer, RMSprop
 from .params import Params, init_params
 from .text import Streams, TextError, Vocabulary
 from .types import Array, Indices
 
-OPTIMIZERS: dict[str, type[Adagrad | Adam]] = {"adam": Adam, "adagrad": Adagrad}
-LEARNING_RATES = {"adam": 0.003, "adagrad": 0.03}  # what learned fastest on the default text
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adagrad": Adagrad, "rmsprop": RMSprop, "sgd": SGD}
+# What learned fastest on the default text:
+LEARNING_RATES = {"adam": 0.003, "adagrad": 0.03, "rmsprop": 0.003, "sgd": 1.0}
 HELD_OUT_AT_MOST = 50_000  # characters: enough for the loss's second decimal, and little time
 SMOOTHING = 50_000  # characters: how far back the smoothed loss looks at most
 
@@ -73,18 +74,20 @@ class Training:
             self.state[:] = 0
         inputs, labels = self.streams.chunk()
         result = bptt(self.params, inputs, labels, state=self.state, threads=threads)
-        dx = result.grads.flat
-        dx /= labels.size
-        if not np.isfinite(result.loss + clip_by_norm(dx, self.settings.clip)):
+        if not (math.isfinite(result.loss) and self._learn(result.grads.flat, labels.size)):
             raise DivergedError(
                 f"the loss or its gradient is not finite at iteration {self.iteration + 1}: lower --learning-rate"
             )
-        self.optimizer.step(self.params.flat, dx)
         self.state[:] = result.state
         self.iteration += 1
         self.characters += labels.size
         self.loss = smoothed(self.loss, result.loss / labels.size, labels.size, self.characters)
         return labels.size
+
+    def _learn(self, dx: Array, characters: int) -> bool:
+        """One step of the optimizer, by the gradient per character; none, and False, if that is not finite."""
+        length = self.optimizer.step(self.params.flat, dx, scale=1 / characters, clip_norm=self.settings.clip)
+        return math.isfinite(length)
 
     def held_out_loss(self, threads: int | None = None) -> float | None:
         """The loss per character, in nats, of the end of the text that is kept from training; None if there is none."""
@@ -142,13 +145,8 @@ def generate(params: Params, vocabulary: Vocabulary, prime: str, uniforms: Array
     starts as after a line's end, or after the first character of the vocabulary if it has no line's end.
     Raises TextError if the prime has a character that is not in the vocabulary.
     """
-    inputs = (vocabulary.encode(prime) if prime else start(vocabulary)).astype(np.int64)
-    tokens = np.empty(len(uniforms), np.int64)
-    state = None
-    for k, u in enumerate(uniforms):
-        out = forward(params, inputs, state=state, threads=1)
-        tokens[k] = choose(out.y[-1], float(u), temperature)
-        state, inputs = out.state, tokens[k : k + 1]
+    read = vocabulary.encode(prime) if prime else start(vocabulary)
+    tokens, _ = sample(params, read, uniforms, temperature=temperature)
     return vocabulary.decode(tokens)
 
 
@@ -156,17 +154,3 @@ def start(vocabulary: Vocabulary) -> Indices:
     """The token that stands before the beginning of a text, (1,)."""
     newline = np.flatnonzero(vocabulary.codes == ord("\n"))
     return newline if newline.size else np.zeros(1, np.int64)
-
-
-def choose(y: Array, u: float, temperature: float) -> int:
-    """The token at u of the distribution softmax(y / temperature): the first whose cumulated probability exceeds u.
-
-    Temperatures below 1 prefer the likely ones; 0 takes the likeliest (of equals the first).
-    """
-    if temperature == 0:
-        return int(y.argmax())
-    below = (y.astype(np.float64) - y.max()) / temperature
-    cumulated = np.cumsum(softmax(np.maximum(below, -1e4)))  # e^-1e4 is 0
-    total = cumulated[-1]
-    last = np.searchsorted(cumulated, total)  # u * total may be rounded up to total: stay below
-    return int(min(np.searchsorted(cumulated, u * total, side="right"), last))

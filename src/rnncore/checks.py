@@ -6,6 +6,7 @@ lengths int64 (B,) or None. What has this form already is handed on as it is; ev
 """
 
 import math
+import numbers
 import operator
 import os
 import sys
@@ -443,6 +444,152 @@ def _classes(name: str, y: AnyArray) -> int:
     if y.ndim == 0 or y.shape[-1] == 0:
         raise ValueError(f"{name} must have a last axis of V >= 1 outputs, got {_kind(y)}")
     return int(y.shape[-1])
+
+
+def vector(name: str, x: object) -> Array:
+    """A vector of float32 or float64, as optimizers take them."""
+    if not isinstance(x, np.ndarray) or x.ndim != 1 or x.dtype not in (np.float32, np.float64):
+        raise ValueError(f"{name} must be a vector of float32 or float64, got {_what(x)}")
+    return x
+
+
+def same_kind(name: str, x: object, like: Array) -> Array:
+    """A vector of the length and dtype of another."""
+    if not isinstance(x, np.ndarray) or x.shape != like.shape or x.dtype != like.dtype:
+        raise ValueError(f"{name} must be {like.dtype} of shape {like.shape}, got {_what(x)}")
+    return x
+
+
+def in_place(name: str, x: object, like: Array | None = None) -> None:
+    """Whether x can be written to as one run of numbers, and is of the kind of ``like``, or else floating."""
+    if like is not None:
+        same_kind(name, x, like)
+    elif not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name} must be an array of float32 or float64, got {_what(x)}")
+    if not x.flags.carray:  # type: ignore[attr-defined]
+        raise ValueError(f"{name} must be C-contiguous, aligned and writable, for it is changed in place")
+
+
+def step_vectors(x: Array, dx: Array, like: Array) -> Array:
+    """dx, contiguous, if it and x are of the kind of ``like`` and x can be written to."""
+    if (
+        type(x) is type(dx) is np.ndarray
+        and x.dtype is dx.dtype is like.dtype
+        and x.shape == dx.shape == like.shape
+        and x.flags.carray
+        and dx.flags.carray
+    ):
+        return dx  # nearly always, and small nets do not wait for more
+    in_place("x", x, like)
+    return _plain(same_kind("dx", dx, like), like.dtype)
+
+
+def elements(name: str, x: object) -> Array:
+    """The numbers of an array of any shape, in one vector; float32 stays what it is, others become float64."""
+    given = _numbers(name, x)
+    return _real_array(given, real_of(given.dtype)).reshape(-1)
+
+
+def number(name: str, value: object) -> float:
+    """A real number as a float."""
+    if type(value) is float:
+        return value
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {_what(value)}")
+    return float(value)
+
+
+def positive(name: str, value: object) -> float:
+    """A number greater than 0, and finite."""
+    given = number(name, value)
+    if not 0 < given < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {given}")
+    return given
+
+
+def positive_or_inf(name: str, value: object) -> float:
+    """A number greater than 0."""
+    given = number(name, value)
+    if not given > 0:
+        raise ValueError(f"{name} must be positive, got {given}")
+    return given
+
+
+def positive_in(name: str, value: object, dtype: np.dtype[Any]) -> float:
+    """A number greater than 0, and finite, in a dtype as well."""
+    given = positive(name, value)
+    with np.errstate(all="ignore"):
+        if not 0 < dtype.type(given) < np.inf:
+            raise ValueError(f"{name} must be positive and finite in {dtype}, got {given}")
+    return given
+
+
+def fraction(name: str, value: object, dtype: np.dtype[Any]) -> float:
+    """A number in [0, 1), in a dtype as well."""
+    given = number(name, value)
+    if not 0 <= given < 1 or not dtype.type(given) < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {given}")
+    return given
+
+
+def power(name: str, value: object, dtype: np.dtype[Any]) -> float:
+    """What can be a power of a fraction: a number in [0, 1]."""
+    given = number(name, value)
+    if not 0 <= given <= 1:
+        raise ValueError(f"{name} must be in [0, 1], got {given}")
+    return given
+
+
+def optimizer_flag(name: str, value: object, dtype: np.dtype[Any]) -> bool:
+    """True or False, as a number of an optimizer."""
+    return flag(name, value)
+
+
+def sampling(
+    params: "Params", prime: object, uniforms: object, state: object, temperature: object
+) -> tuple[Indices, Array, Array, float, str]:
+    """The arguments of sample: prime (P, B), uniforms float64 (T, B), state (B, H), and the form of the results."""
+    if params.inputs != params.outputs:
+        raise ValueError(
+            "sample needs a net that reads what it says, X = V, "
+            f"got params with inputs = {params.inputs} and outputs = {params.outputs}"
+        )
+    u = _numbers("uniforms", uniforms)
+    if u.ndim not in (1, 2) or u.dtype.kind != "f":
+        raise ValueError(f"uniforms must be floating, one number a step, (T,) or (T, B), got {_kind(u)}")
+    form, B = (ONE, 1) if u.ndim == 1 else (MANY, u.shape[1])
+    if B == 0:
+        raise ValueError(f"uniforms must have at least one sequence, B >= 1, got {_kind(u)}")
+    canonical = _real_array(u, np.dtype(np.float64)).reshape(-1, B)
+    bad = np.argwhere(~((canonical >= 0) & (canonical < 1)))
+    if len(bad):
+        at = (int(bad[0, 0]), int(bad[0, 1]))
+        raise ValueError(f"uniforms must be in [0, 1), got {float(canonical[at])} {_place(at)}")
+    return _prime(params, prime, B, form), canonical, _state("state", state, params, B, form), _heat(temperature), form
+
+
+def _prime(params: "Params", value: object, B: int, form: str) -> Indices:
+    """The tokens to read first, (P, B) with P >= 1."""
+    given = _numbers("prime", value)
+    if given.dtype.kind == "f":
+        raise TypeError(f"prime must be integers, tokens, got {_kind(given)}")
+    axes, letters = (0, "() or (P,)") if form == ONE else (1, "(B,) or (P, B)")
+    if given.ndim not in (axes, axes + 1) or given.shape[given.ndim - axes :] != (B,) * axes or given.size == 0:
+        raise ValueError(f"prime must be {letters} with B = {B}, of at least one token, got {_kind(given)}")
+    tokens = _int64(given).reshape(-1, B)
+    bad = np.argwhere((tokens < 0) | (tokens >= params.inputs))
+    if len(bad):
+        at = (int(bad[0, 0]), int(bad[0, 1]))
+        got = given.reshape(-1, B)[at]
+        raise ValueError(f"prime must be in [0, X) = [0, {params.inputs}), got {got} {_place(at)}")
+    return tokens
+
+
+def _heat(temperature: object) -> float:
+    given = number("temperature", temperature)
+    if not 0 <= given < math.inf:
+        raise ValueError(f"temperature must be finite and not negative, got {given}")
+    return given
 
 
 def not_params(name: str, value: object) -> TypeError:

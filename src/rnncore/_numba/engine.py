@@ -21,7 +21,7 @@ from numba.core import event
 from .. import rounding
 from ..params import Params
 from ..types import Array, Indices, Steps
-from . import OPTIONS, compiled, elementary, sequence, softmax
+from . import OPTIONS, compiled, elementary, optim, sampling, sequence, softmax
 from .sequence import Inputs, Loss, Weights
 from .softmax import Labels
 
@@ -135,6 +135,45 @@ class NumbaEngine:
         entry("softmax")(y.dtype, _plain(y), p)
         return p
 
+    def sample(
+        self, params: Params, first: Indices, uniforms: Array, state: Array, temperature: float
+    ) -> tuple[Indices, Array]:
+        """Tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and state (B, H); the last state."""
+        tokens, last = np.empty(uniforms.shape, np.int64), np.empty_like(state)
+        entry("sample")(
+            params.dtype, _weights(params), _plain(first), _plain(uniforms), _plain(state), temperature, tokens, last
+        )
+        return tokens, last
+
+    def norm(self, x: Array) -> float:
+        """The length of a vector x (n,)."""
+        length: float = entry("norm")(x.dtype, _plain(x))
+        return length
+
+    def clip(self, dx: Array, longest: float, limit: float) -> float:
+        """Clip dx (n,) in place, by its length, then by value; the length that it had. NaN: not by its length."""
+        length: float = entry("clip")(dx.dtype, dx, longest, limit)
+        return length
+
+    def step(
+        self,
+        rule: str,
+        x: Array,
+        dx: Array,
+        memory: tuple[Array, ...],
+        numbers: tuple[float, ...],
+        scale: float,
+        longest: float,
+        limit: float,
+    ) -> float:
+        """One step of an optimizer in place of x (n,) and memory; the length of scale dx."""
+        c, none = np.zeros(7, x.dtype), np.empty(0, x.dtype)
+        with rounding.standard(), np.errstate(all="ignore"):
+            c[: len(numbers)] = numbers
+        a, b = (*memory, none, none)[:2]
+        length: float = entry("step")(x.dtype, optim.RULES[rule], x, _plain(dx), a, b, c, scale, longest, limit)
+        return length
+
     def elementary(self, name: str, x: Array) -> Array:
         """exp, tanh or log of x (n,)."""
         out = np.empty_like(x)
@@ -202,6 +241,10 @@ ENTRIES = {
     "backward": sequence.backward,
     "cross_entropy": sequence.sequence_cross_entropy,
     "softmax": softmax.softmax,
+    "sample": sampling.sample,
+    "norm": optim.norm,
+    "clip": optim.clip,
+    "step": optim.step,
     "exp": exp_each,
     "tanh": tanh_each,
     "log": log_each,

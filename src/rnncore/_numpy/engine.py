@@ -8,7 +8,7 @@ import numpy as np
 from .. import rounding
 from ..params import Params
 from ..types import Array, Indices, Steps
-from . import elementary, sequence, softmax
+from . import elementary, optim, sampling, sequence, softmax
 
 
 class NumpyEngine:
@@ -64,6 +64,38 @@ class NumpyEngine:
         """Probabilities (R, V) of rows y (R, V)."""
         with _ieee():
             return softmax.softmax(y)
+
+    def sample(
+        self, params: Params, first: Indices, uniforms: Array, state: Array, temperature: float
+    ) -> tuple[Indices, Array]:
+        """Tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and state (B, H); the last state."""
+        with _ieee():
+            return sampling.sample(params, first, uniforms, state, temperature)
+
+    def norm(self, x: Array) -> float:
+        """The length of a vector x (n,)."""
+        with _ieee():
+            return optim.norm(x)
+
+    def clip(self, dx: Array, longest: float, limit: float) -> float:
+        """Clip dx (n,) in place, by its length, then by value; the length that it had. NaN: not by its length."""
+        with _ieee():
+            return optim.clip(dx, longest, limit)
+
+    def step(
+        self,
+        rule: str,
+        x: Array,
+        dx: Array,
+        memory: tuple[Array, ...],
+        numbers: tuple[float, ...],
+        scale: float,
+        longest: float,
+        limit: float,
+    ) -> float:
+        """One step of an optimizer in place of x (n,) and memory; the length of scale dx."""
+        with _ieee():
+            return optim.step(rule, x, dx, memory, numbers, scale, longest, limit)
 
     def elementary(self, name: str, x: Array) -> Array:
         """tanh, exp or log of each element of x (n,)."""
