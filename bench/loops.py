@@ -10,7 +10,7 @@ from problems import Problem
 from timing import Contender, repeat
 
 import rnncore
-from rnncore.optim import Adagrad, clip_by_value
+from rnncore.optim import Adagrad
 
 LIMIT, LEARNING_RATE, EPSILON = 5.0, 0.1, 1e-8
 CHUNKS = 64
@@ -26,7 +26,7 @@ def chunks(task: Problem) -> Iterator[tuple[Any, Any]]:
 
 
 def by_rnncore(task: Problem, threads: int | None) -> Contender:
-    """bptt, clip_by_value and Adagrad over the flat vector; the state goes on from chunk to chunk."""
+    """bptt, then clipping by value and Adagrad in one pass over the flat vector; the state goes on from chunk to chunk."""
     params, state, pieces = task.params.copy(), task.state, chunks(task)
     optimizer = Adagrad(params.flat, LEARNING_RATE, EPSILON)
     loss = 0.0
@@ -35,8 +35,7 @@ def by_rnncore(task: Problem, threads: int | None) -> Contender:
         nonlocal state, loss
         inputs, labels = next(pieces)
         result = rnncore.bptt(params, inputs, labels, state=state, backend="cpp", threads=threads)
-        clip_by_value(result.grads.flat, LIMIT)
-        optimizer.step(params.flat, result.grads.flat)
+        optimizer.step(params.flat, result.grads.flat, clip_value=LIMIT)
         state, loss = result.state, result.loss
 
     return Contender("rnncore cpp", threads, repeat(step), lambda: {"loss": np.array(loss)})

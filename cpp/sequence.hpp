@@ -37,7 +37,7 @@ struct Call {
   Outputs<Real> outputs{};
   OutputGradients<Real> given{};
   Gradients<Real> grads{};
-  Index next_piece = 0;
+  Index next_pass = 0, next_weight_pass = 0;
   bool stopped = false;
 
   ChunkRows rows_of(Index chunk, Index b0, Index b1, int shard) const {
@@ -294,17 +294,24 @@ struct Call {
   }
 
   void take_passes(int shard) {
-    const Index B = batch.B, pieces = pieces_of(B, 16, machine.threads);
+    const Index B = batch.B, pieces = pieces_of(B, 64, machine.threads);
     if (work.shares_units) return pass({shard, 0, B, shard, machine.threads});
-    for (Index n; (n = __atomic_fetch_add(&next_piece, 1, __ATOMIC_RELAXED)) < pieces;)
+    for (Index n; (n = __atomic_fetch_add(&next_pass, 1, __ATOMIC_RELAXED)) < pieces;)
       pass({shard, B * n / pieces, B * (n + 1) / pieces, 0, 1});
   }
   void take_weight_passes(int shard) {
     const Index vectors = linear::divide_up(net.H, lanes<Real>), pieces = pieces_of(vectors, 4, machine.threads);
-    for (Index n; (n = __atomic_fetch_add(&next_piece, 1, __ATOMIC_RELAXED)) < pieces;) {
+    for (Index n; (n = __atomic_fetch_add(&next_weight_pass, 1, __ATOMIC_RELAXED)) < pieces;) {
       const Index v0 = vectors * n / pieces, v1 = vectors * (n + 1) / pieces;
       if (v0 < v1) weight_pass(v0 * lanes<Real>, v1 * lanes<Real>, shard);
     }
+  }
+
+  void take_all(int shard) {
+    take_passes(shard);
+    if (!has_back()) return;
+    machine.meet();
+    take_weight_passes(shard);
   }
 
   bool has_forward() const { return outputs.y || losses; }
@@ -318,15 +325,10 @@ struct Call {
   }
 
   bool run() {
-    const int threads = machine.threads;
-    if (threads == 1) {
+    if (machine.threads == 1)
       pass({0, 0, batch.B, 0, 1});
-    } else {
-      machine.parallel(threads, [](void* call, int shard) { static_cast<Call*>(call)->take_passes(shard); }, this);
-      next_piece = 0;
-      const auto weights = [](void* call, int shard) { static_cast<Call*>(call)->take_weight_passes(shard); };
-      if (has_back()) machine.parallel(threads, weights, this);
-    }
+    else
+      machine.parallel(machine.threads, [](void* call, int shard) { static_cast<Call*>(call)->take_all(shard); }, this);
     if (has_back() && !stopped) take_gradients();
     return !stopped;
   }
