@@ -20,13 +20,12 @@ bool softmax_rows(Index rows, Index V, const Real* y, Real* p, const Machine& ma
 // out = f(x), element by element.
 template <class Real, class F>
 void map(F f, const Real* x, Real* out, Index n) {
-  for (Index i = 0; i < n; i += lanes<Real>) {
-    const Index count = n - i < lanes<Real> ? n - i : lanes<Real>;
-    Vector<Real> v{};
-    memcpy(&v, x + i, static_cast<size_t>(count) * sizeof(Real));
-    v = f(v);
-    memcpy(out + i, &v, static_cast<size_t>(count) * sizeof(Real));
-  }
+  const Index whole = n / lanes<Real> * lanes<Real>;
+  for (Index i = 0; i < whole; i += lanes<Real>) store(out + i, f(load<Vector<Real>>(x + i)));
+  Real rest[lanes<Real>] = {};
+  copy(x + whole, n - whole, rest);
+  store(rest, f(load<Vector<Real>>(rest)));
+  copy(rest, n - whole, out + whole);
 }
 
 template <class Real>
