@@ -26,7 +26,7 @@ def chunks(task: Problem) -> Iterator[tuple[Any, Any]]:
 
 
 def by_rnncore(task: Problem, threads: int | None) -> Contender:
-    """bptt, then clipping by value and Adagrad in one pass over the flat vector; the state goes on from chunk to chunk."""
+    """bptt, then clipping by value and Adagrad in one pass over the vector; the state goes on from chunk to chunk."""
     params, state, pieces = task.params.copy(), task.state, chunks(task)
     optimizer = Adagrad(params.flat, LEARNING_RATE, EPSILON)
     loss = 0.0
