@@ -29,9 +29,6 @@ def need(module: str) -> None:
         raise UnavailableError(f"{module} is not installed")
 
 
-# --- NumPy -------------------------------------------------------------------------------------------------
-
-
 def by_numpy(task: Problem, threads: int) -> Contender:
     """Products over all steps at once wherever time allows, and step by step in BLAS where it does not."""
     if threads != 1:
@@ -110,9 +107,6 @@ def cross_entropy(y: Any, labels: Any) -> tuple[float, Any]:
     return loss, p
 
 
-# --- PyTorch -----------------------------------------------------------------------------------------------
-
-
 def by_torch(task: Problem, threads: int) -> Contender:
     """nn.RNN, Linear and cross_entropy with reduction="sum", eager; tokens become one-hot vectors in the call."""
     need("torch")
@@ -157,9 +151,6 @@ def torch_net(task: Problem) -> tuple[Any, Any, Any]:
     return rnn, linear, torch.from_numpy(task.state[None].copy()).requires_grad_()
 
 
-# --- JAX ---------------------------------------------------------------------------------------------------
-
-
 def by_jax(task: Problem, threads: int) -> Contender:
     """One jit of the gradient: lax.scan over the steps, the products that need not wait outside of it."""
     need("jax")
@@ -201,9 +192,6 @@ def jax_gradient(tokens: bool) -> Callable[..., Any]:
         return -jnp.take_along_axis(jax.nn.log_softmax(y), labels[..., None], axis=-1).sum()
 
     return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-
-
-# --- oneDNN ------------------------------------------------------------------------------------------------
 
 
 @lru_cache
@@ -252,8 +240,6 @@ class Handle:
         if hasattr(self, "value"):
             self.library.onednn_destroy(self.value)
 
-
-# --- All of them -------------------------------------------------------------------------------------------
 
 PEERS: dict[str, Callable[[Problem, int], Contender]] = {
     "numpy": by_numpy,

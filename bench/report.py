@@ -13,8 +13,6 @@ from typing import Any
 Results = dict[str, Any]
 Row = dict[str, Any]
 
-# --- Derived figures ---------------------------------------------------------------------------------------
-
 
 def finish(results: Results) -> None:
     """Adds to each row its share of the peak and how many times as fast as PyTorch it is."""
@@ -55,9 +53,6 @@ def wrong(results: Results) -> list[str]:
         if not check["right"]:
             found.append(f"{check['shape']} {check['dtype']}: {check['peer']} is off by {check['error']}; not timed")
     return found
-
-
-# --- Text --------------------------------------------------------------------------------------------------
 
 
 def seconds(value: float) -> str:
@@ -229,9 +224,6 @@ def markdown(results: Results, plot: str | None) -> str:
     return "\n\n".join([*parts, f"## Every row\n\n{every_row(results)}"]) + "\n"
 
 
-# --- Files -------------------------------------------------------------------------------------------------
-
-
 def file_name(results: Results) -> str:
     """The day and the CPU."""
     machine = results["machine"]
@@ -282,8 +274,6 @@ def write(results: Results, out: Path, name: str | None = None) -> list[Path]:
     return paths
 
 
-# --- The plot ----------------------------------------------------------------------------------------------
-
 COLORS = {
     "rnncore cpp": "#0b5fa5",
     "rnncore cpp.avx2": "#4c9ed9",
@@ -330,7 +320,7 @@ def bars(axes: Any, rows: list[Row], key: str, factor: float) -> None:
         places = [place + (i - (len(contenders) - 1) / 2) * width for place, s in enumerate(shapes) if s in found]
         axes.bar(places, [factor * found[s] for s in shapes if s in found], width, label=name, color=COLORS[name])
     sizes = {row["shape"]: row["sizes"] for row in rows}
-    axes.set_xticks(range(len(shapes)), [f"{name}\n{sizes[name]}" for name in shapes], fontsize=8)
+    axes.set_xticks(range(len(shapes)), [f"{name}\n{sizes[name]}" for name in shapes], fontsize=7)
     axes.grid(axis="y", alpha=0.3)
 
 

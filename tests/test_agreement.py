@@ -13,8 +13,6 @@ BATCHES = (1, 2, 3, 5, 6, 8, 17, 33, 64, 127, 128, 129, 150)
 DTYPES = ("float32", "float64")
 BOTH = pytest.mark.parametrize("dtype", DTYPES)
 
-# --- Nets by hand, each for a reason ---------------------------------------------------------------------
-
 
 def poisoned(number: float, *places: str) -> Callable[[Net], Net]:
     """Puts a number into the middle of some arrays of a net."""
@@ -179,8 +177,6 @@ def test_saturated_nets_are_saturated(dtype: str) -> None:
     assert np.isin(found["cross_entropy dy"], (-1, 0, 1)).mean() > 0.9
 
 
-# --- Threads -----------------------------------------------------------------------------------------------
-
 LARGER = {
     "wide": {"T": 6, "B": 40, "X": 33, "H": 100, "V": 65},
     "long": {"T": 100, "B": 3, "X": 65, "H": 40, "V": 65, "tokens": True},
@@ -203,8 +199,6 @@ def test_threads(name: str, dtype: str, threads: int, fast_engine: str) -> None:
     net, expected = larger_net(name, dtype)
     assert_same_bits(expected, run(net, fast_engine, threads))
 
-
-# --- Nets by chance ----------------------------------------------------------------------------------------
 
 SECONDS_A_NET = 1.2
 FREE_NETS = 70

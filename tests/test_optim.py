@@ -49,9 +49,6 @@ def run(make, backend, x, dxs, **options):
     return {"x": x, **state, **{f"length {i}": length for i, length in enumerate(lengths)}}
 
 
-# ---- the same bits in every engine
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", MAKE)
 def test_every_engine_steps_alike(rule, dtype, fast_engine):
@@ -113,9 +110,6 @@ def test_a_block_chooses_who_steps(monkeypatch, engine):
         monkeypatch.setattr(type(current(None)), "step", lambda self, *_: calls.append(self.name))
         SGD(x).step(x, x.copy())
     assert calls == [engine]
-
-
-# ---- the formulas
 
 
 def test_sgd_is_its_formula():
@@ -187,9 +181,6 @@ def test_each_operation_is_rounded_once_and_in_order(engine):
         quotient = float(mpmath.mpf(dx) / mpmath.mpf(root + epsilon))
         assert length == float(mpmath.sqrt(dx * dx + (dx * dx + dx * dx)))
     assert vector.tolist() == [x - rate * quotient] * 3
-
-
-# ---- steps
 
 
 @pytest.mark.parametrize("rule", MAKE)
@@ -311,9 +302,6 @@ def test_gradients_in_other_layouts_work(engine):
     assert one.tobytes() == other.tobytes()
 
 
-# ---- errors
-
-
 @pytest.mark.parametrize("rule", MAKE)
 def test_what_does_not_fit_is_refused(rule):
     x = np.zeros(5, "float32")
@@ -374,9 +362,6 @@ def test_what_is_changed_in_place_can_be():
     for wrong in (np.zeros(3, int), [1.0], np.zeros(3, ">f4")):
         with pytest.raises(TypeError, match="dx must be an array of float32 or float64, got"):
             clip_by_value(wrong, 1.0)
-
-
-# ---- clipping and length
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -106,9 +106,6 @@ def pick(results: Results, which: Array) -> Results:
     return {name: array[which] if "state" in name else array[:, which] for name, array in results.items()}
 
 
-# --- Batches -----------------------------------------------------------------------------------------------
-
-
 @law()
 def test_a_batch_is_its_rows(net: Net, backend: str, data: st.DataObject) -> None:
     whole = per_sequence(run(net, backend))
@@ -163,9 +160,6 @@ def as_lists(net: Net) -> dict[str, Any]:
     }
 
 
-# --- Padding -----------------------------------------------------------------------------------------------
-
-
 @law(lengths="ragged")
 def test_padding_may_hold_anything(net: Net, backend: str, data: st.DataObject) -> None:
     """NaN, and numbers out of range, in padding change nothing: no weight gradient either."""
@@ -218,9 +212,6 @@ def test_an_empty_sequence_keeps_its_state(net: Net, backend: str, data: st.Data
     assert_same_bits(expected, {"state": results["forward state"][empty], "dstate": results["backward dstate"][empty]})
 
 
-# --- Time --------------------------------------------------------------------------------------------------
-
-
 @law(lengths="full", own_loss=True)
 def test_a_stream_may_be_cut(net: Net, backend: str, data: st.DataObject) -> None:
     """[0:T] is [0:k] then [k:T], with the state handed on and dstate handed back."""
@@ -257,9 +248,6 @@ def make_future(net: Net, k: int) -> Net:
         changes[name] = getattr(net, name).copy()
         changes[name][k:] = changes[name][k:][::-1]
     return with_changes(net, **changes)
-
-
-# --- Losses ------------------------------------------------------------------------------------------------
 
 
 @law(labels="some")
@@ -304,9 +292,6 @@ def test_bptt_is_its_three_parts(net: Net, backend: str, data: st.DataObject) ->
     expected |= {"bptt losses": parts["cross_entropy losses"], "bptt state": parts["forward state"]}
     assert_same_bits(expected, {name: fused[name] for name in expected})
     assert_same_bits({"loss": fold(fused["bptt losses"])}, {"loss": fused["bptt loss"]})
-
-
-# --- Calls -------------------------------------------------------------------------------------------------
 
 
 @law()

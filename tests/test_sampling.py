@@ -46,9 +46,6 @@ def always(y):
     return rnncore.Params("rnn", W_xh=W_xh, W_hh=W_hh, W_hy=W_hy, b_y=y)
 
 
-# ---- the same tokens in every engine
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_every_engine_draws_the_same(size, dtype, fast_engine):
@@ -81,9 +78,6 @@ def test_numbers_that_are_none_give_tokens_all_the_same(bad, fast_engine):
             expected = drawn(broken, 0, uniforms, temperature=temperature, backend="numpy")
             assert 0 <= expected["tokens"].min() <= expected["tokens"].max() < 20
             assert_same_bits(expected, drawn(broken, 0, uniforms, temperature=temperature, backend=fast_engine))
-
-
-# ---- what is drawn
 
 
 def test_it_is_forward_one_by_one(engine):
@@ -145,9 +139,6 @@ def test_temperature_0_takes_the_first_of_the_likeliest(engine):
     assert choose(np.array([math.nan, 1.0, 2.0]), 0.0, 1.0, engine) == 2
 
 
-# ---- going on, and batches
-
-
 def test_a_text_goes_on_as_if_it_had_never_stopped(engine):
     params, uniforms = net(20, 10), Numbers(6).fractions(60)
     whole, end = rnncore.sample(params, [1, 2, 3], uniforms, backend=engine)
@@ -200,9 +191,6 @@ def test_layouts_and_types_are_converted(engine):
     for other in (np.asfortranarray(uniforms), uniforms.astype(">f8"), np.repeat(uniforms, 2, axis=0)[::2]):
         assert_same_bits(expected, drawn(params, prime.astype("uint8"), other, backend=engine))
     assert_same_bits(expected, drawn(params, [4, 5, 6], uniforms.tolist(), backend=engine))
-
-
-# ---- errors
 
 
 NET, U = net(5, 4), np.full(3, 0.5)

@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[1]
 NUMPY, NUMBA, CPP = (ROOT / path for path in ("src/rnncore/_numpy", "src/rnncore/_numba", "cpp"))
 ROWS = ("elementary", "linear", "softmax", "rnn", "sequence", "sampling", "optim")
 
-# --- The grid ----------------------------------------------------------------------------------------------
 
 CPP_NAMES = {
     "elementary": {"table": "Constants", "bits": None, "from_bits": None},  # a template; two casts in vector.hpp
@@ -69,8 +68,6 @@ def test_cpp_reads_like_the_definition(row: str) -> None:
     assert set(filter(None, own.values())) <= set(found)
     assert definition == [name for name in found if name in definition]
 
-
-# --- The compiled core -------------------------------------------------------------------------------------
 
 VECTOR_SETS = re.compile(r"rnncore(4avx2|6avx512)")
 """In mangled names, rnncore::avx2 and rnncore::avx512."""
@@ -134,8 +131,6 @@ def x86_only() -> None:
         pytest.skip("reads x86 machine code")
 
 
-# --- Imports -----------------------------------------------------------------------------------------------
-
 CALL = """
 import sys
 import numpy as np
@@ -184,8 +179,6 @@ def test_import_is_quick() -> None:
     import_time()  # the files are on the way into memory
     assert statistics.median(import_time() for _ in range(5)) < 0.15
 
-
-# --- The derivation's pointers -----------------------------------------------------------------------------
 
 POINTER = re.compile(r"\[(?P<text>`[^`]+`)\]\((?P<file>[^)#\s]+\.(?:py|hpp|cpp))#L(?P<line>\d+)\)")
 """A link to a line of code. Its text quotes the line, between backticks."""

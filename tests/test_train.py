@@ -80,9 +80,6 @@ def assert_one_line(code, out, err, *parts):
         assert part in err
 
 
-# ---- learning
-
-
 def test_learns_a_small_text(text):
     training = Training(read_text(text), Settings(hidden=24, steps=8, batch=4, learning_rate=0.01))
     first = training.held_out_loss()
@@ -172,9 +169,6 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(text, tmp_path
     assert model.read_bytes() == before
 
 
-# ---- exact resume
-
-
 @pytest.mark.parametrize(
     "options",
     [*(["--optimizer", name] for name in OPTIMIZERS), ["--dtype", "float64", "--held-out", "0"]],
@@ -211,9 +205,6 @@ def test_resume_refuses_other_options_and_other_texts(text, tmp_path, capsys):
     code = called("train", "--resume", model)
     assert_one_line(code, *capsys.readouterr(), "not the one that this model was trained on")
     assert model.read_bytes() == before
-
-
-# ---- files
 
 
 def test_texts_that_cannot_be_used(tmp_path):
@@ -322,9 +313,6 @@ def test_places_where_nothing_can_be_saved(tmp_path, text, capsys):
     assert Path(os.devnull).exists()
 
 
-# ---- a full disk
-
-
 @pytest.mark.parametrize("broken", ["fsync", "replace", "write"])
 def test_a_failing_save_leaves_the_old_file(tmp_path, text, capsys, monkeypatch, broken):
     model = tmp_path / "model"
@@ -377,9 +365,6 @@ def test_a_real_limit_on_the_file(tmp_path, text):
     assert err.count("\n") == 1
     assert model.read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["model", "text.txt"]
-
-
-# ---- signals and pipes
 
 
 def hears_interrupts():
@@ -486,9 +471,6 @@ def test_sample_into_head(text, tmp_path):
     assert (process.returncode, err) == (141, b"")
 
 
-# ---- arguments
-
-
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
@@ -519,9 +501,6 @@ def test_arguments_out_of_range(capsys, option, value, message):
 
 def test_an_unknown_backend(text, capsys):
     assert_one_line(called("train", "--text", text, "--backend", "abacus"), *capsys.readouterr(), "abacus")
-
-
-# ---- samples
 
 
 @pytest.fixture
@@ -563,9 +542,6 @@ def test_a_prime_sets_the_state():
     one, other = (generate(params, vocabulary, prime, uniforms, 1.0) for prime in ("abababaa", "bbbbbbba"))
     assert one != other
     assert generate(params, vocabulary, "", uniforms, 1.0) == generate(params, vocabulary, "\n", uniforms, 1.0)
-
-
-# ---- streams and characters
 
 
 def test_streams_cover_the_text_and_start_over():

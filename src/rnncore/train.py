@@ -26,9 +26,6 @@ class RefusedError(ValueError):
     """Arguments that cannot be followed, said in one line."""
 
 
-# ---- arguments
-
-
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``train``. Those of the run that a resumed file brings along default to None."""
     parser.description = (
@@ -170,9 +167,6 @@ def count(most: int | None = None) -> Callable[[str], int]:
         return value
 
     return convert
-
-
-# ---- the commands
 
 
 def run_train(args: argparse.Namespace) -> int:
