@@ -1,8 +1,8 @@
 #include "machine.hpp"
 
+#include <sys/mman.h>
 #if defined(__linux__)
 #include <sched.h>
-#include <sys/mman.h>
 #endif
 #if defined(__x86_64__) || defined(__i386__)
 #include <xmmintrin.h>
@@ -11,7 +11,6 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
-#include <memory>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -44,31 +43,44 @@ uint64_t set_rounding_mode(uint64_t mode) {
 
 namespace {
 
-// A thread's work area, kept from call to call because fresh pages cost more than small nets do.
+// A thread's work area, kept from call to call because fresh pages cost more than small nets do. It comes from the
+// system and not from the heap, whose memory may have been broken into small pages by others.
 class WorkArea {
  public:
+  WorkArea() = default;
+  ~WorkArea() { give_back(); }
+  WorkArea(const WorkArea&) = delete;
+  WorkArea& operator=(const WorkArea&) = delete;
+
   void* reserve(size_t bytes) {
     if (bytes > size_ || size_ > kept) {
-      area_.reset();
-      size_ = 0;
-      area_.reset(static_cast<char*>(::operator new(bytes, alignment)));
-      size_ = bytes;
-#if defined(MADV_HUGEPAGE)
-      // Fewer faults and fewer misses of the address cache, if the system has such pages; if not, nothing is lost.
-      if (bytes >= huge_page) madvise(area_.get(), bytes, MADV_HUGEPAGE);
-#endif
+      give_back();
+      take((bytes + huge_page - 1) / huge_page * huge_page);
     }
-    return area_.get();
+    return area_;
   }
 
  private:
   static constexpr size_t huge_page = size_t{2} << 20;
-  static constexpr std::align_val_t alignment{huge_page};
   static constexpr size_t kept = size_t{256} << 20;  // beyond, a call that needs less gives the rest back
-  struct Free {
-    void operator()(char* area) const { ::operator delete(area, alignment); }
-  };
-  std::unique_ptr<char, Free> area_;
+
+  void take(size_t bytes) {
+    void* const mapped = mmap(nullptr, bytes + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) throw std::bad_alloc();
+    mapped_ = mapped, size_ = bytes;
+    const uintptr_t aligned = (reinterpret_cast<uintptr_t>(mapped) + huge_page - 1) / huge_page * huge_page;
+    area_ = reinterpret_cast<void*>(aligned);
+#if defined(MADV_HUGEPAGE)
+    // Fewer faults and fewer misses of the address cache, if the system has such pages; if not, nothing is lost.
+    if (bytes > huge_page) madvise(area_, bytes, MADV_HUGEPAGE);
+#endif
+  }
+  void give_back() {
+    if (mapped_) munmap(mapped_, size_ + huge_page);
+    mapped_ = area_ = nullptr, size_ = 0;
+  }
+
+  void *mapped_ = nullptr, *area_ = nullptr;
   size_t size_ = 0;
 };
 
