@@ -107,7 +107,11 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         "inputs and labels must have the same steps, got inputs int64 (6,) and labels int64 (5,); inputs are tokens",
         lambda: bptt(labels=LABELS[:5]),
     ),
-    (V, "labels must be (T,) or (T, B) integers or (T, V) or (T, B, V) floating, got int64 ()", lambda: bptt(labels=0)),
+    (
+        V,
+        "labels must be (T,) or (T, B) integers, classes, or (T, V) or (T, B, V) floating, distributions, got int64 ()",
+        lambda: bptt(labels=0),
+    ),
     (
         V,
         "labels must have V = 3 numbers a step to be distributions, got float64 (6, 2)",

@@ -9,6 +9,7 @@
 T steps, B sequences, X inputs, H hidden units, V outputs.
 """
 
+from . import optim
 from .api import BackwardResult, BpttResult, ForwardResult, backward, bptt, cross_entropy, forward, sample, softmax
 from .backends import backends, use_backend
 from .params import Params, init_params
@@ -28,6 +29,7 @@ __all__ = [
     "cross_entropy",
     "forward",
     "init_params",
+    "optim",
     "sample",
     "softmax",
     "use_backend",

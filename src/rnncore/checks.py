@@ -116,7 +116,10 @@ def _step_axes(name: str, label: AnyArray) -> int:
     """How many axes count steps and sequences: one (T,) or two (T, B)."""
     axes = label.ndim - (label.dtype.kind == "f")
     if axes not in (1, 2):
-        raise ValueError(f"{name} must be (T,) or (T, B) integers or (T, V) or (T, B, V) floating, got {_kind(label)}")
+        raise ValueError(
+            f"{name} must be (T,) or (T, B) integers, classes, or (T, V) or (T, B, V) floating, distributions, "
+            f"got {_kind(label)}"
+        )
     return axes
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import zipfile
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -59,6 +60,9 @@ def load(path: str | Path) -> Model:
     """Reads what ``save`` wrote, executing nothing in it. OSError, or ModelFileError if it is not one of ours."""
     with open(path, "rb") as file:
         try:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no npz file, or not all of one")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as entries:
                 return unpack({name: entries[name] for name in entries.files})
         except OSError as error:

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import secrets
+import zipfile
 from collections.abc import Callable
 from typing import IO, Any, TypeAlias
 
@@ -285,7 +286,8 @@ def _views(params: Params) -> dict[str, Array]:
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """All arrays of an npz file, read to the end, so that its checksums are compared."""
     with open(path, "rb") as opened:
+        if not zipfile.is_zipfile(opened):
+            raise ValueError("it is no npz file, or not all of one")
+        opened.seek(0)
         file = np.load(opened, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ValueError("it holds a single array")
         return {name: file[name] for name in file.files}

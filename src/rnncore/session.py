@@ -60,10 +60,11 @@ class Saver:
     def outcome(self) -> str:
         """What was saved, for a person."""
         if self.path is None:
-            return "not saved (no --save FILE)"
+            return "the model is not saved: that takes --save FILE"
         if self.saved_at is None:
             return "nothing new to save"
-        return f"saved {self.path} at iteration {self.saved_at}; continue with: train --resume {self.path}"
+        again = f"python -m rnncore train --resume {self.path}"
+        return f"saved {self.path} at iteration {self.saved_at}; continue with: {again}"
 
 
 class Stop:

@@ -240,8 +240,7 @@ def train(args: argparse.Namespace) -> int:
         if stop.signal is not None:
             print(f"{stop.name} at iteration {training.iteration}: {saver.outcome()}", file=sys.stderr)
             return 128 + stop.signal
-        if saver.path is not None:
-            say(saver.outcome())
+        say(saver.outcome())
     return 0
 
 
