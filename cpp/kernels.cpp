@@ -43,6 +43,7 @@ constexpr Kernels<Real> kernels() {
       optim::step<Real>,
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::exp(v); }, x, out, n); },
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::tanh(v); }, x, out, n); },
+      [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::sigmoid(v); }, x, out, n); },
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::log(v); }, x, out, n); },
   };
 }
@@ -50,6 +51,6 @@ constexpr Kernels<Real> kernels() {
 }  // namespace
 
 extern const Columns columns;
-const Columns columns{kernels<float>(), kernels<double>()};
+const Columns columns{cells::shapes, sizeof(cells::shapes) / sizeof(CellShape), kernels<float>(), kernels<double>()};
 
 }  // namespace rnncore::RNNCORE_ISA

@@ -7,11 +7,27 @@
 
 namespace rnncore {
 
-// T steps, B sequences, X inputs, H hidden units, V outputs. Every matrix is C-contiguous.
+// What is general in a cell: rnncore/cells.py says what the words mean.
+struct CellShape {
+  const char* name;
+  int gates, states, saved;
+  bool apart;
+  int late;
+
+  int kept() const { return states - 1 + saved; }
+};
+constexpr int most_states = 2, most_gates = 4, most_saved = 5;
+
+// What the tape keeps of a unit lies in rows of whole sixteens.
+constexpr ptrdiff_t tape_width(ptrdiff_t H) { return (H + 15) / 16 * 16; }
+
+// T steps, B sequences, X inputs, H hidden units, V outputs, G gates, S states, K kept on the tape. Every matrix is
+// C-contiguous.
 template <class Real>
 struct Net {
+  int cell;  // its number
   ptrdiff_t X, H, V;
-  const Real *W_xh, *W_hh, *W_hy, *b_h, *b_y;  // (H, X) (H, H) (V, H) (H) (V)
+  const Real *W_xh, *W_hh, *W_hy, *b_x, *b_h, *b_y;  // (GH, X) (GH, H) (V, H) (GH), or null, (GH) (V)
 };
 
 template <class Real>
@@ -19,8 +35,9 @@ struct Batch {
   ptrdiff_t T, B;
   const int64_t* tokens;   // (T, B), or null:
   const Real* vectors;     // (T, B, X)
-  const Real* state;       // h_0 (B, H), or null: zeros
+  const Real* state;       // h_0 and what other states there are (S, B, H), or null: zeros
   const int64_t* lengths;  // (B), or null: T steps each
+  ptrdiff_t tokens_ahead;  // how many the caller will have read in the end
 };
 
 template <class Real>
@@ -32,19 +49,19 @@ struct Labels {
 // What forward gives.
 template <class Real>
 struct Outputs {
-  Real *y, *h, *last;  // (T, B, V) (T, B, H) (B, H)
+  Real *y, *h, *tape, *last;  // (T, B, V) (T, B, H) (T, B, K, tape_width) (S, B, H)
 };
 
 // What backward is given, each null for what J does not depend on directly.
 template <class Real>
 struct OutputGradients {
-  const Real *dy, *dh, *dstate;  // (T, B, V) (T, B, H) (B, H)
+  const Real *dy, *dh, *dstate;  // (T, B, V) (T, B, H) (S, B, H)
 };
 
 template <class Real>
 struct Gradients {
-  Real *dW_xh, *dW_hh, *dW_hy, *db_h, *db_y;  // shaped like the parameters
-  Real *dstate, *dinputs;                     // (B, H) (T, B, X); dinputs null: not wanted
+  Real *dW_xh, *dW_hh, *dW_hy, *db_x, *db_h, *db_y;  // shaped like the parameters
+  Real *dstate, *dinputs;                            // (S, B, H) (T, B, X); dinputs null: not wanted
 };
 
 // What to learn by: the rules of rnncore/optim.py, in its order.
@@ -83,16 +100,17 @@ template <class Real>
 struct Kernels {
   // Each returns false if it was interrupted.
   bool (*forward)(const Net<Real>&, const Batch<Real>&, const Outputs<Real>&, const Machine&);
-  bool (*backward)(const Net<Real>&, const Batch<Real>&, const Real* h, const OutputGradients<Real>&,
+  // h and tape as forward gave them.
+  bool (*backward)(const Net<Real>&, const Batch<Real>&, const Real* h, const Real* tape, const OutputGradients<Real>&,
                    const Gradients<Real>&, const Machine&);
-  // losses (T, B), last (B, H); J goes to *loss.
+  // losses (T, B), last (S, B, H); J goes to *loss.
   bool (*bptt)(const Net<Real>&, const Batch<Real>&, const Labels<Real>&, double* loss, Real* losses, Real* last,
                const Gradients<Real>&, const Machine&);
   // Rows of y (T, B, V) into losses (T, B) and dy (T, B, V).
   bool (*cross_entropy)(const Batch<Real>&, ptrdiff_t V, const Real* y, const Labels<Real>&, Real* losses, Real* dy,
                         const Machine&);
   bool (*softmax)(ptrdiff_t rows, ptrdiff_t V, const Real* y, Real* p, const Machine&);
-  // Tokens (T, B) drawn by uniforms (T, B) after the tokens `first` (B) and the state; last (B, H).
+  // Tokens (T, B) drawn by uniforms (T, B) after the tokens `first` (B) and the states; last (S, B, H).
   bool (*sample)(const Net<Real>&, ptrdiff_t T, ptrdiff_t B, const int64_t* first, const Real* state,
                  const double* uniforms, double temperature, int64_t* tokens, Real* last, const Machine&);
   double (*norm)(const Real* x, ptrdiff_t n);
@@ -100,11 +118,14 @@ struct Kernels {
   double (*step)(const Step<Real>&);
   void (*exp)(const Real* x, Real* out, ptrdiff_t n);
   void (*tanh)(const Real* x, Real* out, ptrdiff_t n);
+  void (*sigmoid)(const Real* x, Real* out, ptrdiff_t n);
   void (*log)(const Real* x, Real* out, ptrdiff_t n);
 };
 
 // What one instruction set compiles to.
 struct Columns {
+  const CellShape* cells;
+  int cell_count;
   Kernels<float> float32;
   Kernels<double> float64;
 };

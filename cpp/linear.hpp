@@ -45,25 +45,34 @@ struct Rows {
   operator Rows<const Real>() const { return {at, stride, index}; }
 };
 
-// A weight matrix as the products read it, with the number each sum starts from: in panels of up to
-// `width` vectors of outputs; a panel holds its starts, then for every k its row of weights.
+// A weight matrix (gates * N, K) as the products read it, with the number each sum starts from: in panels of vectors
+// of outputs; a panel holds its starts, then for every k its row of weights. The gates of a unit lie side by side, a
+// vector of units of the first gate, the same units of the second, and so on, so that a panel has all that the cell
+// needs of its units.
 template <class Real>
 struct Panels {
   Real* at;
   Index N, K;
-  int width;
+  int gates;
+  Index vectors, count;  // of units; of panels
 
-  Index vectors() const { return divide_up(N, lanes<Real>); }
-  Index count() const { return divide_up(vectors(), width); }
+  // width: vectors of units that a panel has at most
+  Panels(Real* at, Index N, Index K, int gates, Index width)
+      : at(at), N(N), K(K), gates(gates), vectors(divide_up(N, lanes<Real>)), count(divide_up(vectors, width)) {}
+  Panels() = default;
+
   // Panels differ by at most one vector, so that no tile is much narrower than the others.
-  Index begin(Index panel) const { return vectors() * panel / count(); }
-  Real* panel(Index p) const { return at + begin(p) * lanes<Real> * (K + 1); }
+  Index begin(Index panel) const { return panel == 0 ? 0 : panel == count ? vectors : vectors * panel / count; }
+  Index column(Index panel) const { return begin(panel) * gates * lanes<Real>; }
+  Real* panel(Index p) const { return at + column(p) * (K + 1); }
+  Index widest() const { return divide_up(vectors, count ? count : 1) * gates * lanes<Real>; }
 
-  static Index size(Index N, Index K) { return divide_up(N, lanes<Real>) * lanes<Real> * (K + 1); }
+  static Index size(Index N, Index K, int gates) { return divide_up(N, lanes<Real>) * lanes<Real> * gates * (K + 1); }
   // The widest panel that leaves accumulators for as many rows as there are, up to six.
-  static int best_width(Index rows) {
-    const int widest = tile_registers / static_cast<int>(rows < 1 ? 1 : rows < 6 ? rows : 6);
-    return widest < tile_side ? widest : tile_side;
+  static Index best_width(Index rows, int gates) {
+    const Index fit = tile_registers / (rows < 1 ? 1 : rows < 6 ? rows : 6);
+    const Index widest = (fit < tile_side ? fit : tile_side) / gates;
+    return widest < 1 ? 1 : widest;
   }
 };
 
@@ -84,30 +93,43 @@ void transpose(const Real* from, Index from_stride, Index rows, Index columns, R
       to[c * to_stride + r] = from[r * from_stride + c];
 }
 
+// to[k * to_stride + n] = from[k * from_stride + n] for rows k and up to a vector of columns n.
+template <class Real>
+void copy_columns(const Real* from, Index from_stride, Index rows, Index columns, Real* to, Index to_stride) {
+  if (columns < lanes<Real>)
+    for (Index k = 0; k < rows; ++k)
+      memcpy(to + k * to_stride, from + k * from_stride, static_cast<size_t>(columns) * sizeof(Real));
+  else
+    for (Index k = 0; k < rows; ++k) store(to + k * to_stride, load<Vector<Real>>(from + k * from_stride));
+}
+
 // Some of the panels.
 struct PanelRange {
   Index begin, end;
+  // The i-th of [begin, end), or, if so wanted, the i-th from the last.
+  Index at(Index i, bool from_last) const { return from_last ? end - 1 - (i - begin) : i; }
 };
 
 // Packs weights with the starts acc (null: +0) of their sums. Lanes beyond N hold +0.
 template <class Real>
 void pack(Panels<Real> to, const Real* acc, const Real* W, Index stride, bool transposed) {
-  for (Index p = 0; p < to.count(); ++p) {
-    Real* const at = to.panel(p);
-    const Index n0 = to.begin(p) * lanes<Real>, width = to.begin(p + 1) * lanes<Real> - n0;
-    const Index real = to.N - n0 < width ? to.N - n0 : width;
-    Real* const weights = at + width;
-    if (acc)
-      memcpy(at, acc + n0, static_cast<size_t>(real) * sizeof(Real));
-    else
-      memset(at, 0, static_cast<size_t>(real) * sizeof(Real));
-    if (transposed)  // W[n * stride + k]
-      transpose(W + n0 * stride, stride, real, to.K, weights, width);
-    else  // W[k * stride + n]
-      for (Index k = 0; k < to.K; ++k)
-        memcpy(weights + k * width, W + k * stride + n0, static_cast<size_t>(real) * sizeof(Real));
-    for (Index k = 0; real < width && k <= to.K; ++k)
-      memset(at + k * width + real, 0, static_cast<size_t>(width - real) * sizeof(Real));
+  for (Index p = 0; p < to.count; ++p) {
+    const Index width = to.column(p + 1) - to.column(p);
+    Real* at = to.panel(p);
+    for (Index unit = to.begin(p) * lanes<Real>; unit < to.begin(p + 1) * lanes<Real>; unit += lanes<Real>)
+      for (Index gate = 0; gate < to.gates; ++gate, at += lanes<Real>) {
+        const Index n = gate * to.N + unit, count = to.N - unit < lanes<Real> ? to.N - unit : lanes<Real>;
+        if (count < lanes<Real>)
+          for (Index k = 0; k <= to.K; ++k) store(at + k * width, Vector<Real>{});
+        if (acc)
+          memcpy(at, acc + n, static_cast<size_t>(count) * sizeof(Real));
+        else
+          store(at, Vector<Real>{});
+        if (transposed)  // W[n * stride + k]
+          transpose(W + n * stride, stride, count, to.K, at + width, width);
+        else  // W[k * stride + n]
+          copy_columns(W + n, stride, to.K, count, at + width, width);
+      }
   }
 }
 
@@ -213,41 +235,48 @@ constexpr OuterTile<Real> outer_tiles[tile_side][tile_side] = RNNCORE_TILES(oute
 // So many things in tiles of at most so many, N vectors wide: `large` tiles of M, then `small` ones of M - 1.
 struct Tiling {
   Index large, small, M;
-  Tiling(Index things, Index N) {
-    const Index most = tile_registers / N < tile_side ? tile_registers / N : tile_side;
+  Tiling(Index things, Index N) : large(1), small(0), M(things) {
+    const Index fit = tile_registers / static_cast<int>(N), most = fit < tile_side ? fit : tile_side;
+    if (things <= most) return;
     const Index tiles = divide_up(things, most);
     M = divide_up(things, tiles);
     small = tiles * M - things, large = tiles - small;
   }
 };
 
-// out[r, n] = acc[n] + sum_k A[r, k] W[n, k], k ascending; acc lies in the panels. The first block's chain
-// continues from acc; each later one starts from +0 and is added when it is whole. Panels may be walked
-// from the last: who takes turns meets those that are still in the cache.
+// out[r, n] = acc[n] + sum_k A[r, k] W[n, k], k ascending, for the n of one panel, the first of them in out's column 0;
+// acc lies in the panel. The first block's chain continues from acc; each later one starts from +0 and is added when
+// it is whole.
+template <class Real>
+void product_panel(Rows<const Real> A, Index rows, Panels<Real> W, Index p, Rows<Real> out) {
+  const Index width = W.column(p + 1) - W.column(p), N = width / lanes<Real>;
+  const Real* const w = W.panel(p);
+  const Tiling tiling(rows, N);
+  const Index later = tiling.large * tiling.M;
+  for (Index k = 0; k < W.K; k += block) {
+    const Index terms = W.K - k < block ? W.K - k : block;
+    const Rows<const Real> a = A.columns_from(k);
+    const Real *const starts = k == 0 ? w : nullptr, *const weights = w + (k + 1) * width;
+    product_tiles<Real>[tiling.M - 1][N - 1](a, tiling.large, starts, weights, terms, out);
+    if (tiling.small)
+      product_tiles<Real>[tiling.M - 2][N - 1](a.from(later), tiling.small, starts, weights, terms, out.from(later));
+  }
+}
+
+// The same for some of the panels. They may be walked from the last: who takes turns meets those that are still in
+// the cache.
 template <class Real>
 void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out, PanelRange panels, bool from_last) {
   if (rows == 0) return;
   for (Index i = panels.begin; i < panels.end; ++i) {
-    const Index p = from_last ? panels.end - 1 - (i - panels.begin) : i;
-    const Index N = W.begin(p + 1) - W.begin(p), n0 = W.begin(p) * lanes<Real>, width = N * lanes<Real>;
-    const Real* const w = W.panel(p);
-    const Tiling tiling(rows, N);
-    const Index later = tiling.large * tiling.M;
-    for (Index k = 0; k < W.K; k += block) {
-      const Index terms = W.K - k < block ? W.K - k : block;
-      const Rows<const Real> a = A.columns_from(k);
-      const Rows<Real> to = out.columns_from(n0);
-      const Real *const starts = k == 0 ? w : nullptr, *const weights = w + (k + 1) * width;
-      product_tiles<Real>[tiling.M - 1][N - 1](a, tiling.large, starts, weights, terms, to);
-      if (tiling.small)
-        product_tiles<Real>[tiling.M - 2][N - 1](a.from(later), tiling.small, starts, weights, terms, to.from(later));
-    }
+    const Index p = panels.at(i, from_last);
+    product_panel(A, rows, W, p, out.columns_from(W.column(p)));
   }
 }
 
 template <class Real>
 void product(Rows<const Real> A, Index rows, Panels<Real> W, Rows<Real> out) {
-  product(A, rows, W, out, {0, W.count()}, false);
+  product(A, rows, W, out, {0, W.count}, false);
 }
 
 // Which block of the gradients' sums a row r = t*B + b of the grid of steps belongs to: up to 128

@@ -39,29 +39,37 @@ struct Room {
   Work<Real> work;
   double* c;
   Room(Arena& arena, const Net<Real>& net, const Batch<Real>& step)
-      : work(arena, net, step, Directions{true, false, false, false, 1}),
-        c(arena.take<double>(softmax::whole(net.V))) {}
+      : work(arena, net, step, Directions{true, false, false, false, 1}), c(arena.take<double>(softmax::whole(net.V))) {
+    work.tape = arena.take<Real>(step.B * work.tape_row());
+  }
 };
 
 // Tokens (T, B), drawn one after the other by uniforms (T, B), the first after the tokens `first` (B) and the
-// state (B, H); last (B, H) is the state in which the last ones were drawn.
+// states (S, B, H); last (S, B, H) are the states in which the last ones were drawn.
 template <class Real>
 bool sample(const Net<Real>& net, Index T, Index B, const int64_t* first, const Real* state, const double* uniforms,
             double temperature, int64_t* tokens, Real* last, const Machine& machine) {
-  Batch<Real> now{1, B, first, nullptr, state, nullptr};
+  Batch<Real> now{1, B, first, nullptr, state, nullptr, T * B};
   const Room<Real> room = allocate<Room<Real>>(machine, net, now);
-  const sequence::Call<Real> step{net, now, machine, room.work};
+  const Work<Real>& work = room.work;
+  const sequence::Call<Real> step{net, now, machine, work};
   const ChunkRows rows = step.rows_of(0, 0, B, 0);
-  const Index ldH = room.work.ldH, ldV = room.work.ldV;
+  const Index others = work.cell.shape.states - 1;
   for (Index t = 0; t < T; ++t) {
     if (machine.interrupted()) return false;
     step.forward(rows, {0, 0, B, 0, 1});
-    copy(room.work.h + B * ldH, B * ldH, room.work.h);
-    for (Index b = 0; b < B; ++b)
-      tokens[t * B + b] = choose(room.work.y + b * ldV, net.V, uniforms[t * B + b], temperature, room.c);
+    copy(work.h + B * work.ldH, B * work.ldH, work.h);  // the new states are now those before
+    for (Index b = 0; b < B; ++b) {
+      copy(work.tape + b * work.tape_row(), others * work.P, work.others + b * others * work.P);
+      tokens[t * B + b] = choose(work.y + b * work.ldV, net.V, uniforms[t * B + b], temperature, room.c);
+    }
     now.tokens = tokens + t * B;
   }
-  for (Index b = 0; b < B; ++b) copy(room.work.h + b * ldH, net.H, last + b * net.H);
+  for (Index b = 0; b < B; ++b) {
+    copy(work.h + b * work.ldH, net.H, last + b * net.H);
+    for (Index s = 0; s < others; ++s)
+      copy(work.others + (b * others + s) * work.P, net.H, last + ((s + 1) * B + b) * net.H);
+  }
   return true;
 }
 

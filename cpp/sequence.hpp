@@ -21,12 +21,26 @@ struct Share {
   Index to(Index count) const { return count * (part + 1) / parts; }
 };
 
+// A share of the hidden units, in whole panels of weights.
+struct Units {
+  linear::PanelRange panels;
+  Index begin, end;
+};
+
+// What one thread takes of the weights' gradients: the columns [j0, j1) of dW_hh and dW_hy, and [g0, g1) of dW_xh,
+// which lies with the input first, and of the biases.
+struct Shard {
+  int thread;
+  Index j0, j1, g0, g1;
+};
+
 // One call: its arguments, its memory, and its passes over chunks of time. Two passes suffice for any
 // number of threads: forward and back over shares of the sequences, then the gradients of the weights
-// over shards of the hidden units. One thread takes both a chunk at a time, while the chunk is warm.
+// over shards of their columns. One thread takes both a chunk at a time, while the chunk is warm.
 template <class Real>
 struct Call {
   using V = Vector<Real>;
+  using Step = cells::Step<Real>;
 
   const Net<Real>& net;
   const Batch<Real>& batch;
@@ -37,6 +51,8 @@ struct Call {
   Outputs<Real> outputs{};
   OutputGradients<Real> given{};
   Gradients<Real> grads{};
+  Real* tape = work.tape;        // going forward
+  const Real* kept = work.tape;  // going back
   Index next_pass = 0, next_weight_pass = 0;
   bool stopped = false;
 
@@ -50,31 +66,79 @@ struct Call {
   void forward(const ChunkRows& rows, const Share& share) const {
     input_part(rows, share);
     meet(share);
-    const Rows<const Real> h_prev = rows.of<const Real>(work.h, work.ldH, 0);
-    const Rows<Real> h = rows.of(work.h, work.ldH, -batch.B), a = rows.of(work.part, work.ldH, rows.t0 * batch.B);
-    const Units units = units_of(work.W_hh, share);
+    Step step = first_step(rows);
+    step.h = rows.of(work.h, work.ldH, -batch.B), step.kept = rows.of(tape, work.tape_row(), 0);
+    step.a = rows.of<const Real>(work.a, work.ldA, rows.t0 * batch.B);
+    const Panels<Real>& W = work.cell.shape.late ? work.W_late : work.W_hh;
+    const Units units = units_of(W, share);
     for (Index t = rows.t0; t < rows.t1; ++t) {
-      const Index i = rows.first(t), end = rows.first(t + 1);
-      const Rows<Real> u = step_rows(rows, t);
-      linear::product(h_prev.from(i), end - i, work.W_hh, u, units.panels, t % 2 != 0);
-      for (Index n = i; n < end; ++n)
-        for (Index j = units.begin; j < units.end; j += lanes<Real>)
-          store(h(n) + j, rnn::forward(load<V>(a(n) + j), load<V>(u(n - i) + j)));
+      go_to(step, rows, t, tape);
+      if (work.cell.shape.late) step_early(step, rows, t);
+      step_forward(step, W, units, share.shard, t % 2 != 0);
       meet(share);
     }
     const Index i = share.from(rows.count()), end = share.to(rows.count());
-    linear::product<Real>(h.from(i), end - i, work.W_hy, rows.of(work.y, work.ldV, work.y_r0(rows)).from(i));
+    linear::product<Real>(step.h.from(i), end - i, work.W_hy, rows.of(work.y, work.ldV, work.y_r0(rows)).from(i));
   }
 
-  // a_t = b_h + W_xh x_t for the rows of a chunk. A token k stands for the k-th column of W_xh.
+  // The new states: the recurrent part of a panel's units, then the cell of these, some rows after the other.
+  void step_forward(Step& step, const Panels<Real>& W, const Units& units, int shard, bool from_last) const {
+    const bool late = work.cell.shape.late;
+    const Rows<const Real> operand =
+        late ? Rows<const Real>(step.kept.columns_from(work.tape_row() - work.P)) : step.h_prev;
+    const Index first = step.first, last = step.last;
+    Real* const room = work.u + shard * work.room;
+    for (Index i = units.panels.begin; i < units.panels.end; ++i) {
+      const Index p = units.panels.at(i, from_last), column = W.column(p), width = W.column(p + 1) - column;
+      step.begin = W.begin(p) * lanes<Real>, step.end = end_of(W, p);
+      for (step.first = first; step.first < last; step.first = step.last) {
+        step.last = last - step.first > room_rows ? step.first + room_rows : last;
+        linear::product_panel(operand.from(step.first), step.last - step.first, W, p, Rows<Real>{room, width});
+        (late ? step.u_late : step.u) = Rows<const Real>{room - step.first * width - column, width};
+        work.cell.forward(step);
+      }
+    }
+  }
+
+  // Where gates are late: the recurrent part of the others, and what the late ones read.
+  void step_early(Step& step, const ChunkRows& rows, Index t) const {
+    const Rows<Real> u = rows_of_step(work.u_early, work.ldA, rows, t);
+    linear::product(step.h_prev.from(step.first), step.last - step.first, work.W_hh, u.from(step.first));
+    step.u = u;
+    step.begin = 0, step.end = net.H;
+    work.cell.reset(step);
+  }
+
+  // a_t = b + W_xh x_t for the rows of a chunk. A token k stands for the k-th column of W_xh.
   void input_part(const ChunkRows& rows, const Share& share) const {
     const Index i = share.from(rows.count()), end = share.to(rows.count());
-    const Rows<Real> a = rows.of(work.part, work.ldH, rows.t0 * batch.B).from(i);
-    if (batch.vectors) return linear::product(rows.of(batch.vectors, net.X, 0).from(i), end - i, work.W_xh, a);
+    const Rows<Real> a = rows.of(work.a, work.ldA, rows.t0 * batch.B);
+    if (batch.vectors) return linear::product(rows.of(batch.vectors, net.X, 0).from(i), end - i, work.W_xh, a.from(i));
     for (Index n = i; n < end; ++n) {
-      const Real* column = net.W_xh + batch.tokens[rows.row(n)];
-      for (Index j = 0; j < net.H; ++j) a(n - i)[j] = net.b_h[j] + column[j * net.X];
+      const int64_t token = batch.tokens[rows.row(n)];
+      if (work.W_xh.N > 0)
+        add_column(work.W_xh.at, work.W_xh.column(1), token, a(n));
+      else
+        gather_column(token, a(n));
     }
+  }
+
+  // The table of columns begins with the bias.
+  static void add_column(const Real* table, Index width, Index token, Real* a) {
+    const Real* const column = table + (token + 1) * width;
+    for (Index j = 0; j < width; j += lanes<Real>) store(a + j, load<V>(table + j) + load<V>(column + j));
+  }
+
+  // The same from W_xh itself, which lies by rows.
+  void gather_column(Index token, Real* a) const {
+    const Index gates = work.cell.shape.gates;
+    const Real *const column = net.W_xh + token, *const b = work.cell.shape.apart ? net.b_x : net.b_h;
+    for (Index j = 0; j < net.H; j += lanes<Real>)
+      for (Index gate = 0; gate < gates; ++gate, a += lanes<Real>)
+        for (Index l = 0; l < lanes<Real> && j + l < net.H; ++l) {
+          const Index n = gate * net.H + j + l;
+          a[l] = b[n] + column[n * net.X];
+        }
   }
 
   // Waits for those who share the sequences.
@@ -82,22 +146,37 @@ struct Call {
     if (share.parts > 1) machine.meet();
   }
 
-  // A share of the hidden units, in whole panels of the recurrent weights.
-  struct Units {
-    linear::PanelRange panels;
-    Index begin, end;
-  };
+  // The share of the units whose panels are the thread's.
   Units units_of(const Panels<Real>& W, const Share& share) const {
-    const linear::PanelRange panels{share.from(W.count()), share.to(W.count())};
-    const Index end = W.begin(panels.end) * lanes<Real>;
-    return {panels, W.begin(panels.begin) * lanes<Real>, end < net.H ? end : net.H};
+    const linear::PanelRange panels{share.from(W.count), share.to(W.count)};
+    return {panels, W.begin(panels.begin) * lanes<Real>, end_of(W, panels.end - 1)};
+  }
+  // Where the units of a panel end.
+  Index end_of(const Panels<Real>& W, Index p) const {
+    const Index end = W.begin(p + 1) * lanes<Real>;
+    return end < net.H ? end : net.H;
   }
 
-  // The rows of one step in the room for a step, (B, ldH).
-  Rows<Real> step_rows(const ChunkRows& rows, Index t) const {
-    const Index i = rows.first(t);
-    if (!rows.rows) return {work.step, work.ldH};
-    return {work.step - t * batch.B * work.ldH, work.ldH, rows.rows + i};
+  // What the steps of a chunk have in common, both ways.
+  Step first_step(const ChunkRows& rows) const {
+    Step step{};
+    step.H = net.H, step.P = work.P;
+    step.h_prev = rows.of<const Real>(work.h, work.ldH, 0);
+    return step;
+  }
+
+  // The rows of step t, and where the states before it lie that are not h.
+  void go_to(Step& step, const ChunkRows& rows, Index t, const Real* states) const {
+    step.first = rows.first(t), step.last = rows.first(t + 1);
+    if (work.cell.shape.states == 1) return;
+    step.others_prev = t == 0 ? rows.of<const Real>(work.others, (work.cell.shape.states - 1) * work.P, 0)
+                              : rows.of<const Real>(states, work.tape_row(), batch.B);
+  }
+
+  // Rows of a step, by their numbers in the list, in an array with one for each sequence.
+  Rows<Real> rows_of_step(Real* at, Index stride, const ChunkRows& rows, Index t) const {
+    if (!rows.rows) return {at - rows.first(t) * stride, stride};
+    return {at - t * batch.B * stride, stride, rows.rows};
   }
 
   // Losses, and y replaced by dy.
@@ -115,113 +194,149 @@ struct Call {
   }
   bool has_dy() const { return given.dy || work.y_whole; }
 
-  // dz_t, step by step back: dh_t = W_hy^T dy_t + carried + the caller's own.
+  // da_t and du_t, step by step back: dh_t = W_hy^T dy_t + carried + the caller's own.
   void backward(const ChunkRows& rows, const Share& share) const {
-    const Rows<Real> dh = rows.of(work.part, work.ldH, rows.t0 * batch.B),
-                     dz = rows.of(work.dz, work.ldH, work.dz_r0(rows));
-    const Rows<const Real> h = rows.of<const Real>(work.h, work.ldH, -batch.B);
     output_part(rows, share);
     meet(share);
+    const Rows<Real> dh = rows.of(work.dh, work.ldH, rows.t0 * batch.B);
+    Step step = first_step(rows);
+    step.h_now = rows.of<const Real>(work.h, work.ldH, -batch.B);
+    step.kept_now = rows.of(kept, work.tape_row(), 0);
+    step.dh = dh;
+    step.da = rows.of(work.da, work.ldG, work.da_r0(rows)), step.du = rows.of(work.du, work.ldG, work.da_r0(rows));
     const Units units = units_of(work.W_hh_back, share);
+    step.begin = units.begin, step.end = units.end;
     for (Index t = rows.t1; t-- > rows.t0;) {
-      const Index i = rows.first(t), end = rows.first(t + 1);
-      const Rows<Real> carried = step_rows(rows, t);
-      for (Index n = i; n < end; ++n) {
-        add(carried(n - i), units, dh(n));
+      go_to(step, rows, t, kept);
+      const Rows<Real> carried = rows_of_step(work.step, work.ldH, rows, t);
+      for (Index n = step.first; n < step.last; ++n) {
+        add(carried(n), units, dh(n));
         if (given.dh) add_own(given.dh + rows.row(n) * net.H, units, dh(n));
-        for (Index j = units.begin; j < units.end; j += lanes<Real>)
-          store(dz(n) + j, rnn::backward(load<V>(dh(n) + j), load<V>(h(n) + j)));
       }
+      step_backward(step, rows, t);
       meet(share);
-      linear::product<Real>(dz.from(i), end - i, work.W_hh_back, carried, units.panels, t % 2 != 0);
+      linear::product<Real>(step.du.from(step.first), step.last - step.first, work.W_hh_back, carried.from(step.first),
+                            units.panels, t % 2 != 0);
+      for (Index n = step.first; work.cell.passes && n < step.last; ++n) add(step.dprev(n), units, carried(n));
     }
     if (grads.dinputs) input_gradients(rows, share);
+  }
+
+  // da_t, du_t and dJ by the states before, as far as it does not come through u.
+  void step_backward(Step& step, const ChunkRows& rows, Index t) const {
+    step.dothers = rows_of_step(work.dothers, (work.cell.shape.states - 1) * work.P, rows, t);
+    step.dprev = rows_of_step(work.dprev, work.ldH, rows, t);
+    if (work.cell.shape.late) {
+      work.cell.reset_backward(step);
+      const Rows<Real> dq = rows_of_step(work.dq, work.ldH, rows, t);
+      linear::product<Real>(step.du.columns_from(work.cell.early() * net.H).from(step.first), step.last - step.first,
+                            work.W_late_back, dq.from(step.first));
+      step.dq = dq;
+    }
+    work.cell.backward(step);
   }
 
   // dh_t as far as it comes through y_t: W_hy^T dy_t, or nothing, which is -0 as above.
   void output_part(const ChunkRows& rows, const Share& share) const {
     const Index i = share.from(rows.count()), end = share.to(rows.count());
-    const Rows<Real> dh = rows.of(work.part, work.ldH, rows.t0 * batch.B);
+    const Rows<Real> dh = rows.of(work.dh, work.ldH, rows.t0 * batch.B);
     if (has_dy()) return linear::product(dy(rows).from(i), end - i, work.W_hy_back, dh.from(i));
     for (Index n = i; n < end; ++n) fill(dh(n), work.ldH, Real(-0.0));
   }
 
-  void add(const Real* carried, const Units& units, Real* dh) const {
-    for (Index j = units.begin; j < units.end; j += lanes<Real>) store(dh + j, load<V>(dh + j) + load<V>(carried + j));
+  void add(const Real* from, const Units& units, Real* to) const {
+    for (Index j = units.begin; j < units.end; j += lanes<Real>) store(to + j, load<V>(to + j) + load<V>(from + j));
   }
   void add_own(const Real* own, const Units& units, Real* dh) const {
     for (Index j = units.begin; j < units.end; ++j) dh[j] = dh[j] + own[j];
   }
 
-  // The carried gradient before the first step back: the caller's dstate, or -0, the number to add when
+  // dJ by the last states before the first step back: the caller's dstate, or -0, the number to add when
   // nothing is to be added, because x + -0 is x for every x, and -0 + +0 would not be -0.
   void begin_backward(Index b0, Index b1) const {
-    for (Index b = b0; b < b1; ++b) {
-      fill(work.step + b * work.ldH, work.ldH, Real(-0.0));
-      if (given.dstate) copy(given.dstate + b * net.H, net.H, work.step + b * work.ldH);
-    }
+    const Index width = (work.cell.shape.states - 1) * work.P;
+    fill(work.step + b0 * work.ldH, (b1 - b0) * work.ldH, Real(-0.0));
+    fill(work.dothers + b0 * width, (b1 - b0) * width, Real(-0.0));
+    if (given.dstate) each_state(b0, b1, [&](Real* state, Index at) { copy(given.dstate + at, net.H, state); });
   }
   void end_backward(Index b0, Index b1) const {
+    each_state(b0, b1, [&](const Real* state, Index at) { copy(state, net.H, grads.dstate + at); });
+    for (Index b = b0; b < b1 && !given.dstate; ++b) {
+      if ((batch.lengths ? batch.lengths[b] : batch.T) > 0) continue;
+      for (Index s = 0; s < work.cell.shape.states; ++s) fill(grads.dstate + (s * batch.B + b) * net.H, net.H, Real(0));
+    }
+  }
+  // What is carried back of each state of each sequence, and its place in an array (S, B, H).
+  template <class Visit>
+  void each_state(Index b0, Index b1, Visit visit) const {
+    const Index others = work.cell.shape.states - 1;
     for (Index b = b0; b < b1; ++b) {
-      const bool empty = (batch.lengths ? batch.lengths[b] : batch.T) == 0;
-      if (empty && !given.dstate)
-        fill(grads.dstate + b * net.H, net.H, Real(0));
-      else
-        copy(work.step + b * work.ldH, net.H, grads.dstate + b * net.H);
+      visit(work.step + b * work.ldH, b * net.H);
+      for (Index s = 0; s < others; ++s)
+        visit(work.dothers + (b * others + s) * work.P, ((s + 1) * batch.B + b) * net.H);
     }
   }
 
-  // dW_xh = sum dz_t x_t^T, dW_hh = sum dz_t h_{t-1}^T, dW_hy = sum dy_t h_t^T, db_h, db_y: a chunk's
-  // blocks, from the last to the first, for the hidden units [j0, j1).
-  void weight_gradients(const ChunkRows& rows, Index j0, Index j1, int shard, bool& first) const {
-    if (batch.B <= linear::block) return sum_block(rows, 0, rows.count(), j0, j1, shard, first);
+  // dW_xh = sum da_t x_t^T, dW_hh = sum du_t h_{t-1}^T, dW_hy = sum dy_t h_t^T, db_x, db_h, db_y: a chunk's
+  // blocks, from the last to the first, for a shard of the columns.
+  void weight_gradients(const ChunkRows& rows, const Shard& shard, bool& first) const {
+    if (batch.B <= linear::block) return sum_block(rows, 0, rows.count(), shard, first);
     for (Index n = linear::RowBlocks{batch.B}.per_step(); n-- > 0;) {
       const Index r = rows.t0 * batch.B + n * linear::block, next = r + linear::block;
       const Index end = rows.t1 * batch.B;
-      sum_block(rows, rows.not_before(r), rows.not_before(next < end ? next : end), j0, j1, shard, first);
+      sum_block(rows, rows.not_before(r), rows.not_before(next < end ? next : end), shard, first);
     }
   }
 
   // One block: the numbers [i, end) of the list.
-  void sum_block(const ChunkRows& rows, Index i, Index end, Index j0, Index j1, int shard, bool& first) const {
+  void sum_block(const ChunkRows& rows, Index i, Index end, const Shard& shard, bool& first) const {
     if (i == end) return;
-    const Index count = end - i, J = j1 - j0, ldH = work.ldH;
-    const Rows<const Real> dz = rows.of<const Real>(work.dz, ldH, work.dz_r0(rows)).from(i),
+    const Index count = end - i, g0 = shard.g0, j0 = shard.j0, gates = shard.g1 - g0, units = shard.j1 - j0;
+    const Index ldG = work.ldG, ldH = work.ldH, early = work.cell.early() * net.H;
+    const Rows<const Real> da = rows.of<const Real>(work.da, ldG, work.da_r0(rows)).from(i),
+                           du = rows.of<const Real>(work.du, ldG, work.da_r0(rows)).from(i),
                            h_prev = rows.of<const Real>(work.h, ldH, 0).from(i).columns_from(j0);
     if (batch.vectors)
-      linear::outer_sum(rows.of(batch.vectors, net.X, 0).from(i), net.X, dz.columns_from(j0), J, count, first,
-                        work.dW_xh + j0, ldH);
+      linear::outer_sum(rows.of(batch.vectors, net.X, 0).from(i), net.X, da.columns_from(g0), gates, count, first,
+                        work.dW_xh + g0, ldG);
     else
-      linear::token_sum(dz.columns_from(j0), J, rows.of(batch.tokens, 1, 0).from(i), count, work.slots + shard * net.X,
-                        work.token_sums + j0, work.dW_xh + j0, ldH);
-    linear::outer_sum(dz, net.H, h_prev, J, count, first, work.dW_hh + j0, ldH);
-    linear::row_sum(dz.columns_from(j0), J, count, work.db_h + j0);
+      linear::token_sum(da.columns_from(g0), gates, rows.of(batch.tokens, 1, 0).from(i), count,
+                        work.slots + shard.thread * net.X, work.token_sums + g0, work.dW_xh + g0, ldG);
+    linear::outer_sum(du, early, h_prev, units, count, first, work.dW_hh + j0, ldH);
+    if (work.cell.shape.late) {
+      const Rows<const Real> q = rows.of(kept, work.tape_row(), 0).from(i).columns_from(work.tape_row() - work.P + j0);
+      linear::outer_sum(du.columns_from(early), work.G - early, q, units, count, first, work.dW_hh + early * ldH + j0,
+                        ldH);
+    }
+    linear::row_sum(du.columns_from(g0), gates, count, work.db_h + g0);
+    if (work.cell.shape.apart) linear::row_sum(da.columns_from(g0), gates, count, work.db_x + g0);
     if (has_dy()) {
       const Rows<const Real> h = rows.of<const Real>(work.h, ldH, -batch.B).from(i).columns_from(j0);
-      linear::outer_sum(dy(rows).from(i), net.V, h, J, count, first, work.dW_hy + j0, ldH);
+      linear::outer_sum(dy(rows).from(i), net.V, h, units, count, first, work.dW_hy + j0, ldH);
       if (j0 == 0) linear::row_sum(dy(rows).from(i), net.V, count, work.db_y);
     }
     first = false;
   }
 
-  // dx_t = W_xh^T dz_t.
+  // dx_t = W_xh^T da_t.
   void input_gradients(const ChunkRows& rows, const Share& share) const {
     const Index i = share.from(rows.count()), end = share.to(rows.count());
     const Rows<Real> dx = rows.of(work.dx, work.ldX, rows.t0 * batch.B).from(i);
-    const Rows<const Real> dz = rows.of<const Real>(work.dz, work.ldH, work.dz_r0(rows));
-    linear::product(dz.from(i), end - i, work.W_xh_back, dx);
+    const Rows<const Real> da = rows.of<const Real>(work.da, work.ldG, work.da_r0(rows));
+    linear::product(da.from(i), end - i, work.W_xh_back, dx);
     for (Index n = i; n < end; ++n) copy(dx(n - i), net.X, grads.dinputs + rows.row(n) * net.X);
   }
 
   // The sums, out of their padded rows. Those of a matrix were not begun if no row came.
   void take_gradients() const {
-    const Index ldH = work.ldH;
+    const Index ldH = work.ldH, ldG = work.ldG, G = work.G;
     const bool none = rows_total() == 0, no_dy = none || !has_dy();
-    if (none && batch.vectors) fill(work.dW_xh, net.X * ldH, Real(0));
-    linear::transpose(work.dW_xh, ldH, net.X, net.H, grads.dW_xh, net.X);
-    for (Index i = 0; i < net.H; ++i) take_row(none, work.dW_hh + i * ldH, grads.dW_hh + i * net.H);
+    if (none && batch.vectors) fill(work.dW_xh, net.X * ldG, Real(0));
+    linear::transpose(work.dW_xh, ldG, net.X, G, grads.dW_xh, net.X);
+    for (Index i = 0; i < G; ++i) take_row(none, work.dW_hh + i * ldH, grads.dW_hh + i * net.H);
     for (Index v = 0; v < net.V; ++v) take_row(no_dy, work.dW_hy + v * ldH, grads.dW_hy + v * net.H);
-    copy(work.db_h, net.H, grads.db_h);
+    if (work.cell.shape.apart) copy(work.db_x, G, grads.db_x);
+    copy(work.db_h, G, grads.db_h);
     copy(work.db_y, net.V, grads.db_y);
   }
   void take_row(bool none, const Real* sum, Real* to) const {
@@ -244,10 +359,15 @@ struct Call {
       copy(h(i), net.H, outputs.h + rows.row(i) * net.H);
     }
   }
+  // The last states (S, B, H): of a sequence without steps, the initial ones.
   void take_state(Real* last) const {
+    const Index others = work.cell.shape.states - 1;
     for (Index b = 0; b < batch.B; ++b) {
       const Index length = batch.lengths ? batch.lengths[b] : batch.T;
       copy(work.h + (length * batch.B + b) * work.ldH, net.H, last + b * net.H);
+      const Real* const from =
+          length ? tape + ((length - 1) * batch.B + b) * work.tape_row() : work.others + b * others * work.P;
+      for (Index s = 0; s < others; ++s) copy(from + s * work.P, net.H, last + ((s + 1) * batch.B + b) * net.H);
     }
   }
 
@@ -271,18 +391,18 @@ struct Call {
       if (stop(share, chunks() > 1)) return;
       const ChunkRows rows = rows_of(chunk, share.b0, share.b1, shard);
       backward(rows, share);
-      if (machine.threads == 1) weight_gradients(rows, 0, net.H, shard, first);
+      if (machine.threads == 1) weight_gradients(rows, {0, 0, net.H, 0, work.G}, first);
       meet(share);
     }
     if (share.part == 0) end_backward(share.b0, share.b1);
   }
 
-  // The weights' gradients for the hidden units [j0, j1).
-  void weight_pass(Index j0, Index j1, int shard) {
+  // The weights' gradients for a shard.
+  void weight_pass(const Shard& shard) {
     bool first = true;
     for (Index chunk = chunks(); chunk-- > 0;) {
-      if (stop({shard, 0, 0, 0, 1}, true)) return;
-      weight_gradients(rows_of(chunk, 0, batch.B, shard), j0, j1 < net.H ? j1 : net.H, shard, first);
+      if (stop({shard.thread, 0, 0, 0, 1}, true)) return;
+      weight_gradients(rows_of(chunk, 0, batch.B, shard.thread), shard, first);
     }
   }
 
@@ -300,11 +420,16 @@ struct Call {
       pass({shard, B * n / pieces, B * (n + 1) / pieces, 0, 1});
   }
   void take_weight_passes(int shard) {
-    const Index vectors = linear::divide_up(net.H, lanes<Real>), pieces = pieces_of(vectors, 4, machine.threads);
-    for (Index n; (n = __atomic_fetch_add(&next_weight_pass, 1, __ATOMIC_RELAXED)) < pieces;) {
-      const Index v0 = vectors * n / pieces, v1 = vectors * (n + 1) / pieces;
-      if (v0 < v1) weight_pass(v0 * lanes<Real>, v1 * lanes<Real>, shard);
-    }
+    const Index vectors = linear::divide_up(net.H, lanes<Real>), wanted = pieces_of(vectors, 4, machine.threads);
+    const Index pieces = wanted < vectors ? wanted : vectors;
+    for (Index n; (n = __atomic_fetch_add(&next_weight_pass, 1, __ATOMIC_RELAXED)) < pieces;)
+      weight_pass({shard, cut(net.H, n, pieces), cut(net.H, n + 1, pieces), cut(work.G, n, pieces),
+                   cut(work.G, n + 1, pieces)});
+  }
+  // Where the n-th piece of so many numbers begins, at a whole vector.
+  static Index cut(Index numbers, Index n, Index pieces) {
+    const Index at = linear::divide_up(numbers, lanes<Real>) * n / pieces * lanes<Real>;
+    return at < numbers ? at : numbers;
   }
 
   void take_all(int shard) {
@@ -340,23 +465,33 @@ void clear_padding(const Batch<Real>& batch, Index n, Real* rows) {
   if (batch.lengths) fill(rows, batch.T * batch.B * n, Real(0));
 }
 
+// Nor does what lies beyond n numbers in rows of `width`.
+template <class Real>
+void clear_margin(Index n, Index width, Index rows, Real* at) {
+  for (Index r = 0; n < width && r < rows; ++r) fill(at + r * width + n, width - n, Real(0));
+}
+
 template <class Real>
 bool forward(const Net<Real>& net, const Batch<Real>& batch, const Outputs<Real>& outputs, const Machine& machine) {
   const Directions go{true, false, false, false, machine.threads};
   Call<Real> call{net, batch, machine, allocate<Work<Real>>(machine, net, batch, go)};
   call.outputs = outputs;
+  call.tape = outputs.tape;
   clear_padding(batch, net.V, outputs.y);
   clear_padding(batch, net.H, outputs.h);
+  clear_padding(batch, call.work.tape_row(), outputs.tape);
+  clear_margin(net.H, call.work.P, batch.T * batch.B * call.work.cell.shape.kept(), outputs.tape);
   const bool done = call.run();
   call.take_state(outputs.last);
   return done;
 }
 
 template <class Real>
-bool backward(const Net<Real>& net, const Batch<Real>& batch, const Real* h, const OutputGradients<Real>& given,
-              const Gradients<Real>& grads, const Machine& machine) {
+bool backward(const Net<Real>& net, const Batch<Real>& batch, const Real* h, const Real* tape,
+              const OutputGradients<Real>& given, const Gradients<Real>& grads, const Machine& machine) {
   const Directions go{false, true, given.dy != nullptr, grads.dinputs != nullptr, machine.threads};
   Call<Real> call{net, batch, machine, allocate<Work<Real>>(machine, net, batch, go)};
+  call.kept = tape;
   call.given = given;
   call.grads = grads;
   Work<Real>::put_rows(h, batch.T * batch.B, net.H, call.work.h + batch.B * call.work.ldH, call.work.ldH);

@@ -79,6 +79,20 @@ RNNCORE_INLINE void store(RealOf<V>* to, V v) {
   memcpy(to, &v, sizeof(V));
 }
 
+// The first `count` lanes, 0 < count < lanes, and nothing beyond them.
+template <class V>
+RNNCORE_INLINE void store_first(RealOf<V>* to, V v, ptrdiff_t count) {
+#if defined(__AVX512F__)
+  const unsigned mask = (1U << count) - 1;
+  if constexpr (sizeof(RealOf<V>) == 4)
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>(mask), reinterpret_cast<__m512>(v));
+  else
+    _mm512_mask_storeu_pd(to, static_cast<__mmask8>(mask), reinterpret_cast<__m512d>(v));
+#else
+  memcpy(to, &v, static_cast<size_t>(count) * sizeof(RealOf<V>));
+#endif
+}
+
 // Asks for so many bytes to be brought near, before they are needed.
 template <int bytes, class T>
 RNNCORE_INLINE void prefetch(const T* from) {

@@ -4,8 +4,8 @@
 // chunks of as many steps as a block of the gradients' sums has: what lives for a chunk stays in the cache.
 #pragma once
 
+#include "cells.hpp"
 #include "kernels.hpp"
-#include "linear.hpp"
 
 namespace rnncore::RNNCORE_ISA {
 
@@ -94,90 +94,145 @@ struct Directions {
 // rows is half empty then, and meeting at a step, about a microsecond, costs little of the time of a step.
 constexpr Index worth_a_share = 3, worth_meeting = 256;
 
+// The rows of a step that go through the product and the cell together: what the one leaves to the other then stays in
+// the L1 cache.
+constexpr Index room_rows = 64;
+
 template <class Real>
 struct Work {
-  Index T, B, X, H, V;
-  Index chunk;  // steps
-  Index ldX, ldH, ldV;
-  bool y_whole, dz_whole;  // kept for all steps, or for a chunk of them
-  bool shares_units;       // rather than sequences, among threads
+  const cells::Cell<Real>& cell;
+  Index T, B, X, H, V, G, P;      // G: rows of W_hh; P: tape_width
+  Index chunk;                    // steps
+  Index ldX, ldH, ldV, ldA, ldG;  // ldA: of a, whole vectors of each gate; ldG: of da and du
+  bool y_whole, da_whole;         // kept for all steps, or for a chunk of them
+  bool shares_units;              // rather than sequences, among threads
+  Index room;                     // numbers, for a thread
 
-  Real* h;                                       // (T + 1, B, ldH): the initial state, then h_t
-  Real* part;                                    // (chunk, B, ldH): a_t going forward, dh_t going back
-  Real* step;                                    // (B, ldH): u_t going forward, the carried gradient going back
-  Real* y;                                       // (T or chunk, B, ldV): y_t, then dy_t
-  Real* e;                                       // (threads, ldV): room for a row of the softmax
-  Real* dz;                                      // (T or chunk, B, ldH)
-  Real* dx;                                      // (chunk, B, ldX)
-  Panels<Real> W_xh, W_hh, W_hy;                 // going forward
-  Panels<Real> W_xh_back, W_hh_back, W_hy_back;  // transposed
-  Real *dW_xh, *dW_hh, *dW_hy, *db_h, *db_y;     // the sums: (X, ldH), the input first; (H, ldH); (V, ldH)
-  Real* token_sums;                              // (a block, ldH)
-  Index* slots;                                  // (threads, X)
-  Index* lists;                                  // (threads, ...): room for ChunkRows
+  Real* h;                                // (T + 1, B, ldH): the initial state, then h_t
+  Real* others;                           // (B, S - 1, P): the initial ones of the other states
+  Real *a, *dh;                           // (chunk, B, ldA): a_t; (chunk, B, ldH): dh_t, in a if rows are as long
+  Real* step;                             // (B, ldH): going back, dJ/dh_t as it comes through h_{t+1}
+  Real* dothers;                          // (B, S - 1, P): the same for the other states
+  Real* tape;                             // (T, B, K, P), if it is our own
+  Real* y;                                // (T or chunk, B, ldV): y_t, then dy_t
+  Real* e;                                // (threads, ldV): room for a row of the softmax
+  Real* u;                                // (threads, room): recurrent parts, of a panel
+  Real* u_early;                          // (B, ldA): of a step, if there are late gates
+  Real *da, *du;                          // (T or chunk, B, ldG); du is da unless the cell splits
+  Real *dprev, *dq;                       // (B, ldH)
+  Real* dx;                               // (chunk, B, ldX)
+  Panels<Real> W_xh, W_hh, W_late, W_hy;  // going forward
+  Panels<Real> W_xh_back, W_hh_back, W_late_back, W_hy_back;  // transposed
+  Real *dW_xh, *dW_hh, *dW_hy;                                // the sums: (X, ldG), the input first; (G, ldH); (V, ldH)
+  Real *db_x, *db_h, *db_y;  // (ldG) (ldG) (ldV); db_x is db_h unless the cell has it apart
+  Real* token_sums;          // (a block, ldG)
+  Index* slots;              // (threads, X)
+  Index* lists;              // (threads, ...): room for ChunkRows
 
   Work(Arena& arena, const Net<Real>& net, const Batch<Real>& batch, Directions go)
-      : T(batch.T), B(batch.B), X(net.X), H(net.H), V(net.V) {
-    const Index whole = linear::RowBlocks{B}.steps();
+      : cell(cells::table<Real>[net.cell]), T(batch.T), B(batch.B), X(net.X), H(net.H), V(net.V) {
+    const Index whole = linear::RowBlocks{B}.steps(), H_whole = linear::divide_up(H, lanes<Real>) * lanes<Real>;
+    G = cell.shape.gates * H, P = tape_width(H);
     chunk = whole < T ? whole : T;
     ldX = linear::padded<Real>(X), ldH = linear::padded<Real>(H), ldV = linear::padded<Real>(V);
-    y_whole = go.forward && go.back, dz_whole = go.threads > 1;
-    shares_units = go.threads > 1 && B < worth_a_share * go.threads && H >= worth_meeting;
+    ldA = linear::padded<Real>(cell.shape.gates * H_whole), ldG = linear::padded<Real>(G);
+    y_whole = go.forward && go.back, da_whole = go.threads > 1;
+    shares_units = go.threads > 1 && B < worth_a_share * go.threads && H >= worth_meeting && cell.shape.late == 0;
     h = arena.take<Real>((T + 1) * B * ldH);
-    part = arena.take<Real>(chunk * B * ldH);
-    step = arena.take<Real>(B * ldH);
+    others = arena.take<Real>(B * (cell.shape.states - 1) * P);
     lists = arena.take<Index>(go.threads * list_size());
+    tape = arena.take<Real>(y_whole ? T * B * tape_row() : 0);
     if (go.forward) take_forward(arena, net, batch, go);
     if (go.back) take_back(arena, net, batch, go);
-    if (!arena.at) return;
-    if (batch.state)
-      put_rows(batch.state, B, H, h, ldH);
-    else
-      fill(h, B * ldH, Real(0));
+    if (arena.at) put_state(batch.state);
   }
 
   Index list_size() const { return chunk * (B + 1) + 1; }
+  Index tape_row() const { return cell.shape.kept() * P; }
   Index y_r0(const ChunkRows& rows) const { return y_whole ? 0 : rows.t0 * B; }
-  Index dz_r0(const ChunkRows& rows) const { return dz_whole ? 0 : rows.t0 * B; }
+  Index da_r0(const ChunkRows& rows) const { return da_whole ? 0 : rows.t0 * B; }
 
   // Rows of n numbers into padded ones; the rest +0.
   static void put_rows(const Real* from, Index rows, Index n, Real* to, Index ld) {
     for (Index r = 0; r < rows; ++r) copy(from + r * n, n, to + r * ld), fill(to + r * ld + n, ld - n, Real(0));
   }
 
+  // The other states, (S - 1, B, H), side by side.
+  void put_others(const Real* from, Real* to) const {
+    for (Index s = 0; s < cell.shape.states - 1; ++s)
+      for (Index b = 0; b < B; ++b) copy(from + (s * B + b) * H, H, to + (b * (cell.shape.states - 1) + s) * P);
+  }
+
  private:
-  static Panels<Real> take_panels(Arena& arena, Index N, Index K, Index rows) {
-    return {arena.take<Real>(Panels<Real>::size(N, K)), N, K, Panels<Real>::best_width(rows)};
+  void put_state(const Real* state) {
+    const Index count = B * (cell.shape.states - 1) * P;
+    fill(others, count, Real(0));
+    if (!state) return fill(h, B * ldH, Real(0));
+    put_rows(state, B, H, h, ldH);
+    put_others(state + B * H, others);
+  }
+
+  static Panels<Real> take_panels(Arena& arena, Index N, Index K, int gates, Index width) {
+    return {arena.take<Real>(Panels<Real>::size(N, K, gates)), N, K, gates, width};
+  }
+  static Panels<Real> fit_panels(Arena& arena, Index N, Index K, Index rows, int gates = 1) {
+    return take_panels(arena, N, K, gates, Panels<Real>::best_width(rows, gates));
+  }
+
+  // W_xh for tokens is one panel, that is a table of its columns, if it is not much larger than what is read of it.
+  Panels<Real> take_input_panels(Arena& arena, const Batch<Real>& batch) const {
+    if (batch.vectors) return fit_panels(arena, H, X, T * B, cell.shape.gates);
+    const Index columns = X <= 4 * batch.tokens_ahead ? H : 0;
+    return take_panels(arena, columns, X, cell.shape.gates, linear::divide_up(H, lanes<Real>));
   }
 
   void take_forward(Arena& arena, const Net<Real>& net, const Batch<Real>& batch, Directions go) {
+    const CellShape& shape = cell.shape;
+    a = arena.take<Real>(chunk * B * ldA);
     y = arena.take<Real>((y_whole ? T : chunk) * B * ldV);
     e = arena.take<Real>(go.threads * ldV);
-    W_xh = take_panels(arena, batch.vectors ? H : 0, X, T * B);
-    W_hh = take_panels(arena, H, H, B);
-    W_hy = take_panels(arena, V, H, T * B);
+    W_xh = take_input_panels(arena, batch);
+    W_hh = fit_panels(arena, H, H, B, cell.early());
+    W_late = fit_panels(arena, shape.late ? H : 0, H, B, shape.late ? shape.late : 1);
+    W_hy = fit_panels(arena, V, H, T * B);
+    room = (B < room_rows ? B : room_rows) * (shape.late ? W_late : W_hh).widest();
+    u = arena.take<Real>(go.threads * room);
+    u_early = arena.take<Real>(shape.late ? B * ldA : 0);
     if (!arena.at) return;
-    linear::pack(W_xh, net.b_h, net.W_xh, X, true);
-    linear::pack<Real>(W_hh, nullptr, net.W_hh, H, true);
+    const Real* const starts = shape.apart ? net.b_h : nullptr;
+    linear::pack(W_xh, shape.apart ? net.b_x : net.b_h, net.W_xh, X, true);
+    linear::pack(W_hh, starts, net.W_hh, H, true);
+    linear::pack(W_late, starts + (starts ? cell.early() * H : 0), net.W_hh + cell.early() * H * H, H, true);
     linear::pack(W_hy, net.b_y, net.W_hy, H, true);
   }
 
   void take_back(Arena& arena, const Net<Real>& net, const Batch<Real>& batch, Directions go) {
-    dz = arena.take<Real>((dz_whole ? T : chunk) * B * ldH);
+    const CellShape& shape = cell.shape;
+    const Index rows = (da_whole ? T : chunk) * B, early = cell.early() * H;
+    dh = go.forward && ldA == ldH ? a : arena.take<Real>(chunk * B * ldH);
+    step = arena.take<Real>(B * ldH);
+    dothers = arena.take<Real>(B * (shape.states - 1) * P);
+    da = arena.take<Real>(rows * ldG);
+    du = cell.splits ? arena.take<Real>(rows * ldG) : da;
+    dprev = arena.take<Real>(cell.passes ? B * ldH : 0);
+    dq = arena.take<Real>(shape.late ? B * ldH : 0);
     dx = arena.take<Real>(go.dinputs ? chunk * B * ldX : 0);
-    W_xh_back = take_panels(arena, go.dinputs ? X : 0, H, T * B);
-    W_hh_back = take_panels(arena, H, H, B);
-    W_hy_back = take_panels(arena, go.dy ? H : 0, V, T * B);
-    Real* const sums = arena.take<Real>((X + H + V + 1) * ldH + ldV);
-    token_sums = arena.take<Real>(batch.tokens ? linear::block * ldH : 0);
+    W_xh_back = fit_panels(arena, go.dinputs ? X : 0, G, T * B);
+    W_hh_back = fit_panels(arena, H, early, B);
+    W_late_back = fit_panels(arena, shape.late ? H : 0, G - early, B);
+    W_hy_back = fit_panels(arena, go.dy ? H : 0, V, T * B);
+    Real* const sums = arena.take<Real>(X * ldG + (G + V) * ldH + 2 * ldG + ldV);
+    token_sums = arena.take<Real>(batch.tokens ? linear::block * ldG : 0);
     slots = arena.take<Index>(batch.tokens ? go.threads * X : 0);
     if (!arena.at) return;
-    dW_xh = sums, dW_hh = dW_xh + X * ldH, dW_hy = dW_hh + H * ldH, db_h = dW_hy + V * ldH, db_y = db_h + ldH;
-    fill(db_h, ldH + ldV, Real(0));
-    if (batch.tokens) fill(dW_xh, X * ldH, Real(0));
+    dW_xh = sums, dW_hh = dW_xh + X * ldG, dW_hy = dW_hh + G * ldH;
+    db_h = dW_hy + V * ldH, db_y = db_h + ldG, db_x = shape.apart ? db_y + ldV : db_h;
+    fill(db_h, 2 * ldG + ldV, Real(0));
+    if (batch.tokens) fill(dW_xh, X * ldG, Real(0));
     if (batch.tokens) fill(slots, go.threads * X, Index{-1});
     linear::pack<Real>(W_xh_back, nullptr, net.W_xh, X, false);
     linear::pack<Real>(W_hh_back, nullptr, net.W_hh, H, false);
+    linear::pack<Real>(W_late_back, nullptr, net.W_hh + early * H, H, false);
     linear::pack<Real>(W_hy_back, nullptr, net.W_hy, H, false);
   }
 };

@@ -1,16 +1,23 @@
-"""A dozen nets and the digests of their results: ``python tests/golden.py --write`` renews golden.json.
+"""Nets of every cell, and what else there is, and the digests of their results: ``python tests/golden.py --write``
+renews golden.json.
 
 A digest is sha256 over the bytes of the results in the order in which ``nets.run`` names them: little-endian
-floats, every NaN the same. Renewing them is a change of the contract and belongs into the changelog.
+numbers, every NaN the same. Renewing them is a change of the contract and belongs into the changelog.
 """
 
 import argparse
 import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from nets import Net, Results, make_net, run, with_changes
+from nets import Net, Numbers, Results, make_net, named_states, run, with_changes
+
+import rnncore
+from rnncore import optim
+from rnncore.cells import CELLS
 
 FILE = Path(__file__).with_name("golden.json")
 
@@ -29,6 +36,22 @@ NETS: dict[str, dict] = {
     "saturated": {**SIZES, "scale": 50.0, "own_loss": True},
     "a character model": {"T": 16, "B": 2, "X": 65, "H": 100, "V": 65, "tokens": True},
     "NaN": {**SIZES, "dtype": "float64"},
+    **{
+        f"{cell}, {name}": {**arguments, "cell": cell}
+        for cell in CELLS
+        if cell != "rnn"
+        for name, arguments in {
+            "vectors": {**SIZES, "own_loss": True},
+            "vectors float64": {**SIZES, "own_loss": True, "dtype": "float64"},
+            "tokens": {**SIZES, "tokens": True, "T": 40},
+            "tokens float64": {**SIZES, "tokens": True, "dtype": "float64"},
+            "ragged": {**SIZES, "lengths": "ragged", "labels": "some", "B": 10},
+            "ragged float64": {**SIZES, "lengths": "ragged", "labels": "distributions", "dtype": "float64"},
+            "blocks": {"T": 3, "B": 130, "X": 2, "H": 3, "V": 2, "lengths": "ragged"},
+            "blocks of terms float64": {"T": 2, "B": 1, "X": 9, "H": 130, "V": 3, "dtype": "float64"},
+            "saturated": {**SIZES, "scale": 50.0, "own_loss": True},
+        }.items()
+    },
 }
 
 
@@ -41,10 +64,72 @@ def golden_net(name: str) -> Net:
     return with_changes(net, inputs=inputs)
 
 
+def of_net(name: str, engine: str) -> Results:
+    return run(golden_net(name), engine)
+
+
+OPTIMIZERS: dict[str, Callable[[np.ndarray], optim.Optimizer]] = {
+    "sgd": optim.SGD,
+    "momentum": lambda x: optim.SGD(x, momentum=0.9),
+    "nesterov": lambda x: optim.SGD(x, momentum=0.9, nesterov=True),
+    "adagrad": optim.Adagrad,
+    "rmsprop": optim.RMSprop,
+    "adam": optim.Adam,
+}
+
+
+def of_optimizers(engine: str) -> Results:
+    """Each rule's vectors after four steps, of which all are scaled, two clipped by length and two by value."""
+    results = {}
+    for dtype in ("float32", "float64"):
+        for rule, make in OPTIMIZERS.items():
+            numbers = Numbers(99)
+            x = numbers.symmetric(1.0, 1000).astype(dtype)
+            optimizer = make(x)
+            for step in range(4):
+                dx = numbers.symmetric(2.0**step, 1000).astype(dtype)
+                clip_norm, clip_value = (10.0, None, 10.0, None)[step], (None, 0.7, 0.7, None)[step]
+                length = optimizer.step(x, dx, scale=1 / 3, clip_norm=clip_norm, clip_value=clip_value, backend=engine)
+                results[f"{dtype} {rule} length {step}"] = np.array(np.nan if length is None else length)
+            results[f"{dtype} {rule} x"] = x
+            memory = {name: value for name, value in optimizer.state_dict().items() if isinstance(value, np.ndarray)}
+            results |= {f"{dtype} {rule} {name}": vector for name, vector in memory.items()}
+    return results
+
+
+def of_sampling(engine: str) -> Results:
+    """What each cell says, three texts side by side after a prime, at three temperatures; and its states."""
+    results = {}
+    for dtype in ("float32", "float64"):
+        for cell in CELLS:
+            net, numbers = make_net(1, 3, 11, 9, 11, dtype, seed=99, scale=3.0, cell=cell), Numbers(99)
+            for temperature in (0.0, 0.7, 1.0):
+                tokens, state = rnncore.sample(
+                    net.params,
+                    numbers.below(11, 3, 3),
+                    numbers.fractions(16, 3),
+                    state=net.state,
+                    temperature=temperature,
+                    backend=engine,
+                )
+                call = f"{dtype} {cell} {temperature}"
+                results |= {f"{call} tokens": tokens} | named_states(f"{call} state", cell, state)
+    return results
+
+
+CASES: dict[str, Callable[[str], Results]] = {
+    **{name: partial(of_net, name) for name in NETS},
+    "optimizers": of_optimizers,
+    "sampling": of_sampling,
+}
+"""What to digest the results of, each a function of the engine."""
+
+
 def digest(results: Results) -> str:
     sha = hashlib.sha256()
     for array in results.values():
-        array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
+        if array.dtype.kind == "f":
+            array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
         sha.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
     return sha.hexdigest()
 
@@ -53,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="renew golden.json with the NumPy column's results")
     arguments = parser.parse_args()
-    digests = {name: digest(run(golden_net(name), "numpy")) for name in NETS}
+    digests = {name: digest(results("numpy")) for name, results in CASES.items()}
     text = json.dumps(digests, indent=2) + "\n"
     if arguments.write:
         FILE.write_text(text)

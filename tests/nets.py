@@ -4,17 +4,20 @@ T steps, B sequences, X inputs, H hidden units, V outputs. Every number comes fr
 gives the same ones on every machine and with every version of NumPy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 import rnncore
+from rnncore.cells import CELLS, shapes
 
 Array = npt.NDArray[Any]
 Results = dict[str, Array]
+States: TypeAlias = Any
+"""An array, or a tuple of them, (h, c), of a cell with several states."""
 
 
 class Numbers:
@@ -58,10 +61,10 @@ class Net:
     params: rnncore.Params
     inputs: Array
     labels: Array | None
-    state: Array | None = None
+    state: States = None
     lengths: Array | None = None
     dh: Array | None = None
-    dstate: Array | None = None
+    dstate: States = None
     need_dinputs: bool = False
 
     @property
@@ -84,6 +87,7 @@ def make_net(
     state: bool = True,
     own_loss: bool = False,
     scale: float = 1.0,
+    cell: str = "rnn",
 ) -> Net:
     """A net of these sizes.
 
@@ -92,24 +96,48 @@ def make_net(
     scale multiplies all weights, which are otherwise small enough for gradients neither to vanish nor explode.
     """
     numbers = Numbers(seed)
-    params = rnncore.Params(
-        "rnn",
-        W_xh=numbers.symmetric(scale * X**-0.5, H, X).astype(dtype),
-        W_hh=numbers.symmetric(scale * 1.5 * H**-0.5, H, H).astype(dtype),
-        W_hy=numbers.symmetric(scale * 2 * H**-0.5, V, H).astype(dtype),
-        b_h=numbers.symmetric(0.25, H).astype(dtype),
-        b_y=numbers.symmetric(0.25, V).astype(dtype),
-    )
+    bounds = {"W_xh": scale * X**-0.5, "W_hh": scale * 1.5 * H**-0.5, "W_hy": scale * 2 * H**-0.5}
+    arrays = {
+        name: numbers.symmetric(bounds.get(name, 0.25), *shape).astype(dtype)
+        for name, shape in shapes(cell, X, H, V).items()
+    }
     return Net(
-        params,
+        rnncore.Params(cell, **arrays),
         numbers.below(X, T, B) if tokens else numbers.symmetric(1.5, T, B, X).astype(dtype),
         None if V == 0 else make_labels(numbers, T, B, V, labels, dtype),
-        numbers.symmetric(0.5, B, H).astype(dtype) if state else None,
+        make_states(numbers, cell, 0.5, B, H, dtype) if state else None,
         make_lengths(numbers, T, B, lengths),
         numbers.symmetric(1.0, T, B, H).astype(dtype) if own_loss else None,
-        numbers.symmetric(1.0, B, H).astype(dtype) if own_loss else None,
+        make_states(numbers, cell, 1.0, B, H, dtype) if own_loss else None,
         need_dinputs=not tokens,
     )
+
+
+def make_states(numbers: Numbers, cell: str, bound: float, B: int, H: int, dtype: str) -> States:
+    return as_states([numbers.symmetric(bound, B, H).astype(dtype) for _ in CELLS[cell].states])
+
+
+def as_states(arrays: Any) -> States:
+    """Several arrays as a tuple, and one as it is: how rnncore takes and gives the states of a cell."""
+    arrays = tuple(arrays)
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+def state_arrays(states: States) -> tuple[Array, ...]:
+    """The arrays of some states, h first."""
+    return states if isinstance(states, tuple) else (states,)
+
+
+def each_state(change: Callable[[Array], Array], states: States) -> States:
+    """The states with each array changed; None stays None."""
+    return None if states is None else as_states(change(array) for array in state_arrays(states))
+
+
+def named_states(name: str, cell: str, states: States) -> Results:
+    """By name: "state" of a cell with one, "state h" and "state c" of a cell with two."""
+    if len(CELLS[cell].states) == 1:
+        return {name: states}
+    return {f"{name} {letter}": array for letter, array in zip(CELLS[cell].states, states, strict=True)}
 
 
 def make_labels(numbers: Numbers, T: int, B: int, V: int, kind: str, dtype: str) -> Array | None:
@@ -160,7 +188,7 @@ def run_parts(net: Net, backend: str, threads: int | None = None) -> Results:
     """forward, cross_entropy and backward in a row."""
     options: dict[str, Any] = {"backend": backend, "threads": threads}
     out = rnncore.forward(net.params, net.inputs, state=net.state, lengths=net.lengths, **options)
-    results = {"forward y": out.y, "forward h": out.h, "forward state": out.state}
+    results = {"forward y": out.y, "forward h": out.h} | named_states("forward state", net.params.cell, out.state)
     dy = None
     if net.labels is not None:
         losses, dy = rnncore.cross_entropy(out.y, net.labels, lengths=net.lengths, backend=backend)
@@ -186,20 +214,20 @@ def run_bptt(net: Net, backend: str, threads: int | None = None) -> Results:
         threads=threads,
     )
     assert type(result.loss) is float
-    first = {"bptt loss": np.array(result.loss), "bptt losses": result.losses, "bptt state": result.state}
-    return first | gradients("bptt", result)
+    results = {"bptt loss": np.array(result.loss), "bptt losses": result.losses}
+    return results | named_states("bptt state", net.params.cell, result.state) | gradients("bptt", result)
 
 
 def gradients(call: str, result: Any) -> Results:
     results = {f"{call} grads.{name}": array for name, array in named_arrays(result.grads).items()}
-    results[f"{call} dstate"] = result.dstate
+    results |= named_states(f"{call} dstate", result.grads.cell, result.dstate)
     if result.dinputs is not None:
         results[f"{call} dinputs"] = result.dinputs
     return results
 
 
 def named_arrays(params: rnncore.Params) -> Results:
-    return {name: getattr(params, name) for name in ("W_xh", "W_hh", "W_hy", "b_h", "b_y")}
+    return {name: getattr(params, name) for name in params.names()}
 
 
 def reference(net: Net) -> Results:
@@ -214,8 +242,8 @@ def reference(net: Net) -> Results:
         return results | run_bptt(net, "numpy")
     bptt = {name.replace("backward", "bptt"): array for name, array in results.items() if name.startswith("backward")}
     losses = results["cross_entropy losses"]
-    bptt |= {"bptt loss": fold(losses), "bptt losses": losses, "bptt state": results["forward state"]}
-    return results | bptt
+    bptt |= {name.replace("forward", "bptt"): array for name, array in results.items() if "forward state" in name}
+    return results | bptt | {"bptt loss": fold(losses), "bptt losses": losses}
 
 
 def fold(losses: Array) -> Array:

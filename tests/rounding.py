@@ -5,89 +5,249 @@ there is carried on by the derivative of what follows. Terms in u^2 are left out
 
 A sum of n products, in whatever order and with or without fma, is off by at most (n + 2) u times the sum of
 the magnitudes (N. J. Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). So the bound holds
-for every library that multiplies and adds in this precision, and for none in particular.
+for every library that multiplies and adds in this precision and has the cell's equations in this form, and for none
+in particular. For the form the definition is asked: its functions of a cell compute here with numbers that know
+their error.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import isfunction
+from types import FunctionType, SimpleNamespace
+from typing import Any, TypeAlias
 
 import numpy as np
-from nets import Array, Net
+from nets import Array, Net, as_states, named_arrays, named_states, state_arrays
+
+from rnncore._numpy.sequence import cell_of
+from rnncore.cells import CELLS
 
 ELEMENTARY = 4
-"""exp, tanh and log are within 2 units in the last place, each at most 2 u of the magnitude."""
+"""exp, tanh, sigmoid and log are within 2 units in the last place, each at most 2 u of the magnitude."""
 
 
 @dataclass
 class Grid:
-    """A net in plain float64 arrays: vectors x (T, B, X), distributions l (T, B, V), weights as they are."""
+    """A net in plain float64 arrays: vectors x (T, B, X), distributions l (T, B, V), parameters by name."""
 
     x: Array
     l: Array
-    h_0: Array
-    W_xh: Array
-    W_hh: Array
-    W_hy: Array
-    b_h: Array
-    b_y: Array
+    states: tuple[Array, ...]
+    w: dict[str, Array]
+    dh: Array
+    dstates: tuple[Array, ...]
 
 
 def grid(net: Net) -> Grid:
-    """Tokens and classes as one-hot vectors; for nets with labels and without lengths."""
+    """Tokens and classes as one-hot vectors; zeros for what was not given. For nets with labels, without lengths."""
     assert net.labels is not None
     assert net.lengths is None
-    params, steps = net.params, net.inputs.shape[:2]
-    h_0 = np.zeros((steps[1], params.hidden)) if net.state is None else net.state
-    weights = (params.W_xh, params.W_hh, params.W_hy, params.b_h, params.b_y)
-    arrays = (one_hot(net.inputs, params.inputs), one_hot(net.labels, params.outputs), h_0, *weights)
-    return Grid(*(np.asarray(array, np.float64) for array in arrays))
+    params, (T, B) = net.params, net.inputs.shape[:2]
+    H, S = params.hidden, len(CELLS[params.cell].states)
+    none = as_states([np.zeros((B, H))] * S)
+    return Grid(
+        wide(one_hot(net.inputs, params.inputs)),
+        wide(one_hot(net.labels, params.outputs)),
+        tuple(wide(array) for array in state_arrays(none if net.state is None else net.state)),
+        {name: wide(array) for name, array in named_arrays(params).items()},
+        np.zeros((T, B, H)) if net.dh is None else wide(net.dh),
+        tuple(wide(array) for array in state_arrays(none if net.dstate is None else net.dstate)),
+    )
+
+
+def wide(array: Array) -> Array:
+    return np.asarray(array, np.float64)
 
 
 def one_hot(array: Array, size: int) -> Array:
     return array if array.ndim == 3 else array[..., None] == np.arange(size)
 
 
+@dataclass
+class Rounded:
+    """Numbers, the bounds of their errors, and the precision in which one computes with them."""
+
+    value: Array
+    e: Array
+    u: float
+
+    def rounded(self, result: Array, carried: Array) -> "Rounded":
+        """The result of an operation, off by what its operands carry into it and by its own rounding."""
+        return Rounded(result, carried + self.u * abs(result), self.u)
+
+    def exactly(self, other: "Number") -> "Rounded":
+        return other if isinstance(other, Rounded) else exactly(np.asarray(other, np.float64), self.u)
+
+    def __add__(self, other: "Number") -> "Rounded":
+        other = self.exactly(other)
+        if not other.value.any() and not other.e.any():  # adding nothing is exact
+            return self
+        return self.rounded(self.value + other.value, self.e + other.e)
+
+    def __sub__(self, other: "Number") -> "Rounded":
+        other = self.exactly(other)
+        return self.rounded(self.value - other.value, self.e + other.e)
+
+    def __rsub__(self, other: "Number") -> "Rounded":
+        return self.exactly(other) - self
+
+    def __mul__(self, other: "Rounded") -> "Rounded":
+        carried = abs(self.value) * other.e + abs(other.value) * self.e
+        return self.rounded(self.value * other.value, carried)
+
+    def __getitem__(self, index: Any) -> "Rounded":
+        return Rounded(self.value[index], self.e[index], self.u)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator["Rounded"]:
+        return (self[n] for n in range(len(self)))
+
+
+Number: TypeAlias = Rounded | float
+States: TypeAlias = tuple[Rounded, ...]
+
+
+def exactly(value: Array, u: float) -> Rounded:
+    return Rounded(value, np.zeros_like(value), u)
+
+
+def joined(arrays: Any, axis: int) -> Rounded:
+    arrays = list(arrays)
+    value, e = (np.concatenate([getattr(array, part) for array in arrays], axis) for part in ("value", "e"))
+    return Rounded(value, e, arrays[0].u)
+
+
+def tanh(z: Rounded) -> Rounded:
+    h = np.tanh(z.value)
+    return Rounded(h, (1 - h**2) * z.e + ELEMENTARY * z.u * abs(h), z.u)
+
+
+def sigmoid(z: Rounded) -> Rounded:
+    s = np.exp(-np.logaddexp(0, -z.value))
+    return Rounded(s, s * (1 - s) * z.e + ELEMENTARY * z.u * s, z.u)
+
+
+def positive(x: Rounded, y: Rounded) -> Rounded:
+    """y where x is positive, else 0: for x that no error moves over 0."""
+    assert ((x.value == 0) & (x.e == 0) | (abs(x.value) > x.e)).all()
+    on = x.value > 0
+    return Rounded(np.where(on, y.value, 0), np.where(on, y.e, 0), y.u)
+
+
+def definition(cell: str) -> SimpleNamespace:
+    """The definition's functions of a cell, with these elementary functions in the place of its own."""
+    file = cell_of(cell)
+    names = {**vars(file), "tanh": tanh, "sigmoid": sigmoid, "positive": positive}
+    own = [f for f in vars(file).values() if isfunction(f) and f.__module__ == file.__name__]
+    return SimpleNamespace(**{f.__name__: FunctionType(f.__code__, names) for f in own})
+
+
+def product(b: Array, x: Rounded, W: Array) -> Rounded:
+    """b + W x for each row x."""
+    size = abs(b) + abs(x.value) @ abs(W).T
+    return Rounded(b + x.value @ W.T, x.e @ abs(W).T + x.u * (W.shape[1] + 2) * size, x.u)
+
+
+def transposed(d: Rounded, W: Array) -> Rounded:
+    """W^T d for each row d."""
+    return product(np.zeros(W.shape[1]), d, W.T)
+
+
+def by_gate(rows: Rounded, H: int) -> Rounded:
+    """(B, G*H) as (G, B, H)."""
+    return joined((rows[None, :, start : start + H] for start in range(0, rows.value.shape[1], H)), 0)
+
+
+class Cell:
+    """One step of a net's cell, forward and back, as the definition takes it."""
+
+    def __init__(self, net: Net, w: dict[str, Array]) -> None:
+        self.w, self.H, self.about = w, net.params.hidden, CELLS[net.params.cell]
+        self.own = definition(net.params.cell)
+        late = len(w["W_hh"]) - self.about.late * self.H
+        self.early, self.late = slice(late), slice(late, None)  # the rows of W_hh that read h_{t-1}, and those of q
+        none = np.zeros_like(w["b_h"])
+        self.b_a, self.b_u = (w["b_x"], w["b_h"]) if self.about.apart else (w["b_h"], none)
+
+    def forward(self, x: Rounded, prev: States) -> tuple[States, States]:
+        """The states after, and what is saved."""
+        a = by_gate(product(self.b_a, x, self.w["W_xh"]), self.H)
+        part = by_gate(self.recurrent(prev[0], self.early), self.H)
+        if self.about.late:
+            late = self.recurrent(self.own.reset(a, part, prev), self.late)
+            part = joined([part, by_gate(late, self.H)], 0)
+        now: tuple[States, States] = self.own.forward(a, part, prev)
+        return now
+
+    def recurrent(self, h: Rounded, rows: slice) -> Rounded:
+        return product(self.b_u[rows], h, self.w["W_hh"][rows])
+
+    def backward(self, dstate: States, state: States, saved: States, prev: States) -> tuple[Rounded, Rounded, States]:
+        """da and du, (B, G*H), and dJ by the states before."""
+        if self.about.late:
+            du_late = self.own.reset_backward(dstate, state, saved, prev)
+            dstate = (*dstate, transposed(du_late, self.w["W_hh"][self.late]))
+        da, du, dprev = self.own.backward(dstate, state, saved, prev)
+        da, du = joined(da, 1), joined(du, 1)
+        return da, du, (transposed(du[:, self.early], self.w["W_hh"][self.early]) + dprev[0], *dprev[1:])
+
+
 def bounds(net: Net, u: float) -> dict[str, Array]:
-    """The bound on the error of each array of ``bptt``."""
+    """The bound on the error of each array of ``bptt``, or of ``backward`` for a loss of the user's own as well."""
     g = grid(net)
-    (T, B, X), H, V = g.x.shape, len(g.b_h), len(g.b_y)
-    h, e_h = [g.h_0], [np.zeros_like(g.h_0)]
+    cell, T = Cell(net, g.w), len(g.x)
+    states, saved = [tuple(exactly(array, u) for array in g.states)], []
     for t in range(T):
-        z = g.b_h + g.x[t] @ g.W_xh.T + h[t] @ g.W_hh.T
-        e_z = e_h[t] @ abs(g.W_hh).T + u * abs(z)
-        e_z += u * (X + 2) * (abs(g.b_h) + abs(g.x[t]) @ abs(g.W_xh).T) + u * (H + 2) * abs(h[t]) @ abs(g.W_hh).T
-        h.append(np.tanh(z))
-        e_h.append((1 - h[-1] ** 2) * e_z + ELEMENTARY * u * abs(h[-1]))
-    e_loss, dy, e_dy = softmax_bounds(g, np.array(h[1:]), np.array(e_h[1:]), u)
+        now, kept = cell.forward(exactly(g.x[t], u), states[t])
+        states.append(now)
+        saved.append(kept)
+    h = joined((now[0][None] for now in states), 0)
+    e_loss, dy = softmax_bounds(g, h[1:])
 
-    dz, e_dz = [np.zeros((B, H))] * (T + 1), [np.zeros((B, H))] * (T + 1)
+    das, dus, carried = [], [], tuple(exactly(array, u) for array in g.dstates)
     for t in reversed(range(T)):
-        dh = dy[t] @ g.W_hy + dz[t + 1] @ g.W_hh
-        e_dh = e_dy[t] @ abs(g.W_hy) + e_dz[t + 1] @ abs(g.W_hh) + u * abs(dh)
-        e_dh += u * (V + 2) * abs(dy[t]) @ abs(g.W_hy) + u * (H + 2) * abs(dz[t + 1]) @ abs(g.W_hh)
-        slope = 1 - h[t + 1] ** 2
-        dz[t] = dh * slope
-        e_dz[t] = slope * e_dh + 2 * abs(h[t + 1] * dh) * e_h[t + 1] + u * abs(dh) * (h[t + 1] ** 2 + 2 * slope)
+        dh = transposed(dy[t], g.w["W_hy"]) + carried[0] + exactly(g.dh[t], u)
+        da, du, carried = cell.backward((dh, *carried[1:]), states[t + 1], saved[t], states[t])
+        das.insert(0, da[None])
+        dus.insert(0, du[None])
 
-    D, e_D, h_all, e_h_all = np.array(dz[:T]), np.array(e_dz[:T]), np.array(h), np.array(e_h)
-    none = np.zeros_like
+    da, du = joined(das, 0), joined(dus, 0)
+    by_W_hh = outer_bound(du[..., cell.early], h[:-1])
+    if cell.about.late:
+        q = joined((kept[-1][None] for kept in saved), 0)
+        by_W_hh = np.concatenate([by_W_hh, outer_bound(du[..., cell.late], q)])
     return {
         "loss": e_loss,
-        "grads.W_xh": outer_bound(D, e_D, g.x, none(g.x), u),
-        "grads.W_hh": outer_bound(D, e_D, h_all[:-1], e_h_all[:-1], u),
-        "grads.W_hy": outer_bound(dy, e_dy, h_all[1:], e_h_all[1:], u),
-        "grads.b_h": outer_bound(D, e_D, np.ones((T, B, 1)), np.zeros((T, B, 1)), u)[:, 0],
-        "grads.b_y": outer_bound(dy, e_dy, np.ones((T, B, 1)), np.zeros((T, B, 1)), u)[:, 0],
-        "dstate": e_dz[0] @ abs(g.W_hh) + u * (H + 2) * abs(dz[0]) @ abs(g.W_hh),
-        "dinputs": e_D @ abs(g.W_xh) + u * (H + 2) * abs(D) @ abs(g.W_xh),
+        "grads.W_xh": outer_bound(da, exactly(g.x, u)),
+        "grads.W_hh": by_W_hh,
+        "grads.W_hy": outer_bound(dy, h[1:]),
+        **({"grads.b_x": row_bound(da)} if cell.about.apart else {}),
+        "grads.b_h": row_bound(du),
+        "grads.b_y": row_bound(dy),
+        **named_states("dstate", net.params.cell, as_states(array.e for array in carried)),
+        "dinputs": transposed(da, g.w["W_xh"]).e,
     }
 
 
-def softmax_bounds(g: Grid, h: Array, e_h: Array, u: float) -> tuple[Array, Array, Array]:
-    """The error of J; dy and its error."""
-    V = len(g.b_y)
-    y = g.b_y + h @ g.W_hy.T
-    y_M = y - y.max(axis=-1, keepdims=True)
-    e_y = e_h @ abs(g.W_hy).T + u * (len(g.b_h) + 2) * (abs(g.b_y) + abs(h) @ abs(g.W_hy).T) + u * abs(y_M)
+def outer_bound(D: Rounded, E: Rounded) -> Array:
+    """The error of the sum over all steps and sequences of D E^T."""
+    d, e_d, e, e_e = (abs(array).reshape(-1, array.shape[-1]) for array in (D.value, D.e, E.value, E.e))
+    return e_d.T @ e + d.T @ e_e + D.u * (len(d) + 2) * d.T @ e
+
+
+def row_bound(D: Rounded) -> Array:
+    """The error of the sum over all steps and sequences of D."""
+    return outer_bound(D, exactly(np.ones((*D.value.shape[:-1], 1)), D.u))[:, 0]
+
+
+def softmax_bounds(g: Grid, h: Rounded) -> tuple[Array, Rounded]:
+    """The error of J, and dy."""
+    V, u = len(g.w["b_y"]), h.u
+    y = product(g.w["b_y"], h, g.w["W_hy"])
+    y_M = y.value - y.value.max(axis=-1, keepdims=True)
+    e_y = y.e + u * abs(y_M)
     s = np.exp(y_M).sum(axis=-1, keepdims=True)
     p = np.exp(y_M) / s
     e_s = (p * e_y).sum(axis=-1, keepdims=True) + u * (V + ELEMENTARY)  # relative to s
@@ -95,10 +255,4 @@ def softmax_bounds(g: Grid, h: Array, e_h: Array, u: float) -> tuple[Array, Arra
     labelled = g.l.any(axis=-1, keepdims=True)
     terms = np.where(g.l == 0, 0, np.log(s) - y_M)
     e_terms = e_y + e_s + u * (ELEMENTARY * abs(np.log(s)) + (V + len(g.x) + 4) * abs(terms))
-    return (g.l * e_terms).sum(), labelled * (p - g.l), labelled * (e_p + u * abs(p - g.l))
-
-
-def outer_bound(D: Array, e_D: Array, E: Array, e_E: Array, u: float) -> Array:
-    """The error of the sum over all steps of D E^T."""
-    D, e_D, E, e_E = (abs(array).reshape(-1, array.shape[-1]) for array in (D, e_D, E, e_E))
-    return e_D.T @ E + D.T @ e_E + u * (len(D) + 2) * D.T @ E
+    return (g.l * e_terms).sum(), Rounded(labelled * (p - g.l), labelled * (e_p + u * abs(p - g.l)), u)

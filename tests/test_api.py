@@ -6,16 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nets import as_states, each_state, state_arrays
 
 import rnncore
+from rnncore.cells import CELLS
 
 T, B, X, H, V = 5, 3, 4, 6, 2
-PARAMS = rnncore.init_params("rnn", inputs=X, hidden=H, outputs=V, seed=3, dtype="float32")
+NETS = {cell: rnncore.init_params(cell, inputs=X, hidden=H, outputs=V, seed=3, dtype="float32") for cell in CELLS}
+PARAMS = NETS["rnn"]
 RNG = np.random.default_rng(1)
 TOKENS, LABELS = RNG.integers(0, X, (T, B)), RNG.integers(-1, V, (T, B))
 VECTORS = RNG.normal(size=(T, B, X)).astype("float32")
 DISTRIBUTIONS = RNG.dirichlet(np.ones(V), (T, B))
-STATE = RNG.uniform(-1, 1, (B, H)).astype("float32")
+PAIR = RNG.uniform(-1, 1, (2, B, H)).astype("float32")
+STATES = {cell: as_states(PAIR[: len(CELLS[cell].states)]) for cell in CELLS}
+STATE = STATES["rnn"]
 LENGTHS = np.array([5, 0, 2])
 
 
@@ -26,9 +31,9 @@ def _backend(engine: str) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal to the bit, dtype and shape included; lists element by element."""
-    if isinstance(a, list):
-        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    """Equal to the bit, dtype and shape included; lists and tuples element by element."""
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
     a, b = np.asarray(a), np.asarray(b)
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
@@ -36,6 +41,16 @@ def same(a: Any, b: Any) -> bool:
 def same_results(a: rnncore.BpttResult, b: rnncore.BpttResult) -> bool:
     names = ("loss", "losses", "state", "dstate")
     return all(same(getattr(a, name), getattr(b, name)) for name in names) and same(a.grads.flat, b.grads.flat)
+
+
+def shape(states: Any) -> Any:
+    """The shape of a state, or the shapes of a tuple of them."""
+    return as_states([array.shape for array in states]) if isinstance(states, tuple) else states.shape
+
+
+def shapes(cell: str, *one: int) -> Any:
+    """What ``shape`` is to say."""
+    return as_states([one] * len(CELLS[cell].states))
 
 
 @pytest.mark.parametrize("labels", [LABELS, DISTRIBUTIONS], ids=["classes", "distributions"])
@@ -52,31 +67,37 @@ def test_a_batch(inputs: Any, labels: Any) -> None:
 
 @pytest.mark.parametrize("labels", [LABELS, DISTRIBUTIONS], ids=["classes", "distributions"])
 @pytest.mark.parametrize("inputs", [TOKENS, VECTORS], ids=["tokens", "vectors"])
-def test_one_sequence_is_a_batch_of_one_without_its_axis(inputs: Any, labels: Any) -> None:
-    need = inputs is VECTORS
-    one = rnncore.bptt(PARAMS, inputs[:, 0], labels[:, 0], state=STATE[0], need_dinputs=need)
-    batch = rnncore.bptt(PARAMS, inputs[:, :1], labels[:, :1], state=STATE[:1], need_dinputs=need)
-    assert (one.losses.shape, one.state.shape, one.dstate.shape) == ((T,), (H,), (H,))
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_sequence_is_a_batch_of_one_without_its_axis(cell: str, inputs: Any, labels: Any) -> None:
+    need, params, states = inputs is VECTORS, NETS[cell], STATES[cell]
+    first, of_one = (each_state(lambda array, at=at: array[at], states) for at in (0, slice(1)))
+    one = rnncore.bptt(params, inputs[:, 0], labels[:, 0], state=first, need_dinputs=need)
+    batch = rnncore.bptt(params, inputs[:, :1], labels[:, :1], state=of_one, need_dinputs=need)
+    assert one.losses.shape == (T,)
+    assert shape(one.state) == shape(one.dstate) == shapes(cell, H)
+    assert shape(batch.state) == shape(batch.dstate) == shapes(cell, 1, H)
     assert one.loss == batch.loss
     assert same(one.grads.flat, batch.grads.flat)
     assert same(one.losses, batch.losses[:, 0])
-    assert same(one.state, batch.state[0])
-    assert same(one.dstate, batch.dstate[0])
+    assert same(one.state, each_state(lambda array: array[0], batch.state))
+    assert same(one.dstate, each_state(lambda array: array[0], batch.dstate))
     assert one.dinputs.shape == (T, X) if need else one.dinputs is None
 
 
 @pytest.mark.parametrize("kind", [list, tuple])
 @pytest.mark.parametrize("labels", [LABELS, DISTRIBUTIONS], ids=["classes", "distributions"])
 @pytest.mark.parametrize("inputs", [TOKENS, VECTORS], ids=["tokens", "vectors"])
-def test_a_list_is_a_padded_batch(inputs: Any, labels: Any, kind: Any) -> None:
-    need = inputs is VECTORS
-    padded = rnncore.bptt(PARAMS, inputs, labels, state=STATE, lengths=LENGTHS, need_dinputs=need)
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_a_list_is_a_padded_batch(cell: str, inputs: Any, labels: Any, kind: Any) -> None:
+    need, params, states = inputs is VECTORS, NETS[cell], STATES[cell]
+    padded = rnncore.bptt(params, inputs, labels, state=states, lengths=LENGTHS, need_dinputs=need)
     xs, ls = (kind(a[:n, b] for b, n in enumerate(LENGTHS)) for a in (inputs, labels))
-    listed = rnncore.bptt(PARAMS, xs, ls, state=STATE, need_dinputs=need)
+    listed = rnncore.bptt(params, xs, ls, state=states, need_dinputs=need)
     assert listed.loss == padded.loss
     assert same(listed.grads.flat, padded.grads.flat)
     assert same(listed.state, padded.state)
     assert same(listed.dstate, padded.dstate)
+    assert shape(listed.state) == shape(listed.dstate) == shapes(cell, B, H)
     for b, n in enumerate(LENGTHS):
         assert same(listed.losses[b], padded.losses[:n, b])
         assert not padded.losses[n:, b].any()
@@ -86,8 +107,9 @@ def test_a_list_is_a_padded_batch(inputs: Any, labels: Any, kind: Any) -> None:
             assert not padded.dinputs[n:, b].any()
             assert not np.signbit(padded.dinputs[n:, b]).any()
     assert isinstance(listed.losses, list)
-    assert same(listed.state[1], STATE[1])
-    assert not listed.dstate[1].any()
+    for last, first, by_first in zip(*map(state_arrays, (listed.state, states, listed.dstate)), strict=True):
+        assert same(last[1], first[1])
+        assert not by_first[1].any()
 
 
 def test_empty_sequences_of_any_look() -> None:
@@ -103,20 +125,21 @@ def test_empty_sequences_of_any_look() -> None:
 
 
 @pytest.mark.parametrize("inputs", [TOKENS, VECTORS], ids=["tokens", "vectors"])
-def test_no_steps(inputs: Any) -> None:
-    need = inputs is VECTORS
-    result = rnncore.bptt(PARAMS, inputs[:0], LABELS[:0], state=STATE, need_dinputs=need)
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_steps(cell: str, inputs: Any) -> None:
+    need, params, states = inputs is VECTORS, NETS[cell], STATES[cell]
+    result = rnncore.bptt(params, inputs[:0], LABELS[:0], state=states, need_dinputs=need)
     assert result.loss == 0
     assert result.losses.shape == (0, B)
-    assert same(result.state, STATE)
-    assert not result.dstate.any()
+    assert same(result.state, states)
+    assert not any(array.any() for array in state_arrays(result.dstate))
     assert not result.grads.flat.any()
-    out = rnncore.forward(PARAMS, inputs[:0, 0])
+    out = rnncore.forward(params, inputs[:0, 0])
     assert out.y.shape == (0, V)
     assert out.h.shape == (0, H)
-    assert out.state.shape == (H,)
-    back = rnncore.backward(PARAMS, out, dstate=np.ones(H))
-    assert same(back.dstate, np.ones(H, "float32"))
+    assert shape(out.state) == shapes(cell, H)
+    ones = each_state(np.ones_like, out.state)
+    assert same(rnncore.backward(params, out, dstate=ones).dstate, ones)
 
 
 def test_forward_tells_tokens_from_vectors() -> None:
@@ -131,42 +154,124 @@ def test_counts_are_vectors() -> None:
     assert same_results(rnncore.bptt(PARAMS, counts, LABELS), rnncore.bptt(PARAMS, counts.astype("float32"), LABELS))
 
 
-FORMS: dict[str, dict[str, Any]] = {
-    "one": {"inputs": VECTORS[:, 0], "labels": LABELS[:, 0], "state": STATE[0]},
-    "batch": {"inputs": VECTORS, "labels": LABELS, "state": STATE},
-    "padded": {"inputs": VECTORS, "labels": LABELS, "state": STATE, "lengths": LENGTHS},
-    "list": {"inputs": [VECTORS[:2, 0], VECTORS[:0, 1]], "labels": [LABELS[:2, 0], LABELS[:0, 1]], "state": STATE[:2]},
-}
+def arguments_of(form: str, cell: str = "rnn") -> dict[str, Any]:
+    """Those of bptt."""
+    states = STATES[cell]
+    if form == "one":
+        first = each_state(lambda array: array[0], states)
+        return {"inputs": VECTORS[:, 0], "labels": LABELS[:, 0], "state": first}
+    if form == "list":
+        two = each_state(lambda array: array[:2], states)
+        return {
+            "inputs": [VECTORS[:2, 0], VECTORS[:0, 1]],
+            "labels": [LABELS[:2, 0], LABELS[:0, 1]],
+            "state": two,
+        }
+    more = {"lengths": LENGTHS} if form == "padded" else {}
+    return {"inputs": VECTORS, "labels": LABELS, "state": states, **more}
+
+
+FORMS = ("one", "batch", "padded", "list")
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_bptt_is_forward_cross_entropy_and_backward(form: str) -> None:
-    arguments = dict(FORMS[form])
-    whole = rnncore.bptt(PARAMS, **arguments, need_dinputs=True)
+@pytest.mark.parametrize("cell", CELLS)
+def test_bptt_is_forward_cross_entropy_and_backward(cell: str, form: str) -> None:
+    arguments, params = arguments_of(form, cell), NETS[cell]
+    whole = rnncore.bptt(params, **arguments, need_dinputs=True)
     labels = arguments.pop("labels")
-    out = rnncore.forward(PARAMS, **arguments)
+    out = rnncore.forward(params, **arguments)
     losses, dy = rnncore.cross_entropy(out.y, labels, arguments.get("lengths"))
-    back = rnncore.backward(PARAMS, out, dy=dy, need_dinputs=True)
+    back = rnncore.backward(params, out, dy=dy, need_dinputs=True)
     assert same(losses, whole.losses)
     assert same(out.state, whole.state)
     assert same(back.grads.flat, whole.grads.flat)
     assert same(back.dstate, whole.dstate)
     assert same(back.dinputs, whole.dinputs)
+    assert shape(whole.state) == shape(whole.dstate) == shape(arguments["state"])
 
 
-def test_backward_takes_any_of_the_three() -> None:
-    out = rnncore.forward(PARAMS, [TOKENS[:, 0], TOKENS[:2, 1]], state=STATE[:2])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_states_lead_from_piece_to_piece(cell: str, form: str) -> None:
+    """Forward with ``state``, back with ``dstate``: the first piece needs nothing else of what comes after it."""
+    arguments, params = arguments_of(form, cell), NETS[cell]
+    arguments["inputs"] = [x[:2] for x in arguments["inputs"]] if form == "list" else arguments["inputs"][:2]
+    if form == "padded":
+        arguments["lengths"] = np.array([2, 1, 2])
+    del arguments["labels"]
+    state = arguments.pop("state")
+    first = rnncore.forward(params, state=state, **arguments)
+    second = rnncore.forward(params, state=first.state, **arguments)
+    back = rnncore.backward(params, second, dstate=each_state(np.ones_like, second.state))
+    whole = rnncore.backward(params, first, dstate=back.dstate).dstate
+    assert shape(whole) == shape(state)
+    longer = dict(arguments)
+    if form == "list":
+        longer["inputs"] = [np.concatenate([x, x]) for x in arguments["inputs"]]
+    elif form == "padded":
+        longer = {"inputs": [np.concatenate([VECTORS[:n, b]] * 2) for b, n in enumerate(arguments["lengths"])]}
+    else:
+        longer["inputs"] = np.concatenate([arguments["inputs"]] * 2)
+    out = rnncore.forward(params, state=state, **longer)
+    assert same(out.state, second.state)
+    assert same(rnncore.backward(params, out, dstate=each_state(np.ones_like, out.state)).dstate, whole)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_backward_takes_any_of_the_three(cell: str) -> None:
+    params, two = NETS[cell], each_state(lambda array: array[:2], STATES[cell])
+    out = rnncore.forward(params, [TOKENS[:, 0], TOKENS[:2, 1]], state=two)
     dy, dh = [np.ones_like(y) for y in out.y], [np.ones_like(h) for h in out.h]
-    for given in ({"dy": dy}, {"dh": dh}, {"dstate": STATE[:2]}, {"dy": dy, "dh": dh, "dstate": STATE[:2]}):
-        back = rnncore.backward(PARAMS, out, **given)
-        assert back.dstate.shape == (2, H)
+    for given in ({"dy": dy}, {"dh": dh}, {"dstate": two}, {"dy": dy, "dh": dh, "dstate": two}):
+        back = rnncore.backward(params, out, **given)
+        assert shape(back.dstate) == shapes(cell, 2, H)
         assert back.dinputs is None
         assert back.grads.W_hy.any() == ("dy" in given)
         assert back.grads.W_hh.any()
 
 
-def test_a_net_without_outputs() -> None:
-    params = rnncore.init_params("rnn", inputs=X, hidden=H, outputs=0)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["a list", "of lists", "float64", "strided", "apart"])
+def test_a_pair_of_states_in_every_dress(kind: str, form: str) -> None:
+    """(h, c) may be a tuple or a list, of whatever is an array."""
+    arguments, params = arguments_of(form, "lstm"), NETS["lstm"]
+    h, c = arguments["state"]
+    dresses: dict[str, Any] = {
+        "a list": [h, c],
+        "of lists": (h.tolist(), c.tolist()),
+        "float64": (h.astype("f8"), c),
+        "strided": tuple(np.repeat(array, 2, axis=-1)[..., ::2] for array in (h, c)),
+        "apart": (h.copy(), c.copy()),
+    }
+    want = rnncore.bptt(params, **arguments)
+    inputs, labels = arguments.pop("inputs"), arguments.pop("labels")
+    arguments["state"] = dresses[kind]
+    assert same_results(rnncore.bptt(params, inputs, labels, **arguments), want)
+    out = rnncore.forward(params, inputs, **arguments)
+    assert same(out.state, want.state)
+    wanted = rnncore.backward(params, out, dstate=(h, c))
+    found = rnncore.backward(params, out, dstate=dresses[kind])
+    assert same(found.grads.flat, wanted.grads.flat)
+    assert same(found.dstate, wanted.dstate)
+
+
+def test_the_states_of_a_pair_are_not_each_other_s() -> None:
+    """h before c, in arguments and in results: c = 0 and h = 0 are not the same start."""
+    params, zero = NETS["lstm"], np.zeros((B, H), "float32")
+    h, c = STATES["lstm"]
+    states = [rnncore.forward(params, TOKENS, state=pair).state for pair in ((h, zero), (zero, h), (zero, zero), None)]
+    assert not same(states[0], states[1])
+    assert same(states[2], states[3])
+    out = rnncore.forward(params, TOKENS, state=(h, c))
+    assert same(out.state[0], out.h[-1])
+    back = rnncore.backward(params, out, dstate=(zero, c))
+    assert same(back.dstate, rnncore.backward(params, out, dh=np.zeros((T, B, H)), dstate=(zero, c)).dstate)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_net_without_outputs(cell: str) -> None:
+    params = rnncore.init_params(cell, inputs=X, hidden=H, outputs=0)
     out = rnncore.forward(params, VECTORS)
     assert out.y.shape == (T, B, 0)
     back = rnncore.backward(params, out, dh=np.ones((T, B, H)), need_dinputs=True)
@@ -174,15 +279,18 @@ def test_a_net_without_outputs() -> None:
     assert back.grads.W_xh.any()
 
 
-def test_backward_is_out_of_reach_of_later_changes() -> None:
-    inputs, state, lengths = VECTORS.copy(), STATE.copy(), LENGTHS.copy()
-    out = rnncore.forward(PARAMS, inputs, state=state, lengths=lengths)
-    want = rnncore.backward(PARAMS, out, dh=np.ones((T, B, H))).grads
-    inputs[:], state[:], lengths[:] = 0, 0, 0
+@pytest.mark.parametrize("cell", CELLS)
+def test_backward_is_out_of_reach_of_later_changes(cell: str) -> None:
+    params, inputs, lengths = NETS[cell], VECTORS.copy(), LENGTHS.copy()
+    state = each_state(np.copy, STATES[cell])
+    out = rnncore.forward(params, inputs, state=state, lengths=lengths)
+    want = rnncore.backward(params, out, dh=np.ones((T, B, H))).grads
+    for array in (inputs, lengths, *state_arrays(state), *state_arrays(out.state)):
+        array[:] = 0
     with pytest.raises(ValueError, match="read-only"):
         out.h[0] = 0
-    assert rnncore.backward(PARAMS, out, dh=np.ones((T, B, H))).grads == want
-    assert rnncore.backward(PARAMS, pickle.loads(pickle.dumps(out)), dh=np.ones((T, B, H))).grads == want
+    assert rnncore.backward(params, out, dh=np.ones((T, B, H))).grads == want
+    assert rnncore.backward(params, pickle.loads(pickle.dumps(out)), dh=np.ones((T, B, H))).grads == want
 
 
 def unaligned(a: np.ndarray) -> np.ndarray:
@@ -243,36 +351,48 @@ def arrays_of(result: Any) -> list[np.ndarray]:
     found = []
     for name in ("losses", "state", "dstate", "dinputs", "y", "h"):
         value = getattr(result, name, None)
-        found += value if isinstance(value, list) else [value] if value is not None else []
+        found += list(value) if isinstance(value, list | tuple) else [value] if value is not None else []
     return found + ([result.grads.flat] if hasattr(result, "grads") else [])
 
 
+def copied(value: Any) -> Any:
+    return type(value)(array.copy() for array in value) if isinstance(value, list | tuple) else value.copy()
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_arguments_are_untouched_and_results_their_own(form: str) -> None:
-    arguments = {name: [a.copy() for a in v] if isinstance(v, list) else v.copy() for name, v in FORMS[form].items()}
-    params = PARAMS.copy()
+@pytest.mark.parametrize("cell", CELLS)
+def test_arguments_are_untouched_and_results_their_own(cell: str, form: str) -> None:
+    arguments = {name: copied(value) for name, value in arguments_of(form, cell).items()}
+    params = NETS[cell].copy()
     first = rnncore.bptt(params, **arguments, need_dinputs=True)
     kept = pickle.loads(pickle.dumps(first))
     labels = arguments.pop("labels")
     out = rnncore.forward(params, **arguments)
-    back = rnncore.backward(params, out, dh=out.h, dstate=out.state, need_dinputs=True)
+    dstate = each_state(np.copy, out.state)
+    back = rnncore.backward(params, out, dh=out.h, dstate=dstate, need_dinputs=True)
     arguments["labels"] = labels
-    assert params == PARAMS
-    assert all(same(arguments[name], FORMS[form][name]) for name in arguments)
-    given = [params.flat] + [a for v in arguments.values() for a in (v if isinstance(v, list) else [v])]
+    assert params == NETS[cell]
+    assert all(same(arguments[name], value) for name, value in arguments_of(form, cell).items())
+    assert same(dstate, out.state)
+    given = [params.flat] + [
+        a for v in (*arguments.values(), dstate) for a in (v if isinstance(v, list | tuple) else [v])
+    ]
     results = [arrays_of(result) for result in (first, out, back)]
     for n, mine in enumerate(results):
         others = given + [a for other in results[:n] for a in other]
         assert not any(np.shares_memory(a, b) for a in mine for b in others)
-    for array in [*arrays_of(back), out.state]:
+        assert not any(np.shares_memory(a, b) for k, a in enumerate(mine) for b in mine[:k])
+    for array in [*arrays_of(back), *state_arrays(out.state)]:
         array[...] = 7
     assert same_results(first, kept)
 
 
-def test_states_of_one_call_are_apart() -> None:
-    result = rnncore.bptt(PARAMS, TOKENS[:0], LABELS[:0], state=STATE)
-    assert not np.shares_memory(result.state, STATE)
-    assert not np.shares_memory(result.state, result.dstate)
+@pytest.mark.parametrize("cell", CELLS)
+def test_states_of_one_call_are_apart(cell: str) -> None:
+    states = STATES[cell]
+    result = rnncore.bptt(NETS[cell], TOKENS[:0], LABELS[:0], state=states)
+    arrays = [array for one in (states, result.state, result.dstate) for array in state_arrays(one)]
+    assert not any(np.shares_memory(a, b) for n, a in enumerate(arrays) for b in arrays[:n])
 
 
 @pytest.mark.parametrize("shape", [(V,), (T, V), (T, B, V), (2, 1, T, V), (0, V)])
@@ -317,3 +437,4 @@ def test_results_say_what_they_are() -> None:
     out = rnncore.forward(PARAMS, TOKENS)
     assert repr(out) == f"ForwardResult(T=5, B=3, {PARAMS!r})"
     assert repr(rnncore.backward(PARAMS, out, dstate=STATE)) == f"BackwardResult(grads={PARAMS!r})"
+    assert repr(NETS["gru_reset_before"]) in repr(rnncore.forward(NETS["gru_reset_before"], TOKENS))

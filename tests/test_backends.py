@@ -12,6 +12,7 @@ import pytest
 
 import rnncore
 from rnncore.backends import current, engine, engines
+from rnncore.cells import CELLS
 
 PARAMS = rnncore.init_params("rnn", inputs=3, hidden=2, outputs=3)
 TOKENS = np.array([0, 1, 2])
@@ -90,22 +91,48 @@ def test_tasks_choose_for_themselves() -> None:
     assert sorted(asyncio.run(both())) == sorted((name, name) for name in engines())
 
 
-def test_the_call_says_who_computes(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_call_says_who_computes(cell: str, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called, real = [], current(engine)
 
     class Recorder:
         def __getattr__(self, method: str) -> Any:
-            if method != "bptt_at_once":  # asked of every engine, and not all have it
-                called.append(method)
-            return getattr(real, method)
+            found = getattr(real, method)
+            if not callable(found):
+                return found
+
+            def recorded(*arguments: Any) -> Any:
+                result = found(*arguments)
+                if result is not None:  # what is "at once" may leave it to the other
+                    called.append(method.removesuffix("_at_once"))
+                return result
+
+            return recorded
 
     monkeypatch.setitem(sys.modules["rnncore.backends"]._made, engine, Recorder())
-    rnncore.bptt(PARAMS, [TOKENS], [TOKENS], backend=engine, threads=1)
-    out = rnncore.forward(PARAMS, TOKENS, backend=engine)
+    params = rnncore.init_params(cell, inputs=3, hidden=2, outputs=3)
+    rnncore.bptt(params, [TOKENS], [TOKENS], backend=engine, threads=1)
+    out = rnncore.forward(params, TOKENS, backend=engine)
     _, dy = rnncore.cross_entropy(out.y, TOKENS, backend=engine)
-    rnncore.backward(PARAMS, out, dy=dy, backend=engine)
+    rnncore.backward(params, out, dy=dy, backend=engine)
     rnncore.softmax(out.y, backend=engine)
-    assert called == ["bptt", "forward", "cross_entropy", "backward", "softmax"]
+    rnncore.sample(params, 0, np.array([0.5]), state=out.state, backend=engine)
+    assert called == ["bptt", "forward", "cross_entropy", "backward", "softmax", "sample"]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_engine_goes_on_where_another_stopped(cell: str, engine: str) -> None:
+    """States, and what forward kept for backward, are the same in all."""
+    params = rnncore.init_params(cell, inputs=3, hidden=18, outputs=3)
+    first, here = (rnncore.forward(params, TOKENS, backend=name) for name in ("numpy", engine))
+    ones = tuple(np.ones(18) for _ in CELLS[cell].states)
+    dstate = ones if len(ones) > 1 else ones[0]
+    for out in (first, here):
+        for name in ("numpy", engine):
+            rest = rnncore.forward(params, TOKENS, state=out.state, backend=name)
+            assert rest.y.tobytes() == rnncore.forward(params, TOKENS, state=first.state, backend="numpy").y.tobytes()
+            back = rnncore.backward(params, out, dstate=dstate, backend=name)
+            assert back.grads == rnncore.backward(params, first, dstate=dstate, backend="numpy").grads
 
 
 def test_the_environment_chooses() -> None:
@@ -181,16 +208,18 @@ def test_looking_does_not_import_numba() -> None:
     assert python("import rnncore, sys; rnncore.backends(); assert 'numba' not in sys.modules").returncode == 0
 
 
-def test_numpy_goes_its_way_whatever_the_user_asked_of_errors() -> None:
+@pytest.mark.parametrize("cell", CELLS)
+def test_numpy_goes_its_way_whatever_the_user_asked_of_errors(cell: str) -> None:
     tokens, labels = np.zeros(2, int), np.array([0, -1])
-    params = PARAMS.copy()
+    finite = rnncore.init_params(cell, inputs=3, hidden=2, outputs=3)
+    params = finite.copy()
     params.flat[:] = np.inf
     with np.errstate(all="raise"), warnings.catch_warnings():
         warnings.simplefilter("error")
         for name in engines():
             result = rnncore.bptt(params, tokens, labels, backend=name)
             assert np.isnan(result.loss)
-            rnncore.bptt(PARAMS, np.full((2, 3), 1e300), labels, backend=name)
+            rnncore.bptt(finite, np.full((2, 3), 1e300), labels, backend=name)
 
 
 def test_numpy_is_numpy() -> None:

@@ -19,6 +19,13 @@ DISTRIBUTIONS = np.full((6, 3), 1 / 3)
 OUT = rnncore.forward(NET, TOKENS, backend="numpy")
 LIST_OUT = rnncore.forward(NET, [TOKENS, TOKENS[:2]], backend="numpy")
 EMPTY_OUT = rnncore.forward(HEADLESS, TOKENS, backend="numpy")
+LSTM = rnncore.init_params("lstm", inputs=5, hidden=4, outputs=3)
+LSTM_OUT = rnncore.forward(LSTM, TOKENS, backend="numpy")
+LSTM_LIST_OUT = rnncore.forward(LSTM, [TOKENS, TOKENS[:2]], backend="numpy")
+GRU = rnncore.init_params("gru", inputs=5, hidden=4, outputs=3)
+ZERO, ZEROS = np.zeros(4), np.zeros((2, 4))
+CELLS = "'rnn', 'rnn_relu', 'lstm', 'gru', 'gru_reset_before'"
+PAIR = "of cell 'lstm' must be a tuple (h, c) of arrays"
 Y = np.zeros((6, 3))
 
 
@@ -145,6 +152,49 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (V, "state must have shape (H,) = (4,), got float64 (1, 4)", lambda: bptt(state=np.zeros((1, 4)))),
     (V, "state must have shape (B, H) = (2, 4), got float64 (4,)", lambda: bptt(GRID, GRID, state=np.zeros(4))),
     (V, "bptt needs outputs, and params has outputs = 0", lambda: bptt(params=HEADLESS)),
+    # states
+    (
+        V,
+        "state must have shape (H,) = (4,), got float64 (2, 4)",
+        lambda: bptt(params=GRU, state=(ZERO, ZERO)),
+    ),
+    (T, f"state {PAIR} (H,) = (4,), got ndarray float64 (4,)", lambda: bptt(params=LSTM, state=ZERO)),
+    (T, f"state {PAIR} (H,) = (4,), got ndarray float64 (2, 4)", lambda: forward(params=LSTM, state=ZEROS)),
+    (
+        T,
+        f"state {PAIR} (B, H) = (2, 4), got ndarray float64 (2, 2, 4)",
+        lambda: bptt(GRID, GRID, LSTM, state=np.zeros((2, 2, 4))),
+    ),
+    (T, f"state {PAIR} (H,) = (4,), got dict {{}}", lambda: bptt(params=LSTM, state={})),
+    (V, f"state {PAIR} (H,) = (4,), got a tuple of 1", lambda: bptt(params=LSTM, state=(ZERO,))),
+    (V, f"state {PAIR} (B, H) = (2, 4), got a list of 3", lambda: bptt(GRID, GRID, LSTM, state=[ZEROS] * 3)),
+    (V, f"state {PAIR} (H,) = (4,), got a tuple of 0", lambda: bptt(params=LSTM, state=())),
+    (
+        T,
+        "h of state must be an array of integers or floating-point numbers, got None",
+        lambda: bptt(params=LSTM, state=(None, ZERO)),
+    ),
+    (
+        T,
+        "c of state must be an array of integers or floating-point numbers, got str 'c'",
+        lambda: forward(params=LSTM, state=[ZERO, "c"]),
+    ),
+    (
+        V,
+        "h of state must have shape (H,) = (4,), got float64 (5,)",
+        lambda: bptt(params=LSTM, state=(np.ones(5), ZERO)),
+    ),
+    (V, "c of state must have shape (H,) = (4,), got float64 (1, 4)", lambda: bptt(params=LSTM, state=(ZERO, [ZERO]))),
+    (
+        V,
+        "c of state must have shape (B, H) = (2, 4), got float64 (4,)",
+        lambda: bptt(GRID, GRID, LSTM, state=(ZEROS, ZERO)),
+    ),
+    (
+        V,
+        "h of state must have shape (B, H) = (2, 4), got float64 (1, 4)",
+        lambda: forward([TOKENS, TOKENS], LSTM, state=(ZEROS[:1], ZEROS)),
+    ),
     # kinds
     (T, "inputs must be integers to be tokens, got float64 (6,); inputs are tokens", lambda: bptt(np.zeros(6))),
     (
@@ -196,6 +246,24 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         lambda: backward(forward(GRID), dh=np.zeros((6, 4))),
     ),
     (V, "dstate must have shape (H,) = (4,), got float64 (3,)", lambda: backward(dstate=np.zeros(3))),
+    (T, f"dstate {PAIR} (H,) = (4,), got ndarray float64 (4,)", lambda: backward(LSTM_OUT, LSTM, dstate=ZERO)),
+    (V, f"dstate {PAIR} (H,) = (4,), got a list of 1", lambda: backward(LSTM_OUT, LSTM, dstate=[ZERO])),
+    (
+        T,
+        "c of dstate must be an array of integers or floating-point numbers, got None",
+        lambda: backward(LSTM_OUT, LSTM, dstate=(ZERO, None)),
+    ),
+    (
+        V,
+        "h of dstate must have shape (B, H) = (2, 4), got float64 (4,)",
+        lambda: backward(LSTM_LIST_OUT, LSTM, dstate=(ZERO, ZERO)),
+    ),
+    (
+        V,
+        "params must be of the net that forward ran, Params('rnn', inputs=5, hidden=4, outputs=3, dtype=float32), got "
+        "Params('gru', inputs=5, hidden=4, outputs=3, dtype=float32)",
+        lambda: backward(params=GRU, dh=np.zeros((6, 4))),
+    ),
     (V, "dy must be None: params has outputs = 0", lambda: backward(EMPTY_OUT, HEADLESS, dy=np.zeros((6, 0)))),
     (T, "dy must be a list of sequences, as inputs of forward is, got ndarray", lambda: backward(LIST_OUT, dy=Y)),
     (V, "dy must have B = 2 sequences, got 1", lambda: backward(LIST_OUT, dy=[Y])),
@@ -218,8 +286,8 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (V, "y[0] must have shape (T_b, V) = (5, 3), got float64 (6, 3)", lambda: cross_entropy([Y], [LABELS[:5]])),
     (V, "y must have a last axis of V >= 1 outputs, got float64 ()", lambda: rnncore.softmax(1.0)),
     # parameters
-    (V, "cell must be one of 'rnn', got 'lsmt'", lambda: rnncore.init_params("lsmt", 1, 1, 1)),
-    (T, "cell must be a string, one of 'rnn', got int 3", lambda: rnncore.init_params(3, 1, 1, 1)),  # type: ignore[arg-type]
+    (V, f"cell must be one of {CELLS}, got 'lsmt'", lambda: rnncore.init_params("lsmt", 1, 1, 1)),
+    (T, f"cell must be a string, one of {CELLS}, got int 3", lambda: rnncore.init_params(3, 1, 1, 1)),  # type: ignore[arg-type]
     (V, "hidden must be at least 1, got 0", lambda: rnncore.init_params("rnn", 1, 0, 1)),
     (V, "outputs must be at least 0, got -1", lambda: rnncore.init_params("rnn", 1, 1, -1)),
     (
@@ -252,6 +320,21 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         T,
         "W_xh must be float32 or float64, got int64 (1, 1); dtype=",
         lambda: rnncore.Params("rnn", W_xh=[[1]], W_hh=[[1.0]]),
+    ),
+    (
+        V,
+        "b_x must have shape (3H,) = (6,), got float64 (2,)",
+        lambda: rnncore.Params("gru", W_xh=np.ones((6, 1)), W_hh=np.ones((6, 2)), b_x=np.ones(2)),
+    ),
+    (
+        V,
+        "W_hh must have shape (4H, H) = (8, 2), got float64 (2, 2)",
+        lambda: rnncore.Params("lstm", W_xh=np.ones((8, 1)), W_hh=np.ones((2, 2))),
+    ),
+    (
+        T,
+        "Params of cell 'lstm' has the arrays W_xh, W_hh, W_hy, b_h, b_y, got 'b_x'",
+        lambda: rnncore.Params("lstm", W_xh=np.ones((8, 1)), W_hh=np.ones((8, 2)), b_x=np.ones(8)),
     ),
     (
         V,
@@ -353,6 +436,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "inputs": lambda bad: bptt(bad),
     "labels": lambda bad: bptt(labels=bad),
     "state": lambda bad: bptt(state=bad),
+    "state of lstm": lambda bad: bptt(params=LSTM, state=bad),
+    "state of lstm, c": lambda bad: bptt(params=LSTM, state=(ZERO, bad)),
     "lengths": lambda bad: bptt(GRID, GRID, lengths=bad),
     "need_dinputs": lambda bad: bptt(need_dinputs=bad),
     "threads": lambda bad: bptt(threads=bad),
@@ -364,6 +449,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "dy": lambda bad: backward(dy=bad),
     "dh": lambda bad: backward(dh=bad),
     "dstate": lambda bad: backward(dstate=bad),
+    "dstate of lstm": lambda bad: backward(LSTM_OUT, LSTM, dstate=bad),
+    "dstate of lstm, h": lambda bad: backward(LSTM_OUT, LSTM, dstate=(bad, ZERO)),
     "dy of lists": lambda bad: backward(LIST_OUT, dy=[Y, bad]),
     "y": cross_entropy,
     "cross_entropy(labels)": lambda bad: cross_entropy(labels=bad),
@@ -387,7 +474,7 @@ def test_nothing_but_a_result_or_an_error_that_names_the_argument(argument: str,
     try:
         result = CALLS[argument](BAD[n])
     except (ValueError, TypeError) as error:
-        text, name = str(error), re.sub(r"^\w+\(|[\[)].*| of lists", "", argument).replace("use_backend", "backend")
+        text, name = str(error), re.sub(r"^\w+\(|[\[)].*| of .*", "", argument).replace("use_backend", "backend")
     else:
         assert isinstance(result, LEGAL)
         return

@@ -1,4 +1,4 @@
-"""exp, tanh and log have the same bits in every engine, and are within one unit in the last place.
+"""exp, tanh, sigmoid and log have the same bits in every engine, and errors of about one unit in the last place.
 
 An error is counted in units of the exact result's last place, |computed - exact| / ulp(exact).
 """
@@ -19,14 +19,16 @@ from rnncore.backends import engines
 
 Array = npt.NDArray[Any]
 DTYPES = [np.float32, np.float64]
-FUNCTIONS = ["exp", "tanh", "log"]
+FUNCTIONS = ["exp", "tanh", "sigmoid", "log"]
 # A little above the largest errors met: over every float32, and over 10^8 float64, half of them near the worst places.
 BOUNDS = {
     ("exp", np.float32): 0.90,
     ("tanh", np.float32): 0.97,
+    ("sigmoid", np.float32): 1.12,
     ("log", np.float32): 0.80,
     ("exp", np.float64): 0.99,
     ("tanh", np.float64): 0.99,
+    ("sigmoid", np.float64): 1.10,
     ("log", np.float64): 0.84,
 }
 
@@ -93,6 +95,7 @@ def test_special_values(real: type, engine: str) -> None:
     cases = {
         "exp": [(0, 1), (-0.0, 1), (inf, inf), (-inf, 0), (nan, nan), (info.max, inf), (info.min, 0), (least, 1)],
         "tanh": [(0, 0), (-0.0, -0.0), (inf, 1), (-inf, -1), (nan, nan), (30, 1), (least, least), (-least, -least)],
+        "sigmoid": [(0, 0.5), (-0.0, 0.5), (inf, 1), (-inf, 0), (nan, nan), (info.max, 1), (info.min, 0), (least, 0.5)],
         "log": [(0, -inf), (-0.0, -inf), (inf, inf), (-inf, nan), (nan, nan), (1, 0), (-1, nan), (-least, nan)],
     }
     for name, pairs in cases.items():
@@ -100,6 +103,35 @@ def test_special_values(real: type, engine: str) -> None:
         got = engine_named(engine).elementary(name, x)
         np.testing.assert_array_equal(got, want)
         np.testing.assert_array_equal(np.signbit(got[got == got]), np.signbit(want[want == want]))
+
+
+@pytest.mark.parametrize("real", DTYPES)
+def test_sigmoid_rises_from_0_to_1(real: type, engine: str) -> None:
+    x = np.sort(samples(real))
+    y = engine_named(engine).elementary("sigmoid", x[~np.isnan(x)])
+    assert np.all(y[1:] >= y[:-1])
+    assert y[0] == 0
+    assert y[-1] == 1
+
+
+@pytest.mark.parametrize("real", DTYPES)
+def test_sigmoid_below_the_normal_numbers_is_rounded_once(real: type, engine: str) -> None:
+    """From 2^-10 of the smallest normal number down, where all other roundings are a thousandth of the last one."""
+    info = np.finfo(real)
+    x = (np.linspace(info.minexp - 10, info.minexp - info.nmant - 2, 2001) * np.log(2)).astype(real)
+    got = engine_named(engine).elementary("sigmoid", x)
+    places = [mpmath.ldexp(mpmath.exp(v), info.nmant - info.minexp) for v in x.tolist()]
+    have = [mpmath.ldexp(v, info.nmant - info.minexp) for v in got.tolist()]
+    assert max(abs(a - b) for a, b in zip(have, places, strict=True)) < 0.501
+
+
+def reference(name: str, x: Array) -> Array:
+    """NumPy's function; its sigmoid is made from exp, from whichever side of zero keeps the digits."""
+    if name != "sigmoid":
+        exact: Array = getattr(np, name)(x)
+        return exact
+    power = np.exp(-np.abs(x))
+    return np.where(x < 0, power, 1) / (1 + power)
 
 
 def float32_from(start: int, stride: int) -> Array:
@@ -112,7 +144,7 @@ def worst_float32(name: str, engine: str, stride: int) -> float:
     for start in range(0, 2**32, stride * 2**22):
         x = float32_from(start, stride)
         with np.errstate(all="ignore"):
-            exact = getattr(np, name)(x.astype(np.float64))
+            exact = reference(name, x.astype(np.float64))
         largest = max(largest, worst(name, engine, x, exact))
     return largest
 
@@ -133,8 +165,8 @@ def test_float32_error_over_every_float32(name: str) -> None:
 def float64_samples(name: str, count: int) -> Array:
     """Half from everyday ranges, half where the errors are largest."""
     rng = np.random.default_rng(count)
-    low, high = {"exp": (-0.4, 0.4), "tanh": (0.7, 1.1), "log": (0.35, 1.42)}[name]
-    wide = {"exp": (-750, 712), "tanh": (-20, 20), "log": (0, 100)}[name]
+    low, high = {"exp": (-0.4, 0.4), "tanh": (0.7, 1.1), "sigmoid": (-37.79, -37.77), "log": (0.35, 1.42)}[name]
+    wide = {"exp": (-750, 712), "tanh": (-20, 20), "sigmoid": (-40, 40), "log": (0, 100)}[name]
     return np.concatenate([rng.uniform(low, high, count // 2), rng.uniform(*wide, count - count // 2)])
 
 
@@ -146,7 +178,7 @@ def test_float64_error(name: str) -> None:
     errors = []
     with mpmath.workprec(200):
         for at, value in zip(x.tolist(), got.tolist(), strict=True):
-            exact = getattr(mpmath, name)(mpmath.mpf(at))
+            exact = 1 / (1 + mpmath.exp(-at)) if name == "sigmoid" else getattr(mpmath, name)(mpmath.mpf(at))
             place = mpmath.ldexp(1, max(mpmath.frexp(exact)[1] - 1, -1022) - 52)
             if abs(exact) < mpmath.ldexp(1, 1024) - mpmath.ldexp(1, 970):
                 errors.append(float(abs(mpmath.mpf(value) - exact) / place))
@@ -159,7 +191,7 @@ def test_float64_error_on_many(name: str) -> None:
     """Against long double, whose own error is a thousandth of a unit here."""
     x = float64_samples(name, 1_000_000)
     with np.errstate(all="ignore"):
-        exact = getattr(np, name)(x.astype(np.longdouble))
+        exact = reference(name, x.astype(np.longdouble))
     assert worst(name, engines()[-1], x, exact) <= BOUNDS[name, np.float64]
 
 

@@ -3,16 +3,15 @@
 import json
 
 import pytest
-from golden import FILE, NETS, digest, golden_net
-from nets import run
+from golden import CASES, FILE, digest
 
 DIGESTS = json.loads(FILE.read_text())
 
 
-def test_every_net_has_a_digest() -> None:
-    assert list(DIGESTS) == list(NETS)
+def test_everything_has_a_digest() -> None:
+    assert list(DIGESTS) == list(CASES)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", CASES)
 def test_digest(name: str, engine: str) -> None:
-    assert digest(run(golden_net(name), engine)) == DIGESTS[name]
+    assert digest(CASES[name](engine)) == DIGESTS[name]

@@ -71,6 +71,13 @@ def test_an_edit_of_any_source_is_another_key(source: str, tmp_path: Path) -> No
     assert engine.source_digest(column) != before
 
 
+def test_another_registry_of_cells_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = Path(engine.__file__).parent
+    before = engine.source_digest(column)
+    monkeypatch.setattr(engine, "CELLS", {**engine.CELLS, "new": engine.CELLS["rnn"]})
+    assert engine.source_digest(column) != before
+
+
 def test_without_a_writable_place_it_works_and_says_so_once(tmp_path: Path) -> None:
     file = tmp_path / "no directory"
     file.write_text("")  # what even root cannot make a directory in

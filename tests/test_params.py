@@ -5,6 +5,8 @@ import errno
 import io
 import os
 import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,18 @@ import numpy as np
 import pytest
 
 import rnncore
+from rnncore import params as params_module
 from rnncore.params import write_whole
 
 SHAPES = {"W_xh": (3, 5), "W_hh": (3, 3), "W_hy": (2, 3), "b_h": (3,), "b_y": (2,)}
+GRU_SHAPES = {"W_xh": (9, 5), "W_hh": (9, 3), "W_hy": (2, 3), "b_x": (9,), "b_h": (9,), "b_y": (2,)}
+CELLS = {
+    "rnn": SHAPES,
+    "rnn_relu": SHAPES,
+    "lstm": {**SHAPES, "W_xh": (12, 5), "W_hh": (12, 3), "b_h": (12,)},
+    "gru": GRU_SHAPES,
+    "gru_reset_before": GRU_SHAPES,
+}
 
 
 @pytest.fixture(params=["float32", "float64"])
@@ -31,6 +42,32 @@ def test_names_are_views_of_flat_in_their_order(params: rnncore.Params) -> None:
     assert params.flat[15 + 5] == -1
     assert params.flat.flags.c_contiguous
     assert set(SHAPES) <= set(dir(params))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_has_its_arrays(cell: str, tmp_path: Path) -> None:
+    shapes, params = CELLS[cell], rnncore.init_params(cell, inputs=5, hidden=3, outputs=2)
+    assert params.cell == cell
+    assert {name: getattr(params, name).shape for name in params.names()} == shapes
+    assert params.names() == tuple(shapes)
+    params.flat[:] = np.arange(params.flat.size)
+    assert np.concatenate([getattr(params, name).reshape(-1) for name in shapes]).tolist() == params.flat.tolist()
+    assert rnncore.Params(cell, **{name: getattr(params, name) for name in shapes}) == params
+    assert rnncore.Params.from_flat(cell, 5, 3, 2, params.flat) == params
+    assert pickle.loads(pickle.dumps(params)) == params
+    params.save(tmp_path / "net")
+    assert rnncore.Params.load(tmp_path / "net") == params
+    assert ("b_x" in dir(params)) == (cell.startswith("gru"))
+
+
+def test_the_reset_names_the_gru() -> None:
+    for reset, cell in (("after", "gru"), ("before", "gru_reset_before"), (None, "gru")):
+        made = rnncore.init_params("gru", 5, 3, 2, reset=reset)
+        assert made.cell == cell
+        assert made == rnncore.init_params(cell, 5, 3, 2)
+        arrays = {name: getattr(made, name) for name in GRU_SHAPES}
+        assert rnncore.Params("gru", reset=reset, **arrays) == made
+        assert rnncore.Params.from_flat("gru", 5, 3, 2, made.flat, reset=reset) == made
 
 
 def test_assignment_copies_into_the_vector(params: rnncore.Params) -> None:
@@ -159,6 +196,115 @@ def test_initial_weights_are_bounded_by_the_number_of_columns() -> None:
         assert abs(array.mean()) < bound / 20
     assert not params.b_h.any()
     assert not params.b_y.any()
+
+
+@pytest.mark.parametrize("weights", ["uniform", "orthogonal"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_initial_biases_are_zero_but_of_the_forget_gate(cell: str, weights: Any) -> None:
+    params = rnncore.init_params(cell, inputs=5, hidden=3, outputs=2, weights=weights)
+    expected = np.zeros(len(params.b_h))
+    if cell == "lstm":
+        expected[3:6] = 1
+    assert params.b_h.tolist() == expected.tolist()
+    assert not params.b_y.any()
+    assert not getattr(params, "b_x", np.zeros(1)).any()
+
+
+def test_the_forget_bias_is_of_the_forget_gate_alone() -> None:
+    default = rnncore.init_params("lstm", 5, 3, 2)
+    for bias in (0, -2.5, np.float32(1)):
+        params = rnncore.init_params("lstm", 5, 3, 2, forget_bias=bias)
+        assert params.b_h.tolist() == [0.0] * 3 + [float(bias)] * 3 + [0.0] * 6
+        params.b_h = default.b_h
+        assert params == default
+
+
+@pytest.mark.parametrize("hidden", [1, 2, 3, 64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_orthogonal_weights(cell: str, hidden: int) -> None:
+    params = rnncore.init_params(cell, 5, hidden, 2, weights="orthogonal", dtype="float64")
+    blocks = params.W_hh.reshape(-1, hidden, hidden)
+    for block in blocks:
+        assert np.abs(block @ block.T - np.eye(hidden)).max() < 1e-14
+    assert hidden == 1 or all((a != b).any() for n, a in enumerate(blocks) for b in blocks[:n])
+    assert np.abs(params.W_xh).max() <= 1 / np.sqrt(5)
+    assert np.abs(params.W_hy).max() <= 1 / np.sqrt(hidden)
+    assert (params.W_xh == rnncore.init_params(cell, 5, hidden, 2, dtype="float64").W_xh).all()
+    narrow = rnncore.init_params(cell, 5, hidden, 2, weights="orthogonal", dtype="float32")
+    assert (narrow.flat == params.flat.astype("float32")).all()
+
+
+def test_orthogonal_weights_prefer_no_direction() -> None:
+    """Of matrices drawn evenly, entries have mean 0 and variance 1/H, the trace mean 0 and variance 1, and half of the
+    determinants are -1."""
+    H, many = 4, 4000
+    rows = params_module._orthogonal(np.random.Generator(np.random.PCG64(0)), many * H, H)
+    drawn = rows.reshape(many, H, H)
+    assert np.abs(drawn.mean(axis=0)).max() < 4 * np.sqrt(1 / H / many)
+    assert np.abs((drawn**2).mean(axis=0) - 1 / H).max() < 4 * np.sqrt(2 / H**2 / many)
+    traces = np.trace(drawn, axis1=1, axis2=2)
+    assert abs(traces.mean()) < 4 / np.sqrt(many)
+    assert abs((traces**2).mean() - 1) < 4 * np.sqrt(2 / many)
+    assert abs(np.linalg.det(drawn).mean()) < 4 / np.sqrt(many)
+
+
+V, T = ValueError, TypeError
+init: Any = rnncore.init_params
+MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
+    (V, "cell must be one of 'rnn', 'rnn_relu', 'lstm', 'gru', 'gru_reset_before', got", lambda: init("GRU", 1, 1, 1)),
+    (V, "reset must be 'after' or 'before', got 'never'", lambda: init("gru", 1, 1, 1, reset="never")),
+    (T, "reset must be None or a string, 'after' or 'before', got bool", lambda: init("gru", 1, 1, 1, reset=True)),
+    (
+        V,
+        "reset must be None but for cell 'gru', got 'after' for cell 'lstm'",
+        lambda: rnncore.Params("lstm", W_xh=np.ones((4, 1)), W_hh=np.ones((4, 1)), reset="after"),
+    ),
+    (
+        V,
+        "reset must be None but for cell 'gru', got 'before' for cell 'gru_reset_before'",
+        lambda: rnncore.Params.from_flat("gru_reset_before", 1, 1, 0, np.ones(12), reset="before"),
+    ),
+    (V, "weights must be one of 'uniform', 'orthogonal', got 'normal'", lambda: init("rnn", 1, 1, 1, weights="normal")),
+    (
+        T,
+        "weights must be a string, one of 'uniform', 'orthogonal', got None",
+        lambda: init("rnn", 1, 1, 1, weights=None),
+    ),
+    (
+        V,
+        "forget_bias must be None but for cell 'lstm', got float 1.0 for cell 'gru'",
+        lambda: init("gru", 1, 1, 1, forget_bias=1.0),
+    ),
+    (T, "forget_bias must be a number, got str '1'", lambda: init("lstm", 1, 1, 1, forget_bias="1")),
+    (V, "forget_bias must be finite in float32, got 1e+39", lambda: init("lstm", 1, 1, 1, forget_bias=1e39)),
+    (
+        V,
+        "forget_bias must be finite in float64, got nan",
+        lambda: init("lstm", 1, 1, 1, forget_bias=np.nan, dtype="f8"),
+    ),
+    (
+        V,
+        "W_hh must have shape (4H, H) = (16, 4), got float64 (4, 4)",
+        lambda: rnncore.Params("lstm", W_xh=np.ones((16, 3)), W_hh=np.ones((4, 4))),
+    ),
+    (
+        V,
+        "b_x must have shape (3H,) = (6,), got float64 (2,)",
+        lambda: rnncore.Params("gru", W_xh=np.ones((6, 3)), W_hh=np.ones((6, 2)), b_x=np.ones(2)),
+    ),
+    (
+        T,
+        "Params of cell 'lstm' has the arrays W_xh, W_hh, W_hy, b_h, b_y, got 'b_x'",
+        lambda: rnncore.Params("lstm", b_x=np.ones(2)),
+    ),
+    (AttributeError, "Params of cell 'rnn' has the arrays W_xh,", lambda: init("rnn", 1, 1, 1).b_x),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "call"), MESSAGES, ids=[text[:60] for _, text, _ in MESSAGES])
+def test_message(kind: type[Exception], text: str, call: Callable[[], Any]) -> None:
+    with pytest.raises(kind, match=re.escape(text)):
+        call()
 
 
 def test_files(params: rnncore.Params, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import rnncore
+from rnncore.cells import CELLS
 
 _cpp = pytest.importorskip("rnncore._cpp", reason="only the compiled core has a short road")
 
@@ -17,15 +18,14 @@ ONE = (5,)
 MANY = (5, 3)
 
 
-def arguments(steps: tuple[int, ...], dtype: str, tokens: bool, state: bool) -> tuple[Any, ...]:
-    net = nets.make_net(5, 3, 4, 6, 3, dtype, tokens=tokens, labels="some")
-    first = (slice(None), 0)[: len(steps) + 1] if len(steps) == 1 else ()
+def arguments(steps: tuple[int, ...], dtype: str, tokens: bool, state: bool, cell: str = "rnn") -> tuple[Any, ...]:
+    net = nets.make_net(5, 3, 4, 6, 3, dtype, tokens=tokens, labels="some", cell=cell)
     assert net.labels is not None
-    assert net.state is not None
-    inputs, labels, h = net.inputs, net.labels, net.state
+    inputs, labels, states = net.inputs, net.labels, net.state
     if steps == ONE:
-        inputs, labels, h = (np.ascontiguousarray(a) for a in (inputs[first], labels[first], h[0]))
-    return net.params, inputs, labels, h if state else None
+        inputs, labels = (np.ascontiguousarray(a[:, 0]) for a in (inputs, labels))
+        states = nets.each_state(lambda h: h[0], states)
+    return net.params, inputs, labels, states if state else None
 
 
 def both_roads(params: rnncore.Params, inputs: Any, labels: Any, state: Any, need: bool) -> tuple[Any, Any]:
@@ -41,20 +41,68 @@ def both_roads(params: rnncore.Params, inputs: Any, labels: Any, state: Any, nee
 @pytest.mark.parametrize("tokens", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("steps", [ONE, MANY])
-def test_both_roads_give_the_same(steps: tuple[int, ...], dtype: str, tokens: bool, state: bool) -> None:
-    params, inputs, labels, h = arguments(steps, dtype, tokens, state)
-    for same in (params, pickle.loads(pickle.dumps(params)), rnncore.Params.from_flat("rnn", 4, 6, 3, params.flat)):
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_roads_give_the_same(cell: str, steps: tuple[int, ...], dtype: str, tokens: bool, state: bool) -> None:
+    params, inputs, labels, h = arguments(steps, dtype, tokens, state, cell)
+    for same in (params, pickle.loads(pickle.dumps(params)), rnncore.Params.from_flat(cell, 4, 6, 3, params.flat)):
         short, long = both_roads(same, inputs, labels, h, need=not tokens)
         assert short is not None
-        loss, losses, grads, last, dstate, dinputs = short
-        assert loss == long.loss
-        assert (losses.shape, last.shape, dstate.shape) == (long.losses.shape, long.state.shape, long.dstate.shape)
-        found = {"losses": losses, "flat": grads.flat, "last": last, "dstate": dstate}
-        expected = {"losses": long.losses, "flat": long.grads.flat, "last": long.state, "dstate": long.dstate}
-        if not tokens:
-            assert dinputs.shape == long.dinputs.shape
-            found["dinputs"], expected["dinputs"] = dinputs, long.dinputs
-        nets.assert_same_bits(expected, found)
+        nets.assert_same_bits(named(long), named(rnncore.api.BpttResult(*short)))
+
+
+@pytest.mark.parametrize("state", [False, True])
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("steps", [ONE, MANY])
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_roads_forward_and_back(cell: str, steps: tuple[int, ...], dtype: str, tokens: bool, state: bool) -> None:
+    params, inputs, _, h = arguments(steps, dtype, tokens, state, cell)
+    short, long = forward_both(params, inputs, h)
+    nets.assert_same_bits(named(long), named(short))
+    own = {"dy": short.y * 2, "dh": short.h * 3, "dstate": nets.each_state(lambda h: h * 4, short.state)}
+    for left_out in (*own, None):
+        given = {name: value for name, value in own.items() if name != left_out}
+        nets.assert_same_bits(*(named(road) for road in backward_both(params, short, given, not tokens)))
+
+
+def forward_both(params: rnncore.Params, inputs: Any, state: Any) -> tuple[Any, Any]:
+    found = CORE.forward_at_once(params, inputs, state, 1)
+    assert found is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_cpp.CppEngine, "forward_at_once", None)
+        long = rnncore.forward(params, inputs, state=state, backend=CORE.name)
+    return rnncore.api.ForwardResult._at_once(params, *found), long
+
+
+def backward_both(params: rnncore.Params, out: Any, given: dict[str, Any], need: bool) -> tuple[Any, Any]:
+    kept = out._batch.inputs, out._h, out._tape, out._batch.state, out._batch.form == "one"
+    found = CORE.backward_at_once(params, *kept, given.get("dy"), given.get("dh"), given.get("dstate"), need, 1)
+    assert found is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_cpp.CppEngine, "backward_at_once", None)
+        long = rnncore.backward(params, out, **given, need_dinputs=need, backend=CORE.name)
+    return long, rnncore.api.BackwardResult(*found)
+
+
+def named(result: Any) -> nets.Results:
+    """All that a user sees of a result, as arrays by name."""
+    found: nets.Results = {}
+    for name in ("loss", "losses", "y", "h", "state", "dstate", "dinputs"):
+        value = getattr(result, name, None)
+        arrays = value if isinstance(value, tuple) else (value,)
+        found |= {f"{name} {n}": np.asarray(array) for n, array in enumerate(arrays) if array is not None}
+    return found | ({"grads": result.grads.flat} if hasattr(result, "grads") else {})
+
+
+def test_what_forward_read_can_be_changed_afterwards() -> None:
+    params, inputs, _, state = arguments(MANY, "float32", False, True, "lstm")
+    out = rnncore.forward(params, inputs, state=state, backend=CORE.name)
+    dy = np.ones_like(out.y)
+    expected = rnncore.backward(params, out, dy=dy, backend=CORE.name)
+    inputs[...] = 7
+    for array in state:
+        array[...] = 7
+    nets.assert_same_bits(named(expected), named(rnncore.backward(params, out, dy=dy, backend=CORE.name)))
 
 
 def test_sizes_and_dtypes_by_any_name_are_taken() -> None:
@@ -87,6 +135,8 @@ def test_what_is_unusual_takes_the_long_road(argument: str, unusual: str) -> Non
         )
         given[argument] = UNUSUAL[unusual](given[argument])
         assert CORE.bptt_at_once(*given.values(), False, 1) is None
+        if argument != "labels":
+            assert CORE.forward_at_once(given["params"], given["inputs"], given["state"], 1) is None
 
 
 @pytest.mark.parametrize(
@@ -120,3 +170,41 @@ def test_what_is_wrong_takes_the_long_road(argument: str, value: Any) -> None:
     given = {"inputs": inputs, "labels": labels, "state": state, "need_dinputs": False, "threads": 1}
     assert CORE.bptt_at_once(params, *given.values()) is not None
     assert CORE.bptt_at_once(params, *(given | {argument: value}).values()) is None
+    without_labels = argument in ("inputs", "state", "threads") and np.shape(value) != (
+        4,
+        3,
+        4,
+    )  # fewer steps are right
+    if without_labels:
+        given |= {argument: value}
+        assert CORE.forward_at_once(params, given["inputs"], given["state"], given["threads"]) is None
+
+
+@pytest.mark.parametrize(
+    "state", [np.zeros((2, 3, 6)), (np.zeros((3, 6)),), (np.zeros((3, 6)), np.zeros(6)), np.zeros(6)]
+)
+def test_wrong_pairs_take_the_long_road(state: Any) -> None:
+    params, inputs, labels, _ = arguments(MANY, "float64", False, False, "lstm")
+    assert CORE.bptt_at_once(params, inputs, labels, state, False, 1) is None
+    assert CORE.forward_at_once(params, inputs, state, 1) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"dy": np.zeros((5, 3, 4))},
+        {"dy": np.zeros((4, 3, 3))},
+        {"dy": np.zeros((5, 3, 3), np.float32)},
+        {"dy": np.zeros((5, 3, 3)).transpose(1, 0, 2)},
+        {"dh": np.zeros((5, 3))},
+        {"dstate": np.zeros((3, 5))},
+        {"dstate": (np.zeros((3, 6)),)},
+    ],
+)
+def test_gradients_that_are_unusual_take_the_long_road(given: dict[str, Any]) -> None:
+    params, inputs, _, state = arguments(MANY, "float64", False, True)
+    out = rnncore.forward(params, inputs, state=state, backend=CORE.name)
+    kept = out._batch.inputs, out._h, out._tape, out._batch.state, False
+    gradients = given.get("dy"), given.get("dh"), given.get("dstate")
+    assert CORE.backward_at_once(params, *kept, *gradients, False, 1) is None

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import io
+import json
 import math
 import os
 import re
@@ -17,6 +18,7 @@ import pytest
 
 import rnncore
 from rnncore import modelfile, session, train
+from rnncore.cells import CELLS
 from rnncore.charmodel import LEARNING_RATES, OPTIMIZERS, Settings, Training, generate, smoothed
 from rnncore.text import Streams, TextError, Vocabulary, code_points, python_documentation, read_text
 
@@ -80,8 +82,9 @@ def assert_one_line(code, out, err, *parts):
         assert part in err
 
 
-def test_learns_a_small_text(text):
-    training = Training(read_text(text), Settings(hidden=24, steps=8, batch=4, learning_rate=0.01))
+@pytest.mark.parametrize("cell", CELLS)
+def test_learns_a_small_text(text, cell):
+    training = Training(read_text(text), Settings(cell=cell, hidden=24, steps=8, batch=4, learning_rate=0.01))
     first = training.held_out_loss()
     for _ in range(600):
         training.step()
@@ -94,10 +97,13 @@ def test_learns_a_small_text(text):
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_learns_python_documentation_in_seconds(optimizer):
+@pytest.mark.parametrize("cell", CELLS)
+def test_learns_python_documentation_in_seconds(cell, optimizer):
     pytest.importorskip("pydoc_data.topics")
-    rate = LEARNING_RATES[optimizer]
-    training = Training(python_documentation(), Settings(hidden=64, optimizer=optimizer, learning_rate=rate, steps=32))
+    settings = Settings(
+        cell=cell, hidden=64, optimizer=optimizer, learning_rate=LEARNING_RATES[optimizer], steps=32
+    )  # fmt: skip
+    training = Training(python_documentation(), settings)
     before = training.held_out_loss()
     for _ in range(120):
         training.step()
@@ -142,14 +148,16 @@ def test_without_pydoc_data_it_says_what_to_do(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_backends_learn_the_same(text, dtype):
+@pytest.mark.parametrize("cell", CELLS)
+def test_backends_learn_the_same(text, cell, dtype):
     states = {}
     for backend in (rnncore.backends()[0], "numpy"):
         with rnncore.use_backend(backend):
-            training = Training(read_text(text), Settings(hidden=7, steps=5, batch=3, dtype=dtype))
+            training = Training(read_text(text), Settings(cell=cell, hidden=7, steps=5, batch=3, dtype=dtype))
             for _ in range(4):
                 training.step()
-            states[backend] = training.params.flat.tobytes(), training.loss, training.sample(20, 0.8)
+            numbers = training.params.flat.tobytes(), training.state.tobytes(), training.loss
+            states[backend] = *numbers, training.sample(20, 0.8)
     assert len(set(states.values())) == 1, states.keys()
 
 
@@ -171,7 +179,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(text, tmp_path
 
 @pytest.mark.parametrize(
     "options",
-    [*(["--optimizer", name] for name in OPTIMIZERS), ["--dtype", "float64", "--held-out", "0"]],
+    [
+        *(["--optimizer", name] for name in OPTIMIZERS),
+        *(["--cell", cell] for cell in CELLS),
+        ["--cell", "lstm", "--dtype", "float64", "--held-out", "0"],
+    ],
     ids=" ".join,
 )
 def test_n_and_m_iterations_are_n_plus_m(text, tmp_path, options):
@@ -183,6 +195,29 @@ def test_n_and_m_iterations_are_n_plus_m(text, tmp_path, options):
     assert called("train", *new, "--iterations", 350, "--save", whole) == 0
     assert_same_file(whole, parts)
     assert modelfile.load(whole).numbers["iteration"] == 350
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_state_goes_on_from_chunk_to_chunk(text, cell):
+    """Chunks of 4 steps are the stream: their states are those of one forward pass, until the stream starts over."""
+    training = Training(read_text(text), Settings(cell=cell, hidden=5, steps=4, batch=3))
+    training._learn = lambda *_: True  # the parameters stay
+    tokens = training.streams.tokens.astype(np.int64)
+    whole = -(-(len(tokens) - 1) // 4)
+    for n in [*range(1, whole + 1), 1, 2]:
+        training.step()
+        state = rnncore.forward(training.params, tokens[: min(4 * n, len(tokens) - 1)]).state
+        assert training.state.shape == (len(CELLS[cell].states), 3, 5)
+        assert training.state.tobytes() == np.stack(state if isinstance(state, tuple) else [state]).tobytes()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_held_out_loss_is_that_of_one_pass(text, cell):
+    training = Training(read_text(text), Settings(cell=cell, hidden=5, steps=4, batch=3, dtype="float64"))
+    held = training.held_out
+    streams = Streams.cut(held, 3, len(held)).tokens.astype(np.int64)
+    whole = rnncore.bptt(training.params, streams[:-1], streams[1:])
+    assert training.held_out_loss() == pytest.approx(whole.loss / whole.losses.size, rel=1e-12)
 
 
 def test_resume_may_save_elsewhere_and_repeat_its_options(text, tmp_path):
@@ -205,6 +240,57 @@ def test_resume_refuses_other_options_and_other_texts(text, tmp_path, capsys):
     code = called("train", "--resume", model)
     assert_one_line(code, *capsys.readouterr(), "not the one that this model was trained on")
     assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_cell_is_in_the_file(text, tmp_path, capsys, cell):
+    model = tmp_path / "model.npz"
+    new = ["train", *SMALL, "--text", text, "--iterations", 2, "--save", model, "--cell", cell]
+    assert called(*new) == 0
+    assert f"model  {cell}, 24 hidden units" in capsys.readouterr().out
+    saved = modelfile.load(model)
+    assert (saved.params.cell, saved.settings.cell) == (cell, cell)
+    assert entries(model)["state"].shape == (len(CELLS[cell].states), 4, 24)
+    assert called("train", "--resume", model, "--cell", cell, "--iterations", 1) == 0
+    assert called("train", "--resume", model, "--iterations", 1) == 0
+    assert f"model  {cell}, 24 hidden units" in capsys.readouterr().out
+    assert called("sample", model, "--length", 5) == 0
+    before, other = model.read_bytes(), next(name for name in CELLS if name != cell)
+    capsys.readouterr()
+    code = called("train", "--resume", model, "--cell", other)
+    assert_one_line(code, *capsys.readouterr(), f"--cell {other}: {model} was trained with --cell {cell}")
+    assert model.read_bytes() == before
+
+
+def without_cell(path):
+    """The file of a time that had but one cell: none in its settings, and a state without an axis for several."""
+    arrays = entries(path)
+    numbers = json.loads(str(arrays["numbers"]))
+    del numbers["settings"]["cell"]
+    arrays |= {"numbers": json.dumps(numbers), "state": arrays["state"][0]}
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def test_a_file_without_a_cell_is_an_rnn(text, tmp_path, capsys):
+    old, new = tmp_path / "old.npz", tmp_path / "new.npz"
+    for path in (old, new):
+        assert called("train", *SMALL, "--text", text, "--iterations", 3, "--save", path) == 0
+    without_cell(old)
+    assert modelfile.load(old).settings.cell == "rnn"
+    for path in (old, new):
+        assert called("train", "--resume", path, "--iterations", 2) == 0
+    assert_same_file(old, new)
+    capsys.readouterr()
+    without_cell(old)
+    code = called("train", "--resume", old, "--cell", "gru")
+    assert_one_line(code, *capsys.readouterr(), "--cell gru", "--cell rnn")
+    lstm = tmp_path / "lstm.npz"
+    assert called("train", *SMALL, "--cell", "lstm", "--text", text, "--iterations", 1, "--save", lstm) == 0
+    without_cell(lstm)
+    capsys.readouterr()
+    code = called("sample", lstm)
+    assert_one_line(code, *capsys.readouterr(), "its parameters and its settings are of different cells")
 
 
 def test_texts_that_cannot_be_used(tmp_path):
@@ -487,6 +573,7 @@ def test_sample_into_head(text, tmp_path):
         ("--held-out", "1", "less than 1"),
         ("--seed", "-1", "must be at least 0"),
         ("--dtype", "float16", "invalid choice"),
+        ("--cell", "lsmt", "invalid choice: 'lsmt' (choose from "),
         ("--threads", "0", "must be at least 1"),
     ],
 )
@@ -533,11 +620,12 @@ def test_a_prime_that_the_model_cannot_read(model, capsys):
     assert_one_line(called("sample", model, "--prime", "\udcff"), *capsys.readouterr(), "'\\udcff' (number 1)")
 
 
-def test_a_prime_sets_the_state():
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_prime_sets_the_state(cell):
     """Two primes with the same last character may be followed by different texts."""
     vocabulary = Vocabulary.of("ab\n")
-    params = rnncore.init_params("rnn", 3, 8, 3, seed=1, dtype="float64")
-    params.flat *= 8
+    params = rnncore.init_params(cell, 3, 8, 3, seed=1, dtype="float64")
+    params.flat *= 2 if cell == "rnn_relu" else 8
     uniforms = np.random.default_rng(0).random(40)
     one, other = (generate(params, vocabulary, prime, uniforms, 1.0) for prime in ("abababaa", "bbbbbbba"))
     assert one != other

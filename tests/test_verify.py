@@ -9,6 +9,7 @@ import pytest
 
 import rnncore
 from rnncore import __main__ as command
+from rnncore.cells import CELLS
 from rnncore.verify import Report, differing_bits, examples, verify
 
 PARAMS = rnncore.init_params("rnn", inputs=4, hidden=5, outputs=3, seed=2, dtype="float32")
@@ -24,6 +25,39 @@ def test_what_is_right_is_right() -> None:
     assert names == ["loss", "losses", "y", "h", "state", "dstate", *(f"grads.{n}" for n in PARAMS.names()), "dinputs"]
     assert [row.tensor for row in report.differences] == [*names[6:-1], "dstate", "dinputs"]
     assert all(row.allowed < 1e-5 for row in report.differences)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_and_each_of_its_states(cell: str) -> None:
+    params = rnncore.init_params(cell, inputs=4, hidden=5, outputs=3, seed=3, dtype="float64")
+    several = len(CELLS[cell].states) > 1
+    states = tuple(RNG.uniform(-1, 1, (2, 5)) for _ in CELLS[cell].states)
+    report = rnncore.verify(params, VECTORS, LABELS, state=states if several else states[0])
+    assert report.ok, str(report)
+    before = [f"state {letter}" for letter in CELLS[cell].states] if several else ["state"]
+    grads = [f"grads.{name}" for name in params.names()]
+    d = [f"d{name}" for name in before]
+    assert [row.tensor for row in report.agreements] == ["loss", "losses", "y", "h", *before, *d, *grads, "dinputs"]
+    assert [row.tensor for row in report.differences] == [*grads, *d, "dinputs"]
+    assert all(row.allowed < 1e-5 for row in report.differences)
+
+
+def test_an_edge_is_no_slope() -> None:
+    """z = 1e-9 of a rectifier: the differences around it see the edge unless their steps are smaller still."""
+    params = rnncore.Params("rnn_relu", W_xh=[[1.0]], W_hh=[[1.0]], W_hy=[[1.0], [-1.0]])
+    near, far = (rnncore.verify(params, np.full((1, 1), x), np.array([0])) for x in (1e-9, 1e-3))
+    assert near.ok
+    assert far.ok
+    assert {row.tensor: row.allowed < 1e-6 for row in near.differences} == {
+        "grads.W_xh": True,
+        "grads.W_hh": True,
+        "grads.W_hy": True,
+        "grads.b_h": False,
+        "grads.b_y": True,
+        "dstate": False,
+        "dinputs": False,
+    }
+    assert all(row.allowed < 1e-6 for row in far.differences)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +156,10 @@ def test_the_built_in_nets_are_right_and_quick_to_check() -> None:
     nets = list(examples())
     assert {example.params.dtype.name for example in nets} == {"float32", "float64"}
     assert len({example.why for example in nets}) == len(nets)
+    assert {(example.params.cell, example.params.dtype.name) for example in nets} == {
+        (cell, dtype) for cell in CELLS for dtype in ("float32", "float64")
+    }
+    assert max(len(example.why) for example in nets) < 62
     assert all(example.verify().ok for example in nets if "stream" in example.why)
 
 

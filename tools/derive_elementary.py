@@ -1,4 +1,4 @@
-"""Derive every constant of exp, tanh and log, and check that the three columns hold just these.
+"""Derive every constant of exp, tanh, sigmoid and log, and check that the three columns hold just these.
 
     python tools/derive_elementary.py            prints the constants of both dtypes, as hex floats
     python tools/derive_elementary.py --check    compares them with the columns; exit status 1 if one differs

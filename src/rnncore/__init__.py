@@ -9,7 +9,7 @@
 T steps, B sequences, X inputs, H hidden units, V outputs.
 """
 
-from . import optim
+from . import convert, optim
 from .api import BackwardResult, BpttResult, ForwardResult, backward, bptt, cross_entropy, forward, sample, softmax
 from .backends import backends, use_backend
 from .params import Params, init_params
@@ -26,6 +26,7 @@ __all__ = [
     "backends",
     "backward",
     "bptt",
+    "convert",
     "cross_entropy",
     "forward",
     "init_params",

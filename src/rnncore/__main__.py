@@ -68,10 +68,10 @@ def run_verify(chosen: argparse.Namespace) -> int:
     """Verify the built-in nets, one line each; the whole table of those that fail. 0 if all is well, else 1."""
     names = [name for name in engines() if name != "numpy"]
     print("bits in which loss, losses, states and gradients differ from numpy's, and the gradients' verdict")
-    print(f"{'net':44}", *(f"{name:>13}" for name in names), " central differences")
+    print(f"{'net':62}", *(f"{name:>13}" for name in names), " central differences")
     failed: list[Report] = []
     for example in examples():
-        print(f"{example.why:44}", end="", flush=True)
+        print(f"{example.why:62}", end="", flush=True)
         report = example.verify()
         if not report.ok:
             failed.append(report)

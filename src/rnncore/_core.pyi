@@ -5,18 +5,31 @@ from .types import Array, Indices, Steps
 STANDARD_ROUNDING: int
 
 def instruction_sets() -> list[tuple[str, int]]: ...
+def cells() -> list[tuple[str, int, int, int, bool, int]]: ...
 def set_rounding_mode(mode: int, /) -> int: ...
 def forward(
-    isa: int, X: int, H: int, V: int, flat: Array, inputs: Steps, state: Array, lengths: Indices | None, threads: int, /
-) -> tuple[Array, Array, Array]: ...
+    isa: int,
+    cell: int,
+    X: int,
+    H: int,
+    V: int,
+    flat: Array,
+    inputs: Steps,
+    state: Array,
+    lengths: Indices | None,
+    threads: int,
+    /,
+) -> tuple[Array, Array, Array, Array]: ...
 def backward(
     isa: int,
+    cell: int,
     X: int,
     H: int,
     V: int,
     flat: Array,
     inputs: Steps,
     h: Array,
+    tape: Array,
     state: Array,
     lengths: Indices | None,
     dy: Array | None,
@@ -28,6 +41,7 @@ def backward(
 ) -> tuple[Array, Array, Array | None]: ...
 def bptt(
     isa: int,
+    cell: int,
     X: int,
     H: int,
     V: int,
@@ -42,6 +56,7 @@ def bptt(
 ) -> tuple[float, Array, Array, Array, Array, Array | None]: ...
 def bptt_at_once(
     isa: int,
+    cell: int,
     X: int,
     H: int,
     V: int,
@@ -53,10 +68,33 @@ def bptt_at_once(
     threads: int,
     /,
 ) -> tuple[float, Array, Array, Array, Array, Array | None] | None: ...
+def forward_at_once(
+    isa: int, cell: int, X: int, H: int, V: int, flat: Array, inputs: object, state: object, threads: int, /
+) -> tuple[Array, Array, Array, Array, Steps, Array] | None: ...
+def backward_at_once(
+    isa: int,
+    cell: int,
+    X: int,
+    H: int,
+    V: int,
+    flat: Array,
+    inputs: Steps,
+    h: Array,
+    tape: Array,
+    state: Array,
+    one: bool,
+    dy: object,
+    dh: object,
+    dstate: object,
+    need_dinputs: bool,
+    threads: int,
+    /,
+) -> tuple[Array, Array, Array | None] | None: ...
 def cross_entropy(isa: int, y: Array, labels: Steps, lengths: Indices | None, /) -> tuple[Array, Array]: ...
 def softmax(isa: int, y: Array, /) -> Array: ...
 def sample(
     isa: int,
+    cell: int,
     X: int,
     H: int,
     V: int,

@@ -5,10 +5,12 @@ import os
 import numpy as np
 
 from . import _core
+from .cells import CELLS
 from .params import Params
-from .types import Array, Indices, Steps
+from .types import Array, Indices, States, Steps
 
 _NUMBERS: dict[str, int] = dict(_core.instruction_sets())
+_CELLS = {name: i for i, (name, *_) in enumerate(_core.cells())}
 # In the order of kernels.hpp's Rule.
 _RULES = {name: i for i, name in enumerate(("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"))}
 
@@ -37,16 +39,17 @@ class CppEngine:
 
     def forward(
         self, params: Params, inputs: Steps, state: Array, lengths: Indices | None, threads: int | None
-    ) -> tuple[Array, Array, Array]:
+    ) -> tuple[Array, Array, Array, Array]:
         """See ``backends.Engine``."""
-        y, h, last = _core.forward(self._isa, *_net(params), inputs, state, lengths, threads or 0)
-        return y, h, last
+        y, h, tape, last = _core.forward(self._isa, *_net(params), inputs, state, lengths, threads or 0)
+        return y, h, tape, last
 
     def backward(
         self,
         params: Params,
         inputs: Steps,
         h: Array,
+        tape: Array,
         state: Array,
         lengths: Indices | None,
         dy: Array | None,
@@ -58,7 +61,7 @@ class CppEngine:
         """See ``backends.Engine``."""
         net = _net(params)
         flat, dstate, dinputs = _core.backward(
-            self._isa, *net, inputs, h, state, lengths, dy, dh, dstate, need_dinputs, threads or 0
+            self._isa, *net, inputs, h, tape, state, lengths, dy, dh, dstate, need_dinputs, threads or 0
         )
         return params._like(flat), dstate, dinputs
 
@@ -80,20 +83,59 @@ class CppEngine:
 
     def bptt_at_once(
         self, params: Params, inputs: object, labels: object, state: object, need_dinputs: object, threads: object
-    ) -> tuple[float, Array, Params, Array, Array, Array | None] | None:
+    ) -> tuple[float, Array, Params, States, States, Array | None] | None:
         """See ``backends.Engine``."""
-        if threads is None:
-            threads = 0
-        elif type(threads) is not int or not 0 < threads < 2**31:
+        workers = _threads(threads)
+        if workers is None or type(need_dinputs) is not bool:
             return None
-        if type(need_dinputs) is not bool:
-            return None
-        _, X, H, V, _ = params._net
-        found = _core.bptt_at_once(self._isa, X, H, V, params.flat, inputs, labels, state, need_dinputs, threads)
+        cell, X, H, V, _ = params._net
+        found = _core.bptt_at_once(
+            self._isa, _CELLS[cell], X, H, V, params.flat, inputs, labels, state, need_dinputs, workers
+        )
         if found is None:
             return None
         loss, losses, flat, last, dstate, dinputs = found
-        return loss, losses, params._like(flat), last, dstate, dinputs
+        return loss, losses, params._like(flat), _states(cell, last), _states(cell, dstate), dinputs
+
+    def forward_at_once(
+        self, params: Params, inputs: object, state: object, threads: object
+    ) -> tuple[Array, Array, Array, States, Steps, Array] | None:
+        """See ``backends.Engine``."""
+        workers = _threads(threads)
+        if workers is None:
+            return None
+        cell, X, H, V, _ = params._net
+        found = _core.forward_at_once(self._isa, _CELLS[cell], X, H, V, params.flat, inputs, state, workers)
+        if found is None:
+            return None
+        y, h, tape, last, read, first = found
+        return y, h, tape, _states(cell, last), read, first
+
+    def backward_at_once(
+        self,
+        params: Params,
+        inputs: Steps,
+        h: Array,
+        tape: Array,
+        state: Array,
+        one: bool,
+        dy: object,
+        dh: object,
+        dstate: object,
+        need_dinputs: object,
+        threads: object,
+    ) -> tuple[Params, States, Array | None] | None:
+        """See ``backends.Engine``."""
+        workers = _threads(threads)
+        if workers is None or type(need_dinputs) is not bool:
+            return None
+        found = _core.backward_at_once(
+            self._isa, *_net(params), inputs, h, tape, state, one, dy, dh, dstate, need_dinputs, workers
+        )
+        if found is None:
+            return None
+        flat, by_first, dinputs = found
+        return params._like(flat), _states(params.cell, by_first), dinputs
 
     def cross_entropy(self, y: Array, labels: Steps, lengths: Indices | None) -> tuple[Array, Array]:
         """See ``backends.Engine``."""
@@ -142,5 +184,18 @@ class CppEngine:
         return values
 
 
-def _net(params: Params) -> tuple[int, int, int, Array]:
-    return params.inputs, params.hidden, params.outputs, params.flat
+def _threads(given: object) -> int | None:
+    """The number of threads as the core takes it, 0 for its own choice; None if it takes a check to tell."""
+    if given is None:
+        return 0
+    return given if type(given) is int and 0 < given < 2**31 else None
+
+
+def _states(cell: str, states: Array) -> States:
+    """States as the user gets them: a tuple of those of a cell that has several."""
+    return tuple(states) if len(CELLS[cell].states) > 1 else states
+
+
+def _net(params: Params) -> tuple[int, int, int, int, Array]:
+    cell, X, H, V, _ = params._net
+    return _CELLS[cell], X, H, V, params.flat

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from . import checks
 from .backends import current
 from .params import Net, Params, described
-from .types import Array, Indices
+from .types import Array, Indices, States, Steps
 
 ArrayOrList: TypeAlias = Any  # an array, or a list of them where the arguments were lists
 Sequences: TypeAlias = npt.ArrayLike | Sequence[npt.ArrayLike]
@@ -24,7 +24,13 @@ class BpttResult:
     __slots__ = ("dinputs", "dstate", "grads", "loss", "losses", "state")
 
     def __init__(
-        self, loss: float, losses: ArrayOrList, grads: Params, state: Array, dstate: Array, dinputs: ArrayOrList | None
+        self,
+        loss: float,
+        losses: ArrayOrList,
+        grads: Params,
+        state: States,
+        dstate: States,
+        dinputs: ArrayOrList | None,
     ) -> None:
         self.loss = loss
         self.losses = losses
@@ -43,24 +49,37 @@ class ForwardResult:
     It cannot be changed, and ``h``, which backward relies on, cannot be written to.
     """
 
-    __slots__ = ("_batch", "_h", "_net", "h", "state", "y")
+    __slots__ = ("_batch", "_h", "_net", "_tape", "h", "state", "y")
     y: ArrayOrList
     h: ArrayOrList
-    state: Array
+    state: States
     _h: Array
+    _tape: Array
     _batch: checks.Batch
     _net: Net
 
-    def __init__(self, params: Params, batch: checks.Batch, y: Array, h: Array, last: Array) -> None:
-        seen = h.view()
-        seen.flags.writeable = False
-        put = object.__setattr__
-        put(self, "y", _steps(batch.form, batch.lengths, y))
-        put(self, "h", _steps(batch.form, batch.lengths, seen))
-        put(self, "state", _states(batch.form, last))
-        put(self, "_h", h)
-        put(self, "_batch", batch)
-        put(self, "_net", params._net)
+    def __init__(
+        self, net: Net, batch: checks.Batch, y: ArrayOrList, h: ArrayOrList, tape: Array, state: States, kept: Array
+    ) -> None:
+        for name, value in zip(self.__slots__, (batch, kept, net, tape, h, state, y), strict=True):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def _of(cls, params: Params, batch: checks.Batch, y: Array, h: Array, tape: Array, last: Array) -> "ForwardResult":
+        """The result in the form of the arguments, from arrays (T, B, ...)."""
+        form, lengths = batch.form, batch.lengths
+        ys, hs = _steps(form, lengths, y), _steps(form, lengths, _read_only(h))
+        return cls(params._net, batch, ys, hs, tape, _states(form, last), h)
+
+    @classmethod
+    def _at_once(
+        cls, params: Params, y: Array, h: Array, tape: Array, last: States, inputs: Steps, state: Array
+    ) -> "ForwardResult":
+        """The result from arrays that have the form of the arguments, and from copies of what was read."""
+        batch = checks.Batch()
+        batch.form = checks.ONE if h.ndim == 2 else checks.MANY
+        batch.inputs, batch.state, batch.lengths = inputs, state, None
+        return cls(params._net, batch, y, _read_only(h), tape, last, h[:, None] if h.ndim == 2 else h)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise checks.fixed_name("ForwardResult", name)
@@ -82,7 +101,7 @@ class BackwardResult:
 
     __slots__ = ("dinputs", "dstate", "grads")
 
-    def __init__(self, grads: Params, dstate: Array, dinputs: ArrayOrList | None) -> None:
+    def __init__(self, grads: Params, dstate: States, dinputs: ArrayOrList | None) -> None:
         self.grads = grads
         self.dstate = dstate
         self.dinputs = dinputs
@@ -104,21 +123,24 @@ def bptt(
 ) -> BpttResult:
     """The loss of a net on labelled sequences, and its gradient: backpropagation through time.
 
-    ``z_t = b_h + W_xh x_t + W_hh h_{t-1}``, ``h_t = tanh(z_t)``, ``y_t = b_y + W_hy h_t``, ``p_t = softmax(y_t)``,
-    ``J_t = -log p_t[label_t]``, and J is the sum over all steps of all sequences.
+    ``y_t = b_y + W_hy h_t``, ``p_t = softmax(y_t)``, ``J_t = -log p_t[label_t]``, and J is the sum over all steps of
+    all sequences. Of the cell "rnn", ``h_t = tanh(z_t)`` with ``z_t = b_h + W_xh x_t + W_hh h_{t-1}``;
+    :class:`Params` has the other cells.
 
     inputs: tokens, integers (T,) or (T, B) in [0, X), or vectors (T, X) or (T, B, X), converted to the dtype of the
     parameters. labels: classes, integers (T,) or (T, B) in [-1, V), -1 for a step without loss, or distributions,
     floating (T, V) or (T, B, V), with rows that sum to 1, zeros for a step without loss. Without the axis B the call
     is about one sequence. A list or tuple of arrays (T_b, ...) as inputs and as labels is a batch of sequences of
     any lengths, 0 included; lengths, integers (B,), says the same of a padded array: padding is never read.
-    state: the initial hidden state (B, H), or (H,) for one sequence; None is zeros.
+    state: the initial hidden state (B, H), or (H,) for one sequence, and for the cell "lstm" a pair of them, (h, c);
+    None is zeros.
     need_dinputs: whether to give dJ/dinputs, for vectors. backend, threads: who computes, and on how many cores; None
     chooses (see :func:`backends`), and no choice changes a bit of the result.
 
     Returns ``loss``, J as a float; ``losses``, J_t in the shape of the steps; ``grads``, a :class:`Params`; ``state``,
-    the last hidden state, to go on from; ``dstate``, dJ/d(initial state); ``dinputs``, None if not asked for. They
-    have the dtype of the parameters and +0 in padding; for lists, losses and dinputs are lists of arrays (T_b, ...).
+    the last hidden state (or pair), to go on from; ``dstate``, dJ/d(initial state); ``dinputs``, None if not asked for.
+    They have the dtype of the parameters and +0 in padding; for lists, losses and dinputs are lists of arrays
+    (T_b, ...).
 
     ValueError or TypeError, before any work, for arguments of another kind, shape or range. NaN and Inf in vectors,
     state or parameters are no errors: they flow through.
@@ -176,8 +198,8 @@ def forward(
     is tokens (T, B) if it is of integers, and vectors (T, X) if it is floating.
 
     Returns ``y``, the outputs before the softmax (..., V); ``h`` (..., H), read-only; ``state``, the last hidden state,
-    (B, H) or (H,). For lists, y and h are lists. The result keeps copies of inputs and state, so that changing
-    yours does no harm; the parameters it does not keep: give :func:`backward` the same ones.
+    (B, H) or (H,), or a pair of them. For lists, y and h are lists. The result keeps copies of inputs and state, so
+    that changing yours does no harm; the parameters it does not keep: give :func:`backward` the same ones.
 
     >>> import numpy as np
     >>> params = Params("rnn", W_xh=[[0.5, -0.5]], W_hh=[[0.0]], W_hy=[[1.0], [-1.0]])
@@ -189,14 +211,19 @@ def forward(
     """
     if not isinstance(params, Params):
         raise checks.not_params("params", params)
+    engine = current(backend)
+    if lengths is None and engine.forward_at_once is not None:
+        found = engine.forward_at_once(params, inputs, state, threads)
+        if found is not None:
+            return ForwardResult._at_once(params, *found)
     batch = checks.unlabelled(params, inputs, state, lengths)
     workers = checks.threads(threads)
-    y, h, last = current(backend).forward(params, batch.inputs, batch.state, batch.lengths, workers)
+    y, h, tape, last = engine.forward(params, batch.inputs, batch.state, batch.lengths, workers)
     if batch.form != checks.LIST:  # lists have been copied into one array already
         batch.inputs = batch.inputs.copy()
     batch.state = batch.state.copy()
     batch.lengths = None if batch.lengths is None else batch.lengths.copy()
-    return ForwardResult(params, batch, y, h, last)
+    return ForwardResult._of(params, batch, y, h, tape, last)
 
 
 def backward(
@@ -212,8 +239,9 @@ def backward(
 ) -> BackwardResult:
     """The gradients of any loss J of your own, from its derivatives by what :func:`forward` gave.
 
-    ``dh_t = W_hy^T dy_t + W_hh^T dz_{t+1} + dJ/dh_t``, ``dz_t = dh_t (1 - h_t^2)``, and ``dW_xh = sum_t dz_t x_t^T``,
-    ``dW_hh = sum_t dz_t h_{t-1}^T``, ``dW_hy = sum_t dy_t h_t^T``, ``db_h = sum_t dz_t``, ``db_y = sum_t dy_t``.
+    ``dh_t = W_hy^T dy_t + W_hh^T dz_{t+1} + dJ/dh_t``, ``dz_t = dh_t (1 - h_t^2)`` of the cell "rnn", and
+    ``dW_xh = sum_t dz_t x_t^T``, ``dW_hh = sum_t dz_t h_{t-1}^T``, ``dW_hy = sum_t dy_t h_t^T``, ``db_h = sum_t dz_t``,
+    ``db_y = sum_t dy_t``.
 
     dy, dh, dstate: dJ by ``out.y``, ``out.h`` and ``out.state``, in their shapes (lists where those are lists); at
     least one is given, and what is None does not enter J directly. params: those that forward had.
@@ -234,14 +262,20 @@ def backward(
         raise checks.not_forward(out)
     if params._net != out._net:
         raise checks.other_net(params, described(out._net))
-    batch = out._batch
+    batch, engine = out._batch, current(backend)
+    if batch.lengths is None and engine.backward_at_once is not None:
+        kept = batch.inputs, out._h, out._tape, batch.state, batch.form == checks.ONE
+        found = engine.backward_at_once(params, *kept, dy, dh, dstate, need_dinputs, threads)
+        if found is not None:
+            return BackwardResult(*found)
     checks.some_gradient(dy, dh, dstate)
     by_y = checks.step_gradient("dy", dy, batch, "V", params.outputs, params.dtype)
     by_h = checks.step_gradient("dh", dh, batch, "H", params.hidden, params.dtype)
     by_last = checks.state_gradient(dstate, batch, params)
     need = checks.dinputs(batch, need_dinputs)
-    grads, by_first, dinputs = current(backend).backward(
-        params, batch.inputs, out._h, batch.state, batch.lengths, by_y, by_h, by_last, need, checks.threads(threads)
+    workers = checks.threads(threads)
+    grads, by_first, dinputs = engine.backward(
+        params, batch.inputs, out._h, out._tape, batch.state, batch.lengths, by_y, by_h, by_last, need, workers
     )
     return BackwardResult(
         grads,
@@ -296,7 +330,7 @@ def sample(
     state: npt.ArrayLike | None = None,
     temperature: float = 1.0,
     backend: str | None = None,
-) -> tuple[Indices, Array]:
+) -> tuple[Indices, States]:
     """Draw tokens: the net reads the prime, draws the next token by what it then thinks, reads that one, and so on.
 
     A token is drawn from ``softmax(y / temperature)``: temperatures below 1 prefer the likely ones, and 0 takes the
@@ -306,7 +340,7 @@ def sample(
 
     params: a net that reads what it says, X = V. uniforms: (T,), or (T, B) for B sequences side by side. prime: the
     token to begin after, or some, () or (P,), for B sequences (B,) or (P, B). state: the hidden state before the prime,
-    (H,) or (B, H); None is zeros.
+    (H,) or (B, H), or a pair of them; None is zeros.
 
     Returns the tokens, integers (T,) or (T, B), and the state in which the last one was drawn. Hand on both, the last
     token as the prime, and the text goes on as if it had never stopped. ValueError or TypeError for anything else.
@@ -322,7 +356,7 @@ def sample(
     read, canonical, before, heat, form = checks.sampling(params, prime, uniforms, state, temperature)
     engine = current(backend)
     if len(read) > 1:
-        _, _, before = engine.forward(params, np.ascontiguousarray(read[:-1]), before, None, 1)
+        _, _, _, before = engine.forward(params, np.ascontiguousarray(read[:-1]), before, None, 1)
     tokens, last = engine.sample(params, np.ascontiguousarray(read[-1]), canonical, before, heat)
     return (tokens[:, 0] if form == checks.ONE else tokens), _states(form, last)
 
@@ -337,13 +371,19 @@ def _steps(form: str, lengths: Indices | None, result: Array) -> ArrayOrList:
     return [_piece(result, int(T_b), b) for b, T_b in enumerate(lengths)]
 
 
+def _read_only(array: Array) -> Array:
+    seen = array.view()
+    seen.flags.writeable = False
+    return seen
+
+
 def _piece(result: Array, T_b: int, b: int) -> Array:
     piece = result[:T_b, b].copy()
     piece.flags.writeable = result.flags.writeable
     return piece
 
 
-def _states(form: str, result: Array) -> Array:
-    """States (B, H) in the form of the arguments."""
-    state: Array = result[0] if form == checks.ONE else result
-    return state
+def _states(form: str, result: Array) -> States:
+    """States (S, B, H) in the form of the arguments."""
+    states = tuple(result[:, 0] if form == checks.ONE else result)
+    return states if len(states) > 1 else states[0]

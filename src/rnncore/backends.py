@@ -11,12 +11,12 @@ from typing import Any, Protocol, TypeAlias
 
 from . import checks
 from .params import Params
-from .types import Array, Indices, Steps
+from .types import Array, Indices, States, Steps
 
 ORDER = ("cpp", "numba", "numpy")
 
-# J, losses (T, B), gradients, last state, dstate, dinputs if needed
-BpttTuple: TypeAlias = tuple[float, Array, Params, Array, Array, Array | None]
+# J, losses (T, B), gradients, last states, dstate, dinputs if needed
+BpttTuple: TypeAlias = tuple[float, Array, Params, States, States, Array | None]
 
 
 class Engine(Protocol):
@@ -25,26 +25,31 @@ class Engine(Protocol):
     Arrays are C-contiguous, aligned, in native byte order and checked: an engine trusts them, and does not write to
     them but in ``clip`` and ``step``. Real is ``params.dtype``, or the dtype of y.
 
-    inputs: tokens int64 (T, B) or vectors Real (T, B, X); labels: int64 (T, B) or Real (T, B, V); state Real (B, H);
-    lengths int64 (B,), or None if every sequence has T steps; threads: None if the engine may choose.
+    inputs: tokens int64 (T, B) or vectors Real (T, B, X); labels: int64 (T, B) or Real (T, B, V); state Real
+    (S, B, H), one for each state that the cell has; lengths int64 (B,), or None if every sequence has T steps;
+    threads: None if the engine may choose.
     Results are new arrays, +0 in the padding.
     """
 
     name: str
-    # bptt for arguments as the user gave them, of which params alone has been checked. It answers None, before any
-    # work, unless they are in canonical form already; results have the form of the arguments. None: no such road.
+    # bptt, forward and backward for arguments as the user gave them, of which params alone has been checked (and what
+    # forward kept). They answer None, before any work, unless those are in canonical form already; results have the
+    # form of the arguments. forward also gives copies of the inputs and states that it read. None: no such road.
     bptt_at_once: Callable[[Params, object, object, object, object, object], BpttTuple | None] | None
+    forward_at_once: Callable[..., tuple[Array, Array, Array, States, Steps, Array] | None] | None
+    backward_at_once: Callable[..., tuple[Params, States, Array | None] | None] | None
 
     def forward(
         self, params: Params, inputs: Steps, state: Array, lengths: Indices | None, threads: int | None
-    ) -> tuple[Array, Array, Array]:
-        """Outputs y (T, B, V), hidden states h (T, B, H), last state (B, H)."""
+    ) -> tuple[Array, Array, Array, Array]:
+        """Outputs y (T, B, V), hidden states h (T, B, H), the tape (``cells.tape_shape``), last states (S, B, H)."""
 
     def backward(
         self,
         params: Params,
         inputs: Steps,
         h: Array,
+        tape: Array,
         state: Array,
         lengths: Indices | None,
         dy: Array | None,
@@ -53,7 +58,7 @@ class Engine(Protocol):
         need_dinputs: bool,
         threads: int | None,
     ) -> tuple[Params, Array, Array | None]:
-        """Gradients of the parameters, of the initial state (B, H), of the inputs (T, B, X) if needed."""
+        """Gradients of the parameters, of the initial states (S, B, H), of the inputs (T, B, X) if needed."""
 
     def bptt(
         self,
@@ -65,7 +70,7 @@ class Engine(Protocol):
         need_dinputs: bool,
         threads: int | None,
     ) -> BpttTuple:
-        """J, losses (T, B), gradients, last state, dstate, dinputs if needed."""
+        """J, losses (T, B), gradients, last states, dstate, dinputs if needed."""
 
     def cross_entropy(self, y: Array, labels: Steps, lengths: Indices | None) -> tuple[Array, Array]:
         """Losses (T, B) and dy (T, B, V) of outputs y (T, B, V)."""
@@ -76,7 +81,7 @@ class Engine(Protocol):
     def sample(
         self, params: Params, first: Indices, uniforms: Array, state: Array, temperature: float
     ) -> tuple[Indices, Array]:
-        """Tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and state (B, H); the last state."""
+        """Tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and states (S, B, H); last states."""
 
     def norm(self, x: Array) -> float:
         """The length of a vector x (n,)."""
@@ -98,7 +103,7 @@ class Engine(Protocol):
         """One step of an optimizer in place of x (n,) and memory; the length of scale dx. See ``_numpy/optim.py``."""
 
     def elementary(self, name: str, x: Array) -> Array:
-        """tanh, exp or log of each element of x (n,): for the tests."""
+        """exp, tanh, sigmoid or log of each element of x (n,): for the tests."""
 
 
 _made: dict[str, Engine] = {}

@@ -1,8 +1,8 @@
 """A character-level language model: at every character, the probabilities of the next one.
 
 Training goes through the text's streams chunk by chunk: the gradient of a chunk (backpropagation through time,
-truncated at its start), divided by its characters, clipped by its norm, and one step of the optimizer. The hidden
-state at a chunk's end is the next chunk's start.
+truncated at its start), divided by its characters, clipped by its norm, and one step of the optimizer. The state at a
+chunk's end is the next chunk's start.
 """
 
 import math
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .api import bptt, cross_entropy, forward, sample
+from .cells import CELLS
 from .optim import SGD, Adagrad, Adam, Optimizer, RMSprop
 from .params import Params, init_params
 from .text import Streams, TextError, Vocabulary
-from .types import Array, Indices
+from .types import Array, Indices, States
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adagrad": Adagrad, "rmsprop": RMSprop, "sgd": SGD}
 # What learned fastest on the default text:
@@ -31,6 +32,7 @@ class DivergedError(ArithmeticError):
 class Settings:
     """What, with the text, decides every number of a training run."""
 
+    cell: str = "rnn"
     hidden: int = 256
     steps: int = 64
     batch: int = 32
@@ -59,7 +61,8 @@ class Training:
         self.held_out = tokens[kept:]
         self.params = init(len(self.vocabulary), settings)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.params.flat, learning_rate=settings.learning_rate)
-        self.state = np.zeros((settings.batch, settings.hidden), settings.dtype)
+        states = len(CELLS[settings.cell].states)
+        self.state = np.zeros((states, settings.batch, settings.hidden), settings.dtype)
         self.iteration = 0
         self.characters = 0
         self.loss: float | None = None
@@ -73,7 +76,7 @@ class Training:
         if self.streams.position == 0:
             self.state[:] = 0
         inputs, labels = self.streams.chunk()
-        result = bptt(self.params, inputs, labels, state=self.state, threads=threads)
+        result = bptt(self.params, inputs, labels, state=as_argument(self.state), threads=threads)
         if not (math.isfinite(result.loss) and self._learn(result.grads.flat, labels.size)):
             raise DivergedError(
                 f"the loss or its gradient is not finite at iteration {self.iteration + 1}: lower --learning-rate"
@@ -109,9 +112,15 @@ class Training:
 
 def init(characters: int, settings: Settings) -> Params:
     """Random parameters for tokens: W_xh is drawn as for one input, which is what a token is, rather than for V."""
-    params = init_params("rnn", characters, settings.hidden, characters, seed=settings.seed, dtype=settings.dtype)
+    cell, H, dtype = settings.cell, settings.hidden, settings.dtype
+    params = init_params(cell, characters, H, characters, seed=settings.seed, dtype=dtype)
     params.W_xh *= math.sqrt(characters)
     return params
+
+
+def as_argument(states: Array) -> States:
+    """States (S, B, H) as bptt takes them: an array (B, H), or a tuple of them for a cell with several."""
+    return tuple(states) if len(states) > 1 else states[0]
 
 
 def held_out(characters: int, settings: Settings) -> int:

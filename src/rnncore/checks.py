@@ -1,8 +1,9 @@
 """From whatever a user hands over to the arrays that engines take: once, here, with every error message there is.
 
 The canonical form, C-contiguous, aligned, in native byte order, with Real the dtype of the parameters:
-inputs are tokens int64 (T, B) or vectors Real (T, B, X), labels int64 (T, B) or Real (T, B, V), state Real (B, H),
-lengths int64 (B,) or None. What has this form already is handed on as it is; everything else is converted, once.
+inputs are tokens int64 (T, B) or vectors Real (T, B, X), labels int64 (T, B) or Real (T, B, V), state Real (S, B, H)
+with S as many states as the cell has, lengths int64 (B,) or None. What has this form already is handed on as it is;
+everything else is converted, once.
 """
 
 import math
@@ -26,6 +27,23 @@ AnyArray: TypeAlias = npt.NDArray[Any]
 
 ONE, MANY, LIST = "one", "many", "list"
 SEQUENCES = (list, tuple)
+
+TORCH_MODES = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}
+"""The attribute ``mode`` of PyTorch's modules, and the cell."""
+
+ONNX_ACTIVATIONS: dict[str, list[tuple[str, ...]]] = {
+    "RNN": [("Tanh",), ("Relu",)],
+    "LSTM": [("Sigmoid", "Tanh", "Tanh")],
+    "GRU": [("Sigmoid", "Tanh")],
+}
+"""The activations of ONNX's operators that cells here have, the default first."""
+
+ONNX_ATTRIBUTES = ("activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "layout")
+ONNX_MORE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "RNN": (),
+    "LSTM": ("input_forget",),
+    "GRU": ("linear_before_reset",),
+}
 
 RULE = (
     "inputs are tokens, integers with one number a step, (T,) or (T, B), or vectors, with an axis of X more, "
@@ -312,15 +330,26 @@ def _lengths(value: object, T: int, B: int, form: str) -> Indices:
 
 
 def _state(name: str, value: object, params: "Params", B: int, form: str) -> Array:
-    """A hidden state for each sequence, (B, H); zeros if there is none."""
+    """The states of each sequence, (S, B, H), of an array, or of a tuple of them where the cell has several."""
+    names, H = CELLS[params.cell].states, params.hidden
     if value is None:
-        return np.zeros((B, params.hidden), params.dtype)
-    state, H = _numbers(name, value), params.hidden
-    if form == ONE:
-        _shape(name, state, "(H,)", (H,))
-    else:
-        _shape(name, state, "(B, H)", (B, H))
-    return _real_array(state, params.dtype).reshape(B, H)
+        return np.zeros((len(names), B, H), params.dtype)
+    letters, shape = ("(H,)", (H,)) if form == ONE else ("(B, H)", (B, H))
+    if len(names) == 1:
+        state = _numbers(name, value)
+        _shape(name, state, letters, shape)
+        return _real_array(state, params.dtype).reshape(1, B, H)
+    wanted = f"{name} of cell {params.cell!r} must be a tuple ({', '.join(names)}) of arrays {letters} = {shape}"
+    if not isinstance(value, SEQUENCES):
+        raise TypeError(f"{wanted}, got {_what(value)}")
+    if len(value) != len(names):
+        raise ValueError(f"{wanted}, got a {type(value).__name__} of {len(value)}")
+    states = np.empty((len(names), B, H), params.dtype)
+    for part, one, letter in zip(states, value, names, strict=True):
+        array = _numbers(f"{letter} of {name}", one)
+        _shape(f"{letter} of {name}", array, letters, shape)
+        part[...] = _real_array(array, params.dtype).reshape(B, H)
+    return states
 
 
 def threads(value: object) -> int | None:
@@ -392,8 +421,8 @@ def _list_gradient(name: str, value: object, batch: Batch, letter: str, width: i
 
 
 def state_gradient(value: object, batch: Batch, params: "Params") -> Array | None:
-    """dJ/d(last state), (B, H); None stays None."""
-    return None if value is None else _state("dstate", value, params, len(batch.state), batch.form)
+    """dJ/d(last states), (S, B, H); None stays None."""
+    return None if value is None else _state("dstate", value, params, batch.state.shape[1], batch.form)
 
 
 def outputs(y: object, labels: object, lengths: object) -> tuple[Array, AnyArray, Indices | None, str]:
@@ -551,7 +580,7 @@ def optimizer_flag(name: str, value: object, dtype: np.dtype[Any]) -> bool:
 def sampling(
     params: "Params", prime: object, uniforms: object, state: object, temperature: object
 ) -> tuple[Indices, Array, Array, float, str]:
-    """The arguments of sample: prime (P, B), uniforms float64 (T, B), state (B, H), and the form of the results."""
+    """The arguments of sample: prime (P, B), uniforms float64 (T, B), state (S, B, H), and the form of the results."""
     if params.inputs != params.outputs:
         raise ValueError(
             "sample needs a net that reads what it says, X = V, "
@@ -600,13 +629,21 @@ def not_params(name: str, value: object) -> TypeError:
     return TypeError(f"{name} must be a rnncore.Params, got {_what(value)}")
 
 
-def cell_name(value: object) -> str:
-    """A cell of the registry."""
+def cell_name(value: object, reset: object = None) -> str:
+    """A cell of the registry, of which reset may name a variant."""
     if not isinstance(value, str):
         raise TypeError(f"cell must be a string, one of {_one_of(CELLS)}, got {_what(value)}")
     if value not in CELLS:
         raise ValueError(f"cell must be one of {_one_of(CELLS)}, got {value!r}")
-    return value
+    if reset is None:
+        return value
+    if not isinstance(reset, str):
+        raise TypeError(f"reset must be None or a string, 'after' or 'before', got {_what(reset)}")
+    if reset not in ("after", "before"):
+        raise ValueError(f"reset must be 'after' or 'before', got {reset!r}")
+    if value != "gru":
+        raise ValueError(f"reset must be None but for cell 'gru', got {reset!r} for cell {value!r}")
+    return value if reset == "after" else "gru_reset_before"
 
 
 def sizes(cell: object, inputs: object, hidden: object, outputs: object) -> tuple[int, int, int]:
@@ -622,6 +659,29 @@ def sizes(cell: object, inputs: object, hidden: object, outputs: object) -> tupl
 def seed(value: object) -> int:
     """An integer of at least 0."""
     return _integer("seed", value, 0)
+
+
+def weights(value: object) -> str:
+    """How to draw weights."""
+    known = "uniform", "orthogonal"
+    if not isinstance(value, str):
+        raise TypeError(f"weights must be a string, one of {_one_of(known)}, got {_what(value)}")
+    if value not in known:
+        raise ValueError(f"weights must be one of {_one_of(known)}, got {value!r}")
+    return value
+
+
+def forget_bias(cell: str, value: object, dtype: np.dtype[Any]) -> float:
+    """The initial bias of the forget gate, which only "lstm" has."""
+    if value is None:
+        return 1.0
+    if cell != "lstm":
+        raise ValueError(f"forget_bias must be None but for cell 'lstm', got {_what(value)} for cell {cell!r}")
+    given = number("forget_bias", value)
+    with np.errstate(all="ignore"):
+        if not np.isfinite(dtype.type(given)):
+            raise ValueError(f"forget_bias must be finite in {dtype}, got {given}")
+    return given
 
 
 def real(name: str, dtype: Any) -> np.dtype[Any]:
@@ -689,9 +749,176 @@ def _common_real(arrays: Mapping[str, AnyArray]) -> np.dtype[Any]:
 
 def _letters(cell: str) -> dict[str, str]:
     """The shapes in letters."""
-    gates = CELLS[cell].gates
+    gates = len(CELLS[cell].gates)
     rows = "H" if gates == 1 else f"{gates}H"
-    return {"W_xh": f"({rows}, X)", "W_hh": f"({rows}, H)", "W_hy": "(V, H)", "b_h": f"({rows},)", "b_y": "(V,)"}
+    bias = f"({rows},)"
+    return {"W_xh": f"({rows}, X)", "W_hh": f"({rows}, H)", "W_hy": "(V, H)", "b_x": bias, "b_h": bias, "b_y": "(V,)"}
+
+
+def foreign(
+    arrays: Mapping[str, object], letters: Mapping[str, str], needed: Iterable[str], dtype: Any
+) -> dict[str, Array]:
+    """Arrays of another library, those that are not None, in one dtype of ours and of the shapes in letters.
+
+    The shapes have axes such as "X", "3H" or "1"; what a letter is, the first array that has it alone says.
+    """
+    for name in needed:
+        if arrays.get(name) is None:
+            raise TypeError(f"{name} must be an array, got None")
+    numbers = {name: _numbers(name, array) for name, array in arrays.items() if array is not None}
+    axes = {name: letters[name].strip("(,)").split(", ") for name in numbers}
+    extents = {"": 1}
+    for name, array in numbers.items():
+        if array.ndim != len(axes[name]):
+            raise ValueError(f"{name} must have shape {letters[name]}, got {_kind(array)}")
+        extents = {**dict(zip(axes[name], array.shape, strict=True)), **extents}
+    for name, array in numbers.items():
+        shape = tuple(int(axis.rstrip("XHV") or 1) * extents[axis.lstrip("0123456789")] for axis in axes[name])
+        _shape(name, array, letters[name], shape)
+    wanted = _common_real(numbers) if dtype is None else real("dtype", dtype)
+    return {name: _real_array(array, wanted) for name, array in numbers.items()}
+
+
+def torch_recurrent(recurrent: object, cell: str | None) -> tuple[str | None, Any]:
+    """The cell of a recurrent module of PyTorch and its state dict; a state dict goes on as it is."""
+    if isinstance(recurrent, Mapping):
+        return cell, recurrent
+    mode, state_dict = getattr(recurrent, "mode", None), getattr(recurrent, "state_dict", None)
+    if not isinstance(mode, str) or mode not in TORCH_MODES or not callable(state_dict):
+        raise TypeError(f"recurrent must be an nn.RNN, nn.LSTM or nn.GRU, or its state dict, got {_what(recurrent)}")
+    for name, plain in (("num_layers", 1), ("bidirectional", False), ("proj_size", 0)):
+        if getattr(recurrent, name, plain) != plain:
+            got = getattr(recurrent, name)
+            raise ValueError(f"recurrent must have {name}={plain}, for a Params has no more, got {name}={got}")
+    told = TORCH_MODES[mode]
+    if cell not in (None, told):
+        raise ValueError(f"cell must be None or {told!r}, as recurrent is, got {_what(cell)}")
+    return told, state_dict()
+
+
+def torch_linear(linear: object) -> Any:
+    """The state dict of an nn.Linear; a state dict, or None, goes on as it is."""
+    if linear is None or isinstance(linear, Mapping):
+        return linear
+    state_dict = getattr(linear, "state_dict", None)
+    if not callable(state_dict) or not hasattr(linear, "out_features"):
+        raise TypeError(f"linear must be an nn.Linear, its state dict, or None, got {_what(linear)}")
+    return state_dict()
+
+
+def torch_names(name: str, arrays: object, known: Iterable[str], what: str) -> Mapping[str, Any]:
+    """A state dict, or part of one, that has no other names than these."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"{name} must be a dict of arrays, {', '.join(known)}, got {_what(arrays)}")
+    for given in arrays:
+        if given not in known:
+            raise ValueError(f"{name} must be {what}, the arrays {', '.join(known)}, got {_what(given)}")
+    return arrays
+
+
+def torch_cell(cell: object, W_hh: object) -> str:
+    """The cell of arrays of PyTorch, by its name, or else by the shape of weight_hh_l0."""
+    if cell is not None:
+        name = cell_name(cell)
+        if name not in TORCH_MODES.values():
+            raise ValueError(
+                f"cell must be one of {_one_of(TORCH_MODES.values())} in PyTorch, whose nn.GRU resets after the "
+                f"product, got {name!r}"
+            )
+        return name
+    if W_hh is None:
+        raise TypeError("weight_hh_l0 must be an array, got None")
+    given = _numbers("weight_hh_l0", W_hh)
+    rows, H = given.shape if given.ndim == 2 else (0, 0)
+    if H > 0 and rows == H:
+        raise ValueError(f"cell must be 'rnn' or 'rnn_relu': weight_hh_l0 {_kind(given)} can be of both, got None")
+    if H > 0 and rows in (3 * H, 4 * H):
+        return "gru" if rows == 3 * H else "lstm"
+    raise ValueError(f"weight_hh_l0 must have shape (H, H), (3H, H) or (4H, H), got {_kind(given)}")
+
+
+def torch_mode(cell: str) -> str:
+    """The attribute ``mode`` of the module of PyTorch for a cell that it has."""
+    return next(mode for mode, name in TORCH_MODES.items() if name == cell)
+
+
+def tensor_dtype(name: str, dtype: object) -> TypeError:
+    """For a tensor of numbers that NumPy does not have."""
+    return TypeError(f"{name} must be float32 or float64, got {dtype}; dtype='float32' or 'float64' converts")
+
+
+def keras_list(name: str, value: object, names: Sequence[str]) -> dict[str, object]:
+    """The arrays of get_weights(), of which the last one, the bias, may be missing, by name."""
+    if not isinstance(value, SEQUENCES):
+        raise TypeError(f"{name} must be the list that get_weights() gives, {', '.join(names)}, got {_what(value)}")
+    if len(value) not in (len(names) - 1, len(names)):
+        raise ValueError(
+            f"{name} must be the list that get_weights() gives for one layer in one direction, {', '.join(names)} "
+            f"if there is one, got {len(value)} arrays"
+        )
+    return dict(zip(names, value, strict=False))
+
+
+def keras_bias(cell: str, bias: object) -> None:
+    """Whether a bias of a GRU is of this one of the two; None is of both."""
+    if bias is None or not cell.startswith("gru"):
+        return
+    axes = _numbers("bias", bias).ndim
+    if axes != (2 if cell == "gru" else 1):
+        raise ValueError(
+            "bias must have shape (2, 3H) with reset='after', which Keras calls reset_after=True, and (3H,) with "
+            f"reset='before', reset_after=False, got {_kind(_numbers('bias', bias))} for cell {cell!r}"
+        )
+
+
+def onnx_cell(op: object, attributes: Mapping[str, Any]) -> str:
+    """The cell that an operator of ONNX is with these attributes, where None is the same as none."""
+    if not isinstance(op, str):
+        raise TypeError(f"op must be a string, one of {_one_of(ONNX_ACTIVATIONS)}, got {_what(op)}")
+    if op not in ONNX_ACTIVATIONS:
+        raise ValueError(f"op must be one of {_one_of(ONNX_ACTIVATIONS)}, got {op!r}")
+    names = (*ONNX_ATTRIBUTES, *ONNX_MORE_ATTRIBUTES[op])
+    for name in attributes:
+        if name not in names:
+            raise TypeError(f"attributes of {op} are {', '.join(names)}, got {name!r}")
+    given = {name: _onnx_text(value) for name, value in attributes.items() if value is not None}
+    if given.get("direction", "forward") != "forward":
+        raise ValueError(f"direction must be 'forward', for a Params has no other, got {_what(given['direction'])}")
+    if "clip" in given:
+        raise ValueError(f"clip must be None, for no cell here clips, got {_what(given['clip'])}")
+    if given.get("input_forget", 0) != 0:
+        raise ValueError(
+            f"input_forget must be 0, for no cell here couples its gates, got {_what(given['input_forget'])}"
+        )
+    known = ONNX_ACTIVATIONS[op]
+    listed: Any = given.get("activations", known[0])
+    activations = tuple(str(name).capitalize() for name in listed) if isinstance(listed, SEQUENCES) else ()
+    if activations not in known:
+        one_of = " or ".join(str(list(names)) for names in known)
+        raise ValueError(f"activations of {op} must be {one_of}, got {_what(listed)}")
+    if op == "RNN":
+        return "rnn" if activations == ("Tanh",) else "rnn_relu"
+    if op == "LSTM":
+        return "lstm"
+    after = given.get("linear_before_reset", 0)
+    if after not in (0, 1):
+        raise ValueError(f"linear_before_reset must be 0 or 1, got {_what(after)}")
+    return "gru" if after else "gru_reset_before"
+
+
+def onnx_sizes(hidden_size: object, H: int, P: object) -> None:
+    """The attribute hidden_size, if it is given, and peepholes, which may be there if they do nothing."""
+    if hidden_size is not None and _integer("hidden_size", hidden_size, 1) != H:
+        raise ValueError(f"hidden_size must be H = {H}, the columns of R, got {hidden_size}")
+    if P is not None and _numbers("P", P).any():
+        raise ValueError(f"P must be None or zeros, for no cell here has peepholes, got {_kind(_numbers('P', P))}")
+
+
+def _onnx_text(value: Any) -> Any:
+    """Texts as str: onnx.helper.get_attribute_value gives them as bytes."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return [_onnx_text(one) for one in value] if isinstance(value, SEQUENCES) else value
 
 
 def unknown_name(params: "Params", name: str) -> AttributeError:

@@ -87,6 +87,8 @@ def unpack(arrays: dict[str, Any]) -> Model:
     vocabulary = Vocabulary(codes)
     if params.inputs != len(vocabulary) or params.outputs != len(vocabulary) or params.hidden != settings.hidden:
         raise ValueError("its parameters and its vocabulary do not fit together")
+    if params.cell != settings.cell:
+        raise ValueError("its parameters and its settings are of different cells")
     if not np.isfinite(params.flat).all():
         raise ValueError("its parameters are not finite")
     return Model(params, vocabulary, settings, numbers, arrays)

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import modelfile
 from .backends import current, use_backend
+from .cells import CELLS
 from .charmodel import LEARNING_RATES, OPTIMIZERS, DivergedError, Settings, Training, generate
 from .modelfile import ModelFileError
 from .session import SAVE_EVERY, SECONDS, TEMPERATURE, Display, Run, Saver, Stop, say
@@ -36,6 +37,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     default = Settings()
     data = parser.add_argument_group("text and model (a resumed model keeps its own)")
     data.add_argument("--text", metavar="FILE", help="UTF-8 text to learn (default: Python's documentation)")
+    data.add_argument("--cell", choices=list(CELLS), help=f"the kind of network (default: {default.cell})")
     data.add_argument("--hidden", type=count(100_000), metavar="H", help=f"hidden units (default: {default.hidden})")
     data.add_argument("--steps", type=count(), metavar="T", help=f"characters a chunk (default: {default.steps})")
     data.add_argument("--batch", type=count(), metavar="B", help=f"streams side by side (default: {default.batch})")
@@ -288,7 +290,8 @@ def introduction(training: Training, saver: Saver, backend: str, resumed: str | 
     source = "Python's documentation (pydoc_data.topics)" if saver.source is None else saver.source
     return "\n".join([
         f"text   {source}: {training.length:,} characters, {V} different, the last {held:,} held out",
-        f"model  tanh rnn, {settings.hidden} hidden units, {training.params.flat.size:,} parameters, {settings.dtype}"
+        f"model  {settings.cell}, {settings.hidden} hidden units, {training.params.flat.size:,} parameters, "
+        + settings.dtype
         + (f", resumed from {resumed} at iteration {training.iteration:,}" if resumed else ""),
         f"learn  {settings.batch} streams x {settings.steps} steps, {settings.optimizer}, learning rate "
         f"{settings.learning_rate:g}, clip {settings.clip:g}, backend {backend}",

@@ -1,8 +1,9 @@
 """The promises, on the user's own machine and net: every engine gives the same bits, and they are the gradient."""
 
+import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from . import checks
 from .api import Sequences
 from .backends import Engine, current, engine, engines
+from .cells import CELLS
 from .params import Params, init_params
 from .types import Array
 
@@ -134,11 +136,20 @@ def _tensors(by: Engine, params: Params, batch: checks.Batch, threads: int) -> T
     """All that an engine makes of a net: (T, B, ...) for steps, (B, H) for states."""
     inputs, state, lengths = batch.inputs, batch.state, batch.lengths
     vectors = inputs.ndim == 3
-    y, h, _ = by.forward(params, inputs, state, lengths, threads)
+    y, h, _, _ = by.forward(params, inputs, state, lengths, threads)
     loss, losses, grads, last, dstate, dinputs = by.bptt(params, inputs, batch.labels, state, lengths, vectors, threads)
-    tensors = {"loss": np.array(loss), "losses": losses, "y": y, "h": h, "state": last, "dstate": dstate}
+    tensors = {"loss": np.array(loss), "losses": losses, "y": y, "h": h}
+    tensors |= _by_state("state", params, last) | _by_state("dstate", params, dstate)
     tensors |= {f"grads.{name}": getattr(grads, name) for name in grads.names()}
     return tensors if dinputs is None else tensors | {"dinputs": dinputs}
+
+
+def _by_state(name: str, params: Params, states: Array) -> Tensors:
+    """The states of a net, (S, B, H), each by its name, unless there is but one."""
+    letters = CELLS[params.cell].states
+    if len(letters) == 1:
+        return {name: states[0]}
+    return {f"{name} {letter}": one for letter, one in zip(letters, states, strict=True)}
 
 
 def _agreement(tensor: str, wanted: Tensors, found: dict[str, list[Tensors]]) -> Agreement:
@@ -182,7 +193,7 @@ def _differences(params: Params, batch: checks.Batch) -> list[Difference]:
     tensors = _tensors(by, net, wide, 1)
     if not np.isfinite(tensors["loss"]):
         return []
-    variables = {f"grads.{name}": getattr(net, name) for name in net.names()} | {"dstate": wide.state}
+    variables = {f"grads.{name}": getattr(net, name) for name in net.names()} | _by_state("dstate", net, wide.state)
     if wide.inputs.ndim == 3:
         variables["dinputs"] = wide.inputs
     noise = _noise(net, tensors, variables)
@@ -217,10 +228,10 @@ def _difference(
     by: Engine, net: Params, batch: checks.Batch, name: str, x: Array, gradient: Array, noise: float
 ) -> Difference:
     """The element of one gradient that is furthest from central differences, for what may be expected."""
-    worst = Difference(name, 0.0, math.inf, "")
-    scale = float(np.abs(gradient).max())
+    worst, steepest = Difference(name, 0.0, math.inf, ""), 0.0
     for at in _sample(gradient):
-        slope, allowed = _slope(by, net, batch, x, at, noise, scale)
+        slope, allowed = _slope(by, net, batch, x, at, noise, steepest)
+        steepest = max(steepest, abs(slope))
         distance = abs(slope - float(gradient[at]))
         if not worst.where or distance * worst.allowed > worst.largest * allowed:
             worst = Difference(name, distance, allowed, _brackets(at))
@@ -228,47 +239,50 @@ def _difference(
 
 
 def _slope(
-    by: Engine, net: Params, batch: checks.Batch, x: Array, at: tuple[int, ...], noise: float, scale: float
+    by: Engine, net: Params, batch: checks.Batch, x: Array, at: tuple[int, ...], noise: float, steepest: float
 ) -> tuple[float, float]:
     """dJ/dx[at] from differences of J, and how far from it they may be.
 
     With steps s and 2 s, ``D(s) = (J(x + s) - J(x - s)) / 2s`` is off by a s^2 + b s^4 + ...; then
     (4 D(s) - D(2s)) / 3 is off by -4 b s^4, less than |D(2s) - D(s)|, and by 1.5 noise / s, from four values of J.
-    Where J bends so much that this is not small beside the gradient, smaller steps are tried.
+    Where J bends so much that this is not small beside the steepest slope, or where a rectifier goes on or off between
+    the four, which is an edge in J, smaller steps are tried. Where J is too rough for all of them, anything may be.
     """
-    slope, allowed = 0.0, math.inf
-    for exponent in (-10, -14, -18, -22):
+    for exponent in (-10, -14, -18, -22, -26):
         s = 2.0**exponent * max(1.0, abs(float(x[at])))
-        D, D2 = (_central(by, net, batch, x, at, step) for step in (s, 2 * s))
+        (D, off), (D2, off2) = (_central(by, net, batch, x, at, step) for step in (s, 2 * s))
         bent, rounded = abs(D2 - D), 1.5 * noise / s
-        if bent + rounded < allowed:
-            slope, allowed = (4 * D - D2) / 3, bent + rounded
-        if bent <= max(1e-4 * scale, rounded):
-            break
-    return slope, allowed
+        edge = off is None or off2 is None or bool((off != off2).any())
+        if not edge and bent <= max(1e-4 * max(abs(D), steepest), rounded):
+            return (4 * D - D2) / 3, bent + rounded
+    return 0.0, math.inf
 
 
-def _central(by: Engine, net: Params, batch: checks.Batch, x: Array, at: tuple[int, ...], s: float) -> float:
+def _central(
+    by: Engine, net: Params, batch: checks.Batch, x: Array, at: tuple[int, ...], s: float
+) -> tuple[float, npt.NDArray[np.bool_] | None]:
+    """D(s), and which hidden states are 0, (T, B, H); None if they are not the same ones on both sides."""
     kept = float(x[at])
     above, below = kept + s, kept - s
     x[at] = above
-    J_above = _loss(by, net, batch)
+    J_above, off_above = _loss(by, net, batch)
     x[at] = below
-    J_below = _loss(by, net, batch)
+    J_below, off_below = _loss(by, net, batch)
     x[at] = kept
-    return (J_above - J_below) / (above - below)
+    return (J_above - J_below) / (above - below), None if (off_above != off_below).any() else off_above
 
 
-def _loss(by: Engine, net: Params, batch: checks.Batch) -> float:
-    y, _, _ = by.forward(net, batch.inputs, batch.state, batch.lengths, 1)
-    return float(by.cross_entropy(y, batch.labels, batch.lengths)[0].sum())
+def _loss(by: Engine, net: Params, batch: checks.Batch) -> tuple[float, npt.NDArray[np.bool_]]:
+    """J, and which hidden states are 0."""
+    y, h, _, _ = by.forward(net, batch.inputs, batch.state, batch.lengths, 1)
+    return float(by.cross_entropy(y, batch.labels, batch.lengths)[0].sum()), h == 0
 
 
 def _sample(gradient: Array) -> Iterator[tuple[int, ...]]:
-    """The largest element, and some others."""
+    """The largest element first, then some others."""
     size = gradient.size
-    chosen = {int(np.abs(gradient).argmax()), *(int(n) for n in np.linspace(0, size - 1, SAMPLES + 1)[1:-1])}
-    return (tuple(int(i) for i in np.unravel_index(n, gradient.shape)) for n in sorted(chosen))
+    chosen = [int(np.abs(gradient).argmax()), *(int(n) for n in np.linspace(0, size - 1, SAMPLES + 1)[1:-1])]
+    return (tuple(int(i) for i in np.unravel_index(n, gradient.shape)) for n in dict.fromkeys(chosen))
 
 
 def _index(distance: Array) -> str:
@@ -309,42 +323,55 @@ class Example(NamedTuple):
 
 
 def examples() -> Iterator[Example]:
-    """The built-in nets of ``python -m rnncore verify``, small enough for the definition."""
+    """The built-in nets of ``python -m rnncore verify``, small enough for the definition.
+
+    Every cell has nets of both dtypes, and every kind of net is there in both.
+    """
     rng = np.random.default_rng(0)
-    for dtype in ("float32", "float64"):
-        net = init_params("rnn", inputs=11, hidden=17, outputs=11, seed=1, dtype=dtype)
-        text = rng.integers(0, 11, 31)
-        yield Example(f"one stream of tokens, {dtype}", net, {"inputs": text[:-1], "labels": text[1:]})
-        yield _ragged(rng, dtype)
-        yield _vectors(rng, dtype)
-        yield _saturated(rng, dtype)
-        yield _wide(rng, dtype)
+    kinds = (_stream, _ragged, _vectors, _large, _wide)
+    for n, (cell, kind) in enumerate(itertools.product(CELLS, kinds)):
+        dtype = ("float32", "float64")[n % 2]
+        why, net, arguments = kind(rng, cell, dtype)
+        yield Example(f"{cell}: {why}, {dtype}", net, arguments)
 
 
-def _ragged(rng: np.random.Generator, dtype: str) -> Example:
-    net = init_params("rnn", inputs=5, hidden=9, outputs=5, seed=2, dtype=dtype)
-    texts = [rng.integers(0, 5, n + 1) for n in (7, 0, 12)]
+Made: TypeAlias = tuple[str, Params, dict[str, Any]]
+
+
+def _stream(rng: np.random.Generator, cell: str, dtype: str) -> Made:
+    net = init_params(cell, inputs=11, hidden=17, outputs=11, seed=1, dtype=dtype)
+    text = rng.integers(0, 11, 8)
+    return "one stream of tokens", net, {"inputs": text[:-1], "labels": text[1:]}
+
+
+def _ragged(rng: np.random.Generator, cell: str, dtype: str) -> Made:
+    net = init_params(cell, inputs=5, hidden=9, outputs=5, seed=2, dtype=dtype)
+    texts = [rng.integers(0, 5, n + 1) for n in (3, 0, 5)]
     inputs, labels = [text[:-1] for text in texts], [np.where(text[1:] == 0, -1, text[1:]) for text in texts]
-    return Example(f"a list of sequences, labels -1, {dtype}", net, {"inputs": inputs, "labels": labels})
+    return "a list of sequences, labels -1", net, {"inputs": inputs, "labels": labels}
 
 
-def _vectors(rng: np.random.Generator, dtype: str) -> Example:
-    net = init_params("rnn", inputs=3, hidden=8, outputs=4, seed=3, dtype=dtype)
-    labels = rng.dirichlet(np.ones(4), (9, 2)).astype(dtype)
-    arguments = {"inputs": rng.normal(size=(9, 2, 3)), "labels": labels, "state": rng.uniform(-1, 1, (2, 8))}
-    return Example(f"vectors, distributions, a state, {dtype}", net, arguments)
+def _vectors(rng: np.random.Generator, cell: str, dtype: str) -> Made:
+    net = init_params(cell, inputs=3, hidden=8, outputs=4, seed=3, dtype=dtype)
+    inputs, labels = rng.normal(size=(3, 65, 3)), rng.dirichlet(np.ones(4), (3, 65)).astype(dtype)
+    return "vectors, distributions, a state", net, {"inputs": inputs, "labels": labels, "state": _state(rng, net, 65)}
 
 
-def _saturated(rng: np.random.Generator, dtype: str) -> Example:
-    net = init_params("rnn", inputs=4, hidden=7, outputs=3, seed=4, dtype=dtype)
+def _large(rng: np.random.Generator, cell: str, dtype: str) -> Made:
+    net = init_params(cell, inputs=4, hidden=7, outputs=3, seed=4, dtype=dtype)
     net.flat *= 30
-    arguments = {"inputs": rng.integers(0, 4, (10, 2)), "labels": rng.integers(0, 3, (10, 2))}
-    return Example(f"saturated units, vanishing gradients, {dtype}", net, arguments)
+    arguments = {"inputs": rng.integers(0, 4, (5, 2)), "labels": rng.integers(0, 3, (5, 2))}
+    return "large weights", net, arguments
 
 
-def _wide(rng: np.random.Generator, dtype: str) -> Example:
-    net = init_params("rnn", inputs=131, hidden=130, outputs=1, seed=5, dtype=dtype)
-    labels = np.zeros((2, 130), int)
-    return Example(
-        f"sums longer than a block, {dtype}", net, {"inputs": rng.normal(size=(2, 130, 131)), "labels": labels}
-    )
+def _wide(rng: np.random.Generator, cell: str, dtype: str) -> Made:
+    net = init_params(cell, inputs=131, hidden=130, outputs=2, seed=5, dtype=dtype)
+    arguments = {"inputs": rng.normal(size=(2, 131)), "labels": np.array([0, 1]), "state": _state(rng, net, None)}
+    return "sums longer than a block", net, arguments
+
+
+def _state(rng: np.random.Generator, net: Params, B: int | None) -> Any:
+    """Random states of a net for B sequences, or for one without an axis B."""
+    shape = (net.hidden,) if B is None else (B, net.hidden)
+    states = tuple(rng.uniform(-1, 1, shape) for _ in CELLS[net.cell].states)
+    return states if len(states) > 1 else states[0]

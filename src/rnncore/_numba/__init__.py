@@ -5,11 +5,18 @@ an fma is written as one, and additions stay where they are.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numba
+import numpy as np
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+ONE: Any = np.int8(1)  # a number so narrow that it does not widen float32
+ZERO: Any = np.int8(0)
+
+Numbers: TypeAlias = tuple[float, ...]
+"""Of one unit: one for each gate, state, or row that is saved."""
+
 _njit: Any = numba.njit
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -20,6 +27,11 @@ def compiled(function: Function) -> Function:
     Division by zero gives Inf or NaN as in the definition, and the GIL is released.
     """
     return cast(Function, _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function))
+
+
+def of_one_unit(function: Function) -> Function:
+    """``compiled`` for a loop over units that LLVM can turn into vectors, as it holds no call that way."""
+    return cast(Function, _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, **OPTIONS)(function))
 
 
 def inlined(function: Function) -> Function:

@@ -19,6 +19,7 @@ import numpy as np
 from numba.core import event
 
 from .. import rounding
+from ..cells import CELLS, tape_shape
 from ..params import Params
 from ..types import Array, Indices, Steps
 from . import OPTIONS, compiled, elementary, optim, sampling, sequence, softmax
@@ -32,37 +33,39 @@ logger = logging.getLogger("rnncore")
 class NumbaEngine:
     """Calls of the compiled column: trusted, canonical arrays in, fresh ones out, +0 in padding.
 
-    T steps, B sequences, X inputs, H hidden units, V outputs. lengths None is T for every sequence. One thread
-    does all the work, whatever ``threads`` says: the compiled core is the engine with threads.
+    T steps, B sequences, X inputs, H hidden units, V outputs, S states. lengths None is T for every sequence. One
+    thread does all the work, whatever ``threads`` says: the compiled core is the engine with threads.
     """
 
     name = "numba"
-    bptt_at_once = None
+    bptt_at_once = forward_at_once = backward_at_once = None
 
     def forward(
         self, params: Params, inputs: Steps, state: Array, lengths: Indices | None, threads: int | None
-    ) -> tuple[Array, Array, Array]:
-        """Outputs y (T, B, V), hidden states h (T, B, H) and the last state (B, H)."""
+    ) -> tuple[Array, Array, Array, Array]:
+        """Outputs y (T, B, V), hidden states h (T, B, H), the tape, last states (S, B, H)."""
         T, B = inputs.shape[:2]
         y, h = np.zeros((T, B, params.outputs), params.dtype), np.zeros((T, B, params.hidden), params.dtype)
-        last = np.empty_like(state)
+        tape, last = np.zeros(tape_shape(params.cell, T, B, params.hidden), params.dtype), np.empty_like(state)
         entry("forward")(
             params.dtype,
             _weights(params),
             _inputs(params, inputs),
-            _plain(state),
+            _rows(state),
             _lengths(lengths, T, B),
             _rows(y),
             _rows(h),
-            last,
+            _rows(tape),
+            _rows(last),
         )
-        return y, h, last
+        return y, h, tape, last
 
     def backward(
         self,
         params: Params,
         inputs: Steps,
         h: Array,
+        tape: Array,
         state: Array,
         lengths: Indices | None,
         dy: Array | None,
@@ -71,7 +74,7 @@ class NumbaEngine:
         need_dinputs: bool,
         threads: int | None,
     ) -> tuple[Params, Array, Array | None]:
-        """Gradients of the parameters, of the initial state (B, H) and, if needed, of the inputs (T, B, X)."""
+        """Gradients of the parameters, of the initial states (S, B, H), of the inputs (T, B, X) if needed."""
         T, B = inputs.shape[:2]
         grads, carried = params.zeros_like(), np.empty_like(state)
         dinputs = np.zeros((T, B, params.inputs if need_dinputs else 0), params.dtype)
@@ -82,19 +85,20 @@ class NumbaEngine:
             dstate is not None,
             empty if dy is None else _rows(dy),
             empty if dh is None else _rows(dh),
-            empty if dstate is None else _plain(dstate),
+            empty if dstate is None else _rows(dstate),
         )
         entry("backward")(
             params.dtype,
             _weights(params),
             _inputs(params, inputs),
             _rows(h),
-            _plain(state),
+            _rows(tape),
+            _rows(state),
             _lengths(lengths, T, B),
             loss,
             need_dinputs,
             _weights(grads),
-            carried,
+            _rows(carried),
             _rows(dinputs),
         )
         return grads, carried, dinputs if need_dinputs else None
@@ -109,10 +113,12 @@ class NumbaEngine:
         need_dinputs: bool,
         threads: int | None,
     ) -> tuple[float, Array, Params, Array, Array, Array | None]:
-        """J, losses (T, B), gradients, the last state, and the gradients of the initial state and of the inputs."""
-        y, h, last = self.forward(params, inputs, state, lengths, threads)
+        """J, losses (T, B), gradients, last states, dstate, dinputs if needed."""
+        y, h, tape, last = self.forward(params, inputs, state, lengths, threads)
         J, losses, dy = self._cross_entropy(y, labels, lengths)
-        grads, dstate, dinputs = self.backward(params, inputs, h, state, lengths, dy, None, None, need_dinputs, threads)
+        grads, dstate, dinputs = self.backward(
+            params, inputs, h, tape, state, lengths, dy, None, None, need_dinputs, threads
+        )
         return J, losses, grads, last, dstate, dinputs
 
     def cross_entropy(self, y: Array, labels: Steps, lengths: Indices | None) -> tuple[Array, Array]:
@@ -138,10 +144,17 @@ class NumbaEngine:
     def sample(
         self, params: Params, first: Indices, uniforms: Array, state: Array, temperature: float
     ) -> tuple[Indices, Array]:
-        """Tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and state (B, H); the last state."""
+        """Tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and states (S, B, H); last states."""
         tokens, last = np.empty(uniforms.shape, np.int64), np.empty_like(state)
         entry("sample")(
-            params.dtype, _weights(params), _plain(first), _plain(uniforms), _plain(state), temperature, tokens, last
+            params.dtype,
+            _weights(params),
+            _plain(first),
+            _plain(uniforms),
+            _rows(state),
+            temperature,
+            tokens,
+            _rows(last),
         )
         return tokens, last
 
@@ -175,7 +188,7 @@ class NumbaEngine:
         return length
 
     def elementary(self, name: str, x: Array) -> Array:
-        """exp, tanh or log of x (n,)."""
+        """exp, tanh, sigmoid or log of x (n,)."""
         out = np.empty_like(x)
         entry(name)(x.dtype, _plain(x), out)
         return out
@@ -187,16 +200,20 @@ def _plain(array: Any) -> Any:
 
 
 def _rows(array: Any) -> Array:
-    """(T, B, N) as (T*B, N)."""
-    T, B, N = array.shape
-    rows: Array = _plain(array).reshape(T * B, N)
+    """(..., N) as (R, N); (0, 0) if N is 0."""
+    N = array.shape[-1]
+    rows: Array = _plain(array).reshape(-1 if N else 0, N)
     return rows
 
 
+NUMBER = {name: number for number, name in enumerate(CELLS)}
+
+
 def _weights(params: Params) -> Weights:
-    return Weights(
-        _plain(params.W_xh), _plain(params.W_hh), _plain(params.W_hy), _plain(params.b_h), _plain(params.b_y)
-    )
+    b_h = params.b_h
+    b_x = params.b_x if CELLS[params.cell].apart else b_h
+    arrays = params.W_xh, params.W_hh, params.W_hy, b_x, b_h, params.b_y
+    return Weights(NUMBER[params.cell], *map(_plain, arrays))
 
 
 def _inputs(params: Params, inputs: Steps) -> Inputs:
@@ -230,6 +247,13 @@ def tanh_each(x: Array, out: Array) -> None:
 
 
 @compiled
+def sigmoid_each(x: Array, out: Array) -> None:
+    """sigmoid of each number of x (n,)."""
+    for i in range(len(x)):
+        out[i] = elementary.sigmoid(x[i])
+
+
+@compiled
 def log_each(x: Array, out: Array) -> None:
     """log of each number of x (n,)."""
     for i in range(len(x)):
@@ -247,6 +271,7 @@ ENTRIES = {
     "step": optim.step,
     "exp": exp_each,
     "tanh": tanh_each,
+    "sigmoid": sigmoid_each,
     "log": log_each,
 }
 
@@ -334,8 +359,8 @@ def user_cache() -> Path:
 
 
 def source_digest(column: Path) -> str:
-    """A digest of all sources in a directory."""
-    digest = hashlib.sha256()
+    """A digest of all sources in a directory, and of the registry of cells."""
+    digest = hashlib.sha256(repr(CELLS).encode())
     for source in sorted(column.glob("*.py")):
         digest.update(source.name.encode() + b"\0" + hashlib.sha256(source.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -22,6 +22,10 @@ cgutils: Any = numba_cgutils
 intrinsic: Any = extending.intrinsic
 
 BLOCK = 128
+
+# The number to add when nothing is to be added: x + -0 is x for every x, and -0 + +0 would not be -0.
+NOTHING = -0.0
+
 _FEATURES = binding.get_host_cpu_features()
 # A tile's sums stay in registers: 4 x 4 of the 32 vector registers of AVX-512 and of NEON, else 4 x 2 of 16.
 # Narrower vectors cost the widest machines speed, wider ones are split by LLVM into several registers.
@@ -117,10 +121,10 @@ def tile(_: Any, out: Any, A: Any, W: Any, r: Any, p: Any, k: Any, first: Any, r
 def product(out: Array, A: Array, W: Array) -> None:
     """``out[r, n] += sum_k A[r, k] W[n, k]``, k ascending.
 
-    out (R, N), A (R, K), W panels. The first block's chain continues from ``out``; each later one starts
+    out (R, N), A (R, K or more), W panels. The first block's chain continues from ``out``; each later one starts
     from +0 and is added when it is whole.
     """
-    add_blocks(out, A[:, :], W, True)  # bool(): not a literal, for which all would be compiled once more
+    add_blocks(out, A[:, : W.shape[1]], W, bool(1))  # not True, a literal, for which all would be compiled once more
 
 
 @compiled
@@ -200,14 +204,14 @@ def row_blocks(T: int, B: int, lengths: Indices) -> tuple[Indices, Indices]:
 
 
 @compiled
-def outer_sum(out: Array, D: Array, E: Array, first: bool) -> None:
+def outer_sum(out: Array, D: Array, start: int, E: Array, first: bool) -> None:
     """``out[i, j] = sum_r D[r, i] E[r, j]``: the gradient of a weight matrix, a block at a time.
 
-    out (I, J), D (R, I), E (R, J), the rows r of one block. In a block an fma chain from +0, r ascending;
-    the blocks are added from the last to the first, the order in which the loop back through time meets
-    them. ``out`` is +0 before the first.
+    out (I, J), D (R, I) from the column ``start`` on, E (R, J), the rows r of one block. In a block an fma chain from
+    +0, r ascending; the blocks are added from the last to the first, the order in which the loop back through time
+    meets them. ``out`` is +0 before the first.
     """
-    add_blocks(out, D.T[:, :], panels(E.T), first)
+    add_blocks(out, D.T[start : start + len(out), :], panels(E.T), first)
 
 
 @compiled

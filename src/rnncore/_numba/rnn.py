@@ -1,20 +1,26 @@
-"""The tanh cell: ``h_t = tanh(z_t)`` with ``z_t = a_t + u_t``."""
+"""The tanh cell: ``h_t = tanh(z_t)`` with ``z_t = a_t + u_t``.
 
-import numpy as np
+Each cell is such a pair of functions of one unit. forward takes the input part ``a = b_h + W_xh x_t`` and the recurrent
+part ``u = W_hh h_{t-1}``, a number for each gate, and the states before, and gives the new states and what it saves
+for backward. backward takes dJ by the new states as far as it is known when the step is reached, and gives
+dJ by a, by u, and by the states before, as far as it does not come through u.
+"""
 
-from . import compiled
+from . import ONE, Numbers, of_one_unit
 from .elementary import tanh
-
-ONE = np.int8(1)  # a number so narrow that it does not widen float32
-
-
-@compiled
-def forward(a: float, u: float) -> float:
-    """h from the input part ``a = b_h + W_xh x_t`` and the recurrent part ``u = W_hh h_{t-1}``."""
-    return tanh(a + u)
+from .linear import NOTHING
 
 
-@compiled
-def backward(dh: float, h: float) -> float:
+@of_one_unit
+def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
+    """h."""
+    z = a[0] + u[0]
+    return (tanh(z),), ()
+
+
+@of_one_unit
+def backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """dz from dh: ``tanh' = 1 - tanh^2``, so h is all that must be kept."""
-    return dh * (ONE - h * h)
+    (dh,), (h,) = dstate, state
+    dz = (dh * (ONE - h * h),)
+    return dz, dz, (NOTHING,)

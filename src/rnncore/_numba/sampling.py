@@ -6,7 +6,7 @@ from ..types import Array, Indices
 from . import compiled
 from .elementary import exp
 from .linear import panels, product
-from .sequence import Inputs, Weights, copy, input_part, repeat, step_forward
+from .sequence import Inputs, Weights, cell_of, copy, early_and_late, input_part, repeat, step_forward
 
 
 @compiled
@@ -64,21 +64,23 @@ def sample(
     state: Array,
     temperature: float,
     tokens: Indices,
-    h_prev: Array,
+    last: Array,
 ) -> None:
-    """Tokens (T, B), drawn one after the other by uniforms (T, B), and in h_prev the state in which the last ones were.
+    """Tokens (T, B), drawn one after the other by uniforms (T, B), and in ``last`` the states of the last ones.
 
-    The first ones are drawn after the tokens ``first`` (B,) and the state (B, H).
+    The first ones are drawn after the tokens ``first`` (B,) and the states (S*B, H).
     """
-    T, B = uniforms.shape
-    V = len(params.b_y)
-    W_xh, W_hh, W_hy = panels(params.W_xh), panels(params.W_hh), panels(params.W_hy)
+    (T, B), H, V = uniforms.shape, state.shape[1], len(params.b_y)
+    W_xh, W_hy = panels(params.W_xh), panels(params.W_hy)
+    early, late = early_and_late(params)
+    W_early, W_late = panels(early), panels(late)
     inputs = Inputs(True, first.copy(), np.empty((0, 0), state.dtype))
-    rows, c, h = np.arange(B), np.empty(V, np.float64), np.empty_like(state)
-    copy(state, h_prev)
+    rows, c = np.arange(B), np.empty(V, np.float64)
+    h, tape = np.empty((B, H), state.dtype), np.empty((B * cell_of(params).kept, H), state.dtype)
+    copy(state, last)
     for t in range(T):
-        a = input_part(params.b_h, W_xh, inputs, rows)
-        step_forward(a, rows, W_hh, h, h_prev)
+        a = input_part(params, W_xh, inputs, rows)
+        step_forward(params, a, rows, W_early, W_late, h, tape, last)
         y = repeat(params.b_y, B)
         product(y, h, W_hy)
         for b in range(B):

@@ -1,32 +1,46 @@
 """Time: the loop forward, the loop back, and the gradients of the weights.
 
-T steps, B sequences, X inputs, H hidden units, V outputs. A sequence b has the steps t < lengths[b];
-what lies beyond does not exist: it is not read, and results, handed over as +0, are not written there.
+T steps, B sequences, X inputs, H hidden units, V outputs, G gates, S states, K kept on the tape. A sequence b has the
+steps t < lengths[b]; what lies beyond does not exist: it is not read, and results, handed over as +0, are not written
+there.
 
 Steps are rows r = t*B + b, so that what is (T, B, H) elsewhere is (T*B, H) here, and time goes by blocks of
-rows (linear.row_blocks): all that does not wait for h_{t-1}, or for dz_{t+1}, is done for a whole block at once.
-In a block the rows that exist lie side by side, i being the i-th of them.
+rows (linear.row_blocks): all that does not wait for h_{t-1}, or for du_{t+1}, is done for a whole block at once.
+In a block the rows that exist lie side by side, i being the i-th of them. States are (S*B, H), and the tape is
+(T*B*K, H rounded up to sixteens), the K of a row side by side.
 
 ``bptt``, which is forward, cross-entropy and backward in a row, is the engine's: compiled in one piece, all of it
 would be compiled twice.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..cells import CELLS
 from ..types import Array, Indices
-from . import compiled, inlined, rnn
-from .linear import lane_sum, outer_sum, padded, panels, product, row_blocks, row_sum, token_sum
+from . import compiled, inlined, units
+from .linear import NOTHING, lane_sum, outer_sum, padded, panels, product, row_blocks, row_sum, token_sum
 from .softmax import Labels, cross_entropy
 
 
-class Weights(NamedTuple):
-    """The arrays of the parameters, or of their gradients."""
+class Cell(NamedTuple):
+    """What the registry has of a cell, in numbers."""
 
+    states: int  # S
+    kept: int  # K
+    apart: int
+    late: int
+
+
+class Weights(NamedTuple):
+    """The number of the cell, and the arrays of the parameters or of their gradients; without b_x, b_h is there too."""
+
+    cell: int
     W_xh: Array
     W_hh: Array
     W_hy: Array
+    b_x: Array
     b_h: Array
     b_y: Array
 
@@ -34,7 +48,7 @@ class Weights(NamedTuple):
 class Sums(NamedTuple):
     """Gradients of weight matrices while they are summed up, their rows as wide as whole vectors.
 
-    W_xh (H, X), W_hh (H, H), W_hy (V, H), and of W_xh with tokens the columns (X, H) and a block's part of them.
+    W_xh (G*H, X), W_hh (G*H, H), W_hy (V, H), and of W_xh with tokens the columns (X, G*H) and a block's part of them.
     """
 
     W_xh: Array
@@ -53,7 +67,7 @@ class Inputs(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """dJ by the outputs (T*B, V), by the hidden states (T*B, H) and by the last state (B, H), each empty if none."""
+    """dJ by the outputs (T*B, V), by the hidden states (T*B, H) and by the last states (S*B, H), each empty if none."""
 
     has_dy: bool
     has_dh: bool
@@ -63,23 +77,39 @@ class Loss(NamedTuple):
     dstate: Array
 
 
-@compiled
-def forward(params: Weights, inputs: Inputs, state: Array, lengths: Indices, y: Array, h: Array, h_prev: Array) -> None:
-    """Outputs y (T*B, V), hidden states h (T*B, H) and, in h_prev, the last state (B, H).
+NUMBERS = tuple(
+    Cell(len(cell.states), len(cell.states) - 1 + len(cell.saved), int(cell.apart), cell.late)
+    for cell in CELLS.values()
+)
 
-    state: h_0 (B, H); lengths (B,).
+
+@compiled
+def cell_of(params: Weights) -> Cell:
+    """What is told of the cell of a net."""
+    return NUMBERS[params.cell]
+
+
+@compiled
+def forward(
+    params: Weights, inputs: Inputs, state: Array, lengths: Indices, y: Array, h: Array, tape: Array, last: Array
+) -> None:
+    """Outputs y (T*B, V), hidden states h (T*B, H), the tape and the last states (S*B, H).
+
+    state: h_0 and what else the cell has (S*B, H); lengths (B,).
     """
-    B = len(state)
-    W_xh, W_hh, W_hy = panels(params.W_xh), panels(params.W_hh), panels(params.W_hy)
-    copy(state, h_prev)
+    B = len(lengths)
+    W_xh, W_hy = panels(params.W_xh), panels(params.W_hy)
+    early, late = early_and_late(params)
+    W_early, W_late = panels(early), panels(late)
+    copy(state, last)
     rows, starts = row_blocks(len(h) // B, B, lengths)
     for block in range(len(starts) - 1):
         block_rows = rows[starts[block] : starts[block + 1]]
-        a = input_part(params.b_h, W_xh, inputs, block_rows)
+        a = input_part(params, W_xh, inputs, block_rows)
         i = 0
         while i < len(block_rows):
             end = step_end(block_rows, i, B)
-            step_forward(a[i:end], block_rows[i:end], W_hh, h, h_prev)
+            step_forward(params, a[i:end], block_rows[i:end], W_early, W_late, h, tape, last)
             i = end
         y_block = repeat(params.b_y, len(block_rows))
         product(y_block, gather(h, block_rows), W_hy)
@@ -87,23 +117,42 @@ def forward(params: Weights, inputs: Inputs, state: Array, lengths: Indices, y: 
 
 
 @inlined
-def step_forward(a: Array, rows: Indices, W_hh: Array, h: Array, h_prev: Array) -> None:
-    """One step of some sequences: h_t from the input part a and h_{t-1}, which it replaces."""
-    sequences = sequences_of(rows, len(h_prev))
-    u = np.zeros_like(a)
-    product(u, gather(h_prev, sequences), W_hh)
+def step_forward(
+    params: Weights, a: Array, rows: Indices, W_early: Array, W_late: Array, h: Array, tape: Array, last: Array
+) -> None:
+    """One step of R sequences: h and the tape, from the input part a and the states before, which it replaces."""
+    cell, H = cell_of(params), h.shape[1]
+    B = len(last) // cell.states
+    sequences = sequences_of(rows, B)
+    h_prev = gather(last, sequences)
+    u = recurrent_part(cell, params.b_h, h_prev, W_early)
+    step = units.Forward(rows, sequences, a, u, last, h_prev, h, tape)
+    if cell.late:
+        units.reset(params.cell, step)
+        first = len(params.W_hh) - cell.late * H
+        u_late = recurrent_part(cell, params.b_h[first:], step.q, W_late)
+        for i in range(len(rows)):
+            for j in range(cell.late * H):
+                u[i, first + j] = u_late[i, j]
+    units.forward(params.cell, step)
     for i in range(len(rows)):
-        h_now = h[rows[i]]
-        for j in range(len(h_now)):
-            h_now[j] = rnn.forward(a[i, j], u[i, j])
-        for j in range(len(h_now)):
-            h_prev[sequences[i], j] = h_now[j]
+        for s in range(cell.states):
+            now = h[rows[i]] if s == 0 else tape[rows[i] * cell.kept + s - 1]
+            for j in range(H):
+                last[s * B + sequences[i], j] = now[j]
+
+
+@compiled
+def early_and_late(params: Weights) -> tuple[Array, Array]:
+    """The rows of W_hh that read h_{t-1}, and those that read what a cell makes of it."""
+    first = len(params.W_hh) - cell_of(params).late * params.W_hh.shape[1]
+    return params.W_hh[:first], params.W_hh[first:]
 
 
 @inlined
-def input_part(b_h: Array, W_xh: Array, inputs: Inputs, rows: Indices) -> Array:
-    """``b_h + W_xh x``, for vectors or tokens: a token k stands for the k-th column of W_xh."""
-    a = repeat(b_h, len(rows))
+def input_part(params: Weights, W_xh: Array, inputs: Inputs, rows: Indices) -> Array:
+    """``b + W_xh x``, for vectors or tokens: a token k stands for the k-th column of W_xh."""
+    a = repeat(params.b_x, len(rows))
     if inputs.are_tokens:
         for i in range(len(rows)):
             column = W_xh[:, inputs.tokens[rows[i]]]
@@ -116,10 +165,19 @@ def input_part(b_h: Array, W_xh: Array, inputs: Inputs, rows: Indices) -> Array:
 
 
 @compiled
+def recurrent_part(cell: Cell, b_h: Array, h_prev: Array, W: Array) -> Array:
+    """``W_hh h_{t-1}``, from a bias of its own if it is kept apart, for some rows of W_hh: b_h has no fewer than W."""
+    u = repeat(b_h, len(h_prev)) if cell.apart else np.zeros((len(h_prev), padded(len(b_h), b_h)), b_h.dtype)
+    product(u, h_prev, W)
+    return u
+
+
+@compiled
 def backward(
     params: Weights,
     inputs: Inputs,
     h: Array,
+    tape: Array,
     state: Array,
     lengths: Indices,
     loss: Loss,
@@ -128,36 +186,42 @@ def backward(
     carried: Array,
     dinputs: Array,
 ) -> None:
-    """Gradients of the parameters, in ``carried`` of the initial state (B, H) and, if needed, of the inputs (T*B, X).
+    """Gradients of the parameters, in ``carried`` of the initial states (S*B, H), of the inputs (T*B, X) if needed.
 
-    h as ``forward`` gave it.
+    h and tape as ``forward`` gave them.
     """
-    B, H = state.shape
-    W_xh, W_hh, W_hy = panels(params.W_xh.T), panels(params.W_hh.T), panels(params.W_hy.T)
-    # dJ/dh_t as far as it comes through h_{t+1}. Nothing does at a last step: -0 is the number to add then,
-    # because x + -0 is x for every x, and -0 + +0 would not be -0.
-    carried[:] = -0.0
+    cell, B, H, GH = cell_of(params), len(lengths), h.shape[1], len(params.W_hh)
+    W_xh, W_hy = panels(params.W_xh.T), panels(params.W_hy.T)
+    early, late = early_and_late(params)
+    W_early, W_late = panels(early.T), panels(late.T)
+    carried[:] = NOTHING  # dJ by the states of step t as far as it comes through step t + 1
     if loss.has_dstate:
         copy(loss.dstate, carried)
-    sums = zero_sums(params, inputs.are_tokens)
+    dprev = np.empty_like(carried)
+    sums = zero_sums(params, inputs.are_tokens, tape.shape[1])
     rows, starts = row_blocks(len(h) // B, B, lengths)
     for block in range(len(starts) - 2, -1, -1):
         block_rows = rows[starts[block] : starts[block + 1]]
         if len(block_rows) == 0:
             continue
         dh = output_part(W_hy, loss, block_rows, H)
-        dz = np.empty((len(block_rows), H), h.dtype)
+        before = previous_states(cell, h, tape, state, block_rows)
+        da = np.empty((len(block_rows), GH), h.dtype)
+        du = np.empty_like(da) if cell.apart else da
         end = len(block_rows)
         while end > 0:
             i = step_start(block_rows, end, B)
-            step_backward(dh[i:end], block_rows[i:end], W_hh, h, loss, dz[i:end], carried)
+            step_backward(
+                params, dh, block_rows, i, end, W_early, W_late, h, tape, before, loss, da, du, carried, dprev
+            )
             end = i
-        weight_gradients(sums, grads, inputs, h, state, loss, dz, block_rows, starts[block + 1] == len(rows))
+        first = starts[block + 1] == len(rows)
+        weight_gradients(sums, grads, inputs, h, before, tape, loss, da, du, block_rows, first)
         if need_dinputs:
-            input_gradients(W_xh, dz, block_rows, dinputs)
+            input_gradients(W_xh, da, block_rows, dinputs)
     if not loss.has_dstate:
-        for b in range(B):
-            if lengths[b] == 0:
+        for b in range(len(carried)):
+            if lengths[b % B] == 0:
                 carried[b] = 0
     copy_sums(sums, inputs.are_tokens, grads)
 
@@ -171,32 +235,74 @@ def output_part(W_hy: Array, loss: Loss, rows: Indices, H: int) -> Array:
     return dh
 
 
+@compiled
+def previous_states(cell: Cell, h: Array, tape: Array, state: Array, rows: Indices) -> Array:
+    """The states before each of R rows, (S*R, H): at t = 0 those from which the net started."""
+    R, B = len(rows), len(state) // cell.states
+    out = np.empty((cell.states * R, h.shape[1]), h.dtype)
+    for s in range(cell.states):
+        after, each, place = (h, 1, 0) if s == 0 else (tape, cell.kept, s - 1)
+        for i in range(R):
+            r = rows[i] - B
+            prev = after[r * each + place] if r >= 0 else state[s * B + rows[i]]
+            for j in range(out.shape[1]):
+                out[s * R + i, j] = prev[j]
+    return out
+
+
 @inlined
-def step_backward(dh: Array, rows: Indices, W_hh: Array, h: Array, loss: Loss, dz: Array, carried: Array) -> None:
-    """One step of some sequences: dz_t from the output part dh and what is carried, and what is carried on."""
-    sequences = sequences_of(rows, len(carried))
-    for i in range(len(rows)):
-        dh_now, dz_now, h_now = carried[sequences[i]], dz[i], h[rows[i]]
+def step_backward(
+    params: Weights,
+    dh: Array,
+    block_rows: Indices,
+    first: int,
+    end: int,
+    W_early: Array,
+    W_late: Array,
+    h: Array,
+    tape: Array,
+    before: Array,
+    loss: Loss,
+    da: Array,
+    du: Array,
+    carried: Array,
+    dprev: Array,
+) -> None:
+    """One step, the rows from ``first`` to ``end`` of a block: da, du, and what is carried on."""
+    cell, rows, H = cell_of(params), block_rows[first:end], h.shape[1]
+    R, B = len(rows), len(carried) // cell.states
+    sequences = sequences_of(rows, B)
+    for i in range(R):
+        dh_now = carried[sequences[i]]
         if loss.has_dy:
-            for j in range(len(dz_now)):
-                dh_now[j] = dh[i, j] + dh_now[j]
+            for j in range(H):
+                dh_now[j] = dh[first + i, j] + dh_now[j]
         if loss.has_dh:
-            for j in range(len(dz_now)):
+            for j in range(H):
                 dh_now[j] += loss.dh[rows[i], j]
-        for j in range(len(dz_now)):
-            dz_now[j] = rnn.backward(dh_now[j], h_now[j])
-    u = np.zeros_like(dh)
-    product(u, dz, W_hh)
-    scatter(u, sequences, carried)
+    dq = np.zeros((R, padded(H, h)), h.dtype) if cell.late else carried  # which is not read as dq then
+    step = units.Backward(rows, sequences, first, carried, dq, h, tape, before, da, du, dprev)
+    if cell.late:
+        units.reset_backward(params.cell, step)
+        product(dq, gather(dprev, sequences), W_late)
+    units.backward(params.cell, step)
+    dh_prev = np.zeros((R, padded(H, h)), h.dtype)
+    product(dh_prev, du[first:end], W_early)
+    for i in range(R):
+        for j in range(H):
+            carried[sequences[i], j] = dh_prev[i, j] + dprev[sequences[i], j]
+        for b in range(B + sequences[i], len(carried), B):
+            for j in range(H):
+                carried[b, j] = dprev[b, j]
 
 
 @inlined
-def zero_sums(params: Weights, are_tokens: bool) -> Sums:
-    """+0 throughout."""
-    (H, X), V, W = params.W_xh.shape, len(params.W_hy), params.W_hh
-    W_xh = np.zeros((H, 0 if are_tokens else padded(X, W)), W.dtype)
-    W_hh, W_hy = np.zeros((H, padded(H, W)), W.dtype), np.zeros((V, padded(H, W)), W.dtype)
-    columns = np.zeros((X if are_tokens else 0, H), W.dtype)
+def zero_sums(params: Weights, are_tokens: bool, width: int) -> Sums:
+    """+0 throughout; W_hh as wide as the tape, whose rows are a factor of it."""
+    (GH, X), H, V, W = params.W_xh.shape, params.W_hh.shape[1], len(params.W_hy), params.W_hh
+    W_xh = np.zeros((GH, 0 if are_tokens else padded(X, W)), W.dtype)
+    W_hh, W_hy = np.zeros((GH, width), W.dtype), np.zeros((V, padded(H, W)), W.dtype)
+    columns = np.zeros((X if are_tokens else 0, GH), W.dtype)
     return Sums(W_xh, W_hh, W_hy, columns, columns.copy())
 
 
@@ -206,31 +312,40 @@ def weight_gradients(
     grads: Weights,
     inputs: Inputs,
     h: Array,
-    state: Array,
+    before: Array,
+    tape: Array,
     loss: Loss,
-    dz: Array,
+    da: Array,
+    du: Array,
     rows: Indices,
     first: bool,
 ) -> None:
-    """Parts of ``dW_xh = sum dz_t x_t^T``, ``dW_hh = sum dz_t h_{t-1}^T``, ``dW_hy = sum dy_t h_t^T`` and db."""
+    """Parts of ``dW_xh = sum da_t x_t^T``, ``dW_hh = sum du_t h_{t-1}^T``, ``dW_hy = sum dy_t h_t^T`` and db."""
+    cell = cell_of(grads)
+    early = len(sums.W_hh) - cell.late * h.shape[1]
+    start: Any = np.int64(0)  # 0 is a literal, for which outer_sum would be compiled once more
     if inputs.are_tokens:
-        token_sum(sums.columns, dz, inputs.tokens, rows, sums.part)
+        token_sum(sums.columns, da, inputs.tokens, rows, sums.part)
     else:
-        outer_sum(sums.W_xh, dz, gather(inputs.vectors, rows), first)
-    outer_sum(sums.W_hh, dz, gather_prev(h, state, rows), first)
-    row_sum(grads.b_h, dz)
+        outer_sum(sums.W_xh, da, start, gather(inputs.vectors, rows), first)
+    outer_sum(sums.W_hh[:early], du, start, before[: len(rows)], first)
+    if cell.late:
+        outer_sum(sums.W_hh[early:], du, early, gather(tape, rows * cell.kept + cell.kept - 1), first)
+    if cell.apart:
+        row_sum(grads.b_x, da)
+    row_sum(grads.b_h, du)
     if loss.has_dy:
         dy = gather(loss.dy, rows)
-        outer_sum(sums.W_hy, dy, gather(h, rows), first)
+        outer_sum(sums.W_hy, dy, start, gather(h, rows), first)
         row_sum(grads.b_y, dy)
 
 
 @inlined
 def copy_sums(sums: Sums, are_tokens: bool, grads: Weights) -> None:
     """The sums as gradients, shaped like the parameters."""
-    H, X = grads.W_xh.shape
+    GH, X = grads.W_xh.shape
     if are_tokens:
-        for i in range(H):
+        for i in range(GH):
             for k in range(X):
                 grads.W_xh[i, k] = sums.columns[k, i]
     else:
@@ -240,10 +355,10 @@ def copy_sums(sums: Sums, are_tokens: bool, grads: Weights) -> None:
 
 
 @inlined
-def input_gradients(W_xh: Array, dz: Array, rows: Indices, dinputs: Array) -> None:
-    """``dx_t = W_xh^T dz_t`` of a block's rows, into dinputs (T*B, X)."""
-    dx = np.zeros((len(rows), W_xh.shape[0] * W_xh.shape[2]), dz.dtype)
-    product(dx, dz, W_xh)
+def input_gradients(W_xh: Array, da: Array, rows: Indices, dinputs: Array) -> None:
+    """``dx_t = W_xh^T da_t`` of a block's rows, into dinputs (T*B, X)."""
+    dx = np.zeros((len(rows), W_xh.shape[0] * W_xh.shape[2]), da.dtype)
+    product(dx, da, W_xh)
     scatter(dx, rows, dinputs)
 
 
@@ -314,18 +429,6 @@ def gather(array: Array, rows: Indices) -> Array:
     for i in range(len(rows)):
         for j in range(out.shape[1]):
             out[i, j] = array[rows[i], j]
-    return out
-
-
-@compiled
-def gather_prev(h: Array, state: Array, rows: Indices) -> Array:
-    """h_{t-1} of a block's rows: h_0, the state, at t = 0."""
-    B = len(state)
-    out = np.empty((len(rows), h.shape[1]), h.dtype)
-    for i in range(len(rows)):
-        h_prev = h[rows[i] - B] if rows[i] >= B else state[rows[i]]
-        for j in range(out.shape[1]):
-            out[i, j] = h_prev[j]
     return out
 
 

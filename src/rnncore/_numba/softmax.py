@@ -8,11 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..types import Array, Indices
-from . import compiled
+from . import ONE, compiled
 from .elementary import exp, log
 from .linear import lane_sum
-
-ONE = np.int8(1)  # a number so narrow that it does not widen float32
 
 
 class Labels(NamedTuple):

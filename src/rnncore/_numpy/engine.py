@@ -15,12 +15,12 @@ class NumpyEngine:
     """See :class:`rnncore.backends.Engine`."""
 
     name = "numpy"
-    bptt_at_once = None
+    bptt_at_once = forward_at_once = backward_at_once = None
 
     def forward(
         self, params: Params, inputs: Steps, state: Array, lengths: Indices | None, threads: int | None
-    ) -> tuple[Array, Array, Array]:
-        """Outputs y (T, B, V), hidden states h (T, B, H), last state (B, H)."""
+    ) -> tuple[Array, Array, Array, Array]:
+        """Outputs y (T, B, V), hidden states h (T, B, H), the tape, last states (S, B, H)."""
         with _ieee():
             return sequence.forward(params, inputs, state, _lengths(inputs, lengths))
 
@@ -29,6 +29,7 @@ class NumpyEngine:
         params: Params,
         inputs: Steps,
         h: Array,
+        tape: Array,
         state: Array,
         lengths: Indices | None,
         dy: Array | None,
@@ -37,9 +38,11 @@ class NumpyEngine:
         need_dinputs: bool,
         threads: int | None,
     ) -> tuple[Params, Array, Array | None]:
-        """Gradients of the parameters, of the initial state (B, H), of the inputs (T, B, X) if needed."""
+        """Gradients of the parameters, of the initial states (S, B, H), of the inputs (T, B, X) if needed."""
         with _ieee():
-            return sequence.backward(params, inputs, h, state, _lengths(inputs, lengths), dy, dh, dstate, need_dinputs)
+            return sequence.backward(
+                params, inputs, h, tape, state, _lengths(inputs, lengths), dy, dh, dstate, need_dinputs
+            )
 
     def bptt(
         self,
@@ -51,7 +54,7 @@ class NumpyEngine:
         need_dinputs: bool,
         threads: int | None,
     ) -> tuple[float, Array, Params, Array, Array, Array | None]:
-        """J, losses (T, B), gradients, last state, dstate, dinputs if needed."""
+        """J, losses (T, B), gradients, last states, dstate, dinputs if needed."""
         with _ieee():
             return sequence.bptt(params, inputs, labels, state, _lengths(inputs, lengths), need_dinputs)
 
@@ -68,7 +71,7 @@ class NumpyEngine:
     def sample(
         self, params: Params, first: Indices, uniforms: Array, state: Array, temperature: float
     ) -> tuple[Indices, Array]:
-        """Tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and state (B, H); the last state."""
+        """Tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and states (S, B, H); last states."""
         with _ieee():
             return sampling.sample(params, first, uniforms, state, temperature)
 
@@ -98,7 +101,7 @@ class NumpyEngine:
             return optim.step(rule, x, dx, memory, numbers, scale, longest, limit)
 
     def elementary(self, name: str, x: Array) -> Array:
-        """tanh, exp or log of each element of x (n,)."""
+        """exp, tanh, sigmoid or log of each element of x (n,)."""
         with _ieee():
             result: Array = getattr(elementary, name)(x)
         return result

@@ -5,6 +5,7 @@ with the block and not with the layer.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from ..types import Array, Indices
 from .fma import fma
 
 BLOCK = 128
+
+# The number to add when nothing is to be added: x + -0 is x for every x, and -0 + +0 would not be -0.
+NOTHING: Any = -0.0
 
 
 def product(acc: Array, A: Array, W: Array) -> Array:

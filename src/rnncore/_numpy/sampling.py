@@ -33,15 +33,15 @@ def choose(y: Array, u: float, temperature: float) -> int:
 
 
 def sample(params: Params, first: Indices, uniforms: Array, state: Array, temperature: float) -> tuple[Indices, Array]:
-    """Tokens (T, B), drawn one after the other by uniforms (T, B), and the state (B, H) in which the last ones were.
+    """Tokens (T, B), drawn one after the other by uniforms (T, B), and the states (S, B, H) of the last ones.
 
-    The first ones are drawn after the tokens ``first`` (B,) and the state (B, H).
+    The first ones are drawn after the tokens ``first`` (B,) and the states (S, B, H).
     """
     T, B = uniforms.shape
-    tokens, one = np.empty((T, B), np.int64), np.ones(B, np.int64)
+    tokens, one, state = np.empty((T, B), np.int64), np.ones(B, np.int64), state.copy()
     for t in range(T):
         read = first if t == 0 else tokens[t - 1]
-        y, _, state = sequence.forward(params, read[None], state, one)
+        y, _, _, state = sequence.forward(params, read[None], state, one)
         for b in range(B):
             tokens[t, b] = choose(y[0, b], float(uniforms[t, b]), temperature)
     return tokens, state

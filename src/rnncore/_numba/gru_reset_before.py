@@ -1,0 +1,43 @@
+"""The gated recurrent unit as first published, with the reset before the product: ``h_t = (1 - z) n + z h_{t-1}``.
+
+Its gates are ``r = sigmoid(a_r + u_r)``, ``z = sigmoid(a_z + u_z)``, ``n = tanh(a_n + u_n)``, where u_n is the product
+not with h_{t-1} but with ``q = r h_{t-1}``. So a step is in two parts, forward and back.
+"""
+
+from . import ONE, Numbers, of_one_unit
+from .elementary import sigmoid, tanh
+
+
+@of_one_unit
+def reset(a: Numbers, u: Numbers, prev: Numbers) -> float:
+    """q, which the gate n reads, from what the gates r and z have."""
+    (h_prev,) = prev
+    r = sigmoid(a[0] + u[0])
+    return r * h_prev
+
+
+@of_one_unit
+def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
+    """h; saved are the gates and q."""
+    r, z, n = sigmoid(a[0] + u[0]), sigmoid(a[1] + u[1]), tanh(a[2] + u[2])
+    (h_prev,) = prev
+    return ((ONE - z) * n + z * h_prev,), (r, z, n, r * h_prev)
+
+
+@of_one_unit
+def reset_backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> float:
+    """du_n, of which dJ by q is the product."""
+    (dh,), (_, z, n, _) = dstate, saved
+    du_n: float = (dh * (ONE - z)) * (ONE - n * n)
+    return du_n
+
+
+@of_one_unit
+def backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """da, which is du too, from dh and dq."""
+    (dh, dq), (r, z, n, _), (h_prev,) = dstate, saved, prev
+    da_n = (dh * (ONE - z)) * (ONE - n * n)
+    da_z = (dh * (h_prev - n)) * (z * (ONE - z))
+    da_r = (dq * h_prev) * (r * (ONE - r))
+    da = da_r, da_z, da_n
+    return da, da, (dh * z + dq * r,)

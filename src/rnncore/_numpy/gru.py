@@ -1,0 +1,26 @@
+"""The gated recurrent unit: ``h_t = (1 - z) n + z h_{t-1}``.
+
+Its gates are ``r = sigmoid(a_r + u_r)``, ``z = sigmoid(a_z + u_z)``, ``n = tanh(a_n + r u_n)``: the recurrent part has
+a bias of its own, ``u = b_h + W_hh h_{t-1}``, beside that of ``a = b_x + W_xh x_t``, and r resets it after the product.
+"""
+
+from ..types import Array, Arrays
+from .elementary import sigmoid, tanh
+
+
+def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
+    """h; saved are the gates and u_n."""
+    (a_r, a_z, a_n), (u_r, u_z, u_n) = a, u
+    (h_prev,) = prev
+    r, z = sigmoid(a_r + u_r), sigmoid(a_z + u_z)
+    n = tanh(a_n + r * u_n)
+    return ((1 - z) * n + z * h_prev,), (r, z, n, u_n)
+
+
+def backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> tuple[Arrays, Arrays, Arrays]:
+    """da and du from dh; they differ in the gate n."""
+    (dh,), (r, z, n, u_n), (h_prev,) = dstate, saved, prev
+    da_n = (dh * (1 - z)) * (1 - n * n)
+    da_z = (dh * (h_prev - n)) * (z * (1 - z))
+    da_r = (da_n * u_n) * (r * (1 - r))
+    return (da_r, da_z, da_n), (da_r, da_z, da_n * r), (dh * z,)

@@ -1,0 +1,38 @@
+"""The gated recurrent unit with the reset before the product: ``h_t = (1 - z) n + z h_{t-1}``.
+
+Its gates are ``r = sigmoid(a_r + u_r)``, ``z = sigmoid(a_z + u_z)``, ``n = tanh(a_n + u_n)``, where u_n is the product
+not with h_{t-1} but with ``q = r h_{t-1}``. So a step is in two parts, forward and back.
+"""
+
+from ..types import Array, Arrays
+from .elementary import sigmoid, tanh
+
+
+def reset(a: Array, u: Array, prev: Arrays) -> Array:
+    """q, which the gate n reads, from what the gates r and z have."""
+    (h_prev,) = prev
+    r = sigmoid(a[0] + u[0])
+    return r * h_prev
+
+
+def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
+    """h; saved are the gates and q."""
+    r, z, n = sigmoid(a[0] + u[0]), sigmoid(a[1] + u[1]), tanh(a[2] + u[2])
+    (h_prev,) = prev
+    return ((1 - z) * n + z * h_prev,), (r, z, n, r * h_prev)
+
+
+def reset_backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> Array:
+    """du_n, of which dJ by q is the product."""
+    (dh,), (_, z, n, _) = dstate, saved
+    return (dh * (1 - z)) * (1 - n * n)
+
+
+def backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> tuple[Arrays, Arrays, Arrays]:
+    """da, which is du too, from dh and dq."""
+    (dh, dq), (r, z, n, _), (h_prev,) = dstate, saved, prev
+    da_n = (dh * (1 - z)) * (1 - n * n)
+    da_z = (dh * (h_prev - n)) * (z * (1 - z))
+    da_r = (dq * h_prev) * (r * (1 - r))
+    da = da_r, da_z, da_n
+    return da, da, (dh * z + dq * r,)
