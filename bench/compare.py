@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import report
+from shapes import cell_of
 
-Key = tuple[str, str, str, int | None]
+Key = tuple[str, str, str, str, int | None]
 
 
 def keyed(results: dict[str, Any], part: str) -> dict[Key, dict[str, Any]]:
-    """Rows by shape, dtype, contender and threads."""
-    return {(r["shape"], r["dtype"], r["contender"], r["threads"]): r for r in results[part]}
+    """Rows by cell, shape, dtype, contender and threads."""
+    return {(cell_of(r), r["shape"], r["dtype"], r["contender"], r["threads"]): r for r in results[part]}
 
 
 def work(results: dict[str, Any], row: dict[str, Any]) -> float:
@@ -52,18 +53,18 @@ def missing(old: dict[str, Any], new: dict[str, Any]) -> list[Key]:
 
 def text(found: list[dict[str, Any]]) -> str:
     """A table for a terminal."""
-    head = ["shape", "dtype", "contender", "threads", "old", "new", "ratio", "changed"]
+    head = ["cell", "shape", "dtype", "contender", "threads", "old", "new", "ratio", "changed"]
     body = []
     for row in found:
-        shape, dtype, contender, threads = row["key"]
+        cell, shape, dtype, contender, threads = row["key"]
         name = f"training {shape}" if row["part"] == "loops" else shape
         times = [report.seconds(row["old"]), report.seconds(row["new"]), f"{row['ratio']:.3f}"]
-        body.append([name, dtype, contender, report.count(threads), *times, row["verdict"]])
-    return report.table(head, body, left=3)
+        body.append([cell, name, dtype, contender, report.count(threads), *times, row["verdict"]])
+    return report.table(head, body, left=4)
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A result file."""
+    """A result file, also one from the time when "rnn" was the only cell."""
     results: dict[str, Any] = json.loads(path.read_text())
     if not str(results.get("format")).startswith("rnncore bench"):
         raise ValueError(f"{path} is not a result of run.py")
@@ -91,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     print(text(found))
     for key in missing(old, new):
         print(f"only in the old: {key}")
-    return 1 if any(r["verdict"] == "slower" and r["key"][2].startswith("rnncore") for r in found) else 0
+    return 1 if any(r["verdict"] == "slower" and r["key"][3].startswith("rnncore") for r in found) else 0
 
 
 if __name__ == "__main__":

@@ -1,32 +1,44 @@
 """rnncore's own contenders, and the proof that they agree to the last bit."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from problems import Problem, problem
-from shapes import Shape, reduced
+from shapes import GATES, SAME_COST, Shape, reduced, same_cost
 from timing import Contender, Results, repeat
 
 import rnncore
 from rnncore.backends import engines
 
-NAMES = ("W_xh", "W_hh", "W_hy", "b_h", "b_y")
 BASELINE = 20
+
 Bits = dict[str, npt.NDArray[np.unsignedinteger]]
 
 
 def gradient(task: Problem, backend: str | None, threads: int | None) -> rnncore.BpttResult:
     """The call that is timed: one sequence without its axis where the batch is 1, as a user would."""
     if task.shape.B == 1:
-        inputs, labels, state = task.inputs[:, 0], task.labels[:, 0], task.state[0]
+        inputs, labels = task.inputs[:, 0], task.labels[:, 0]
     else:
-        inputs, labels, state = task.inputs, task.labels, task.state
-    return rnncore.bptt(task.params, inputs, labels, state=state, backend=backend, threads=threads)
+        inputs, labels = task.inputs, task.labels
+    return rnncore.bptt(task.params, inputs, labels, state=initial(task), backend=backend, threads=threads)
+
+
+def initial(task: Problem) -> Any:
+    """The initial state, without the axis of the sequences where there is one."""
+    if task.shape.B > 1:
+        return task.state
+    first = [state[0].copy() for state in task.states]
+    return first[0] if len(first) == 1 else tuple(first)
 
 
 def named(result: rnncore.BpttResult) -> Results:
-    """What peers can be compared with: the loss, and the gradients of parameters and initial state."""
-    gradients = {name: getattr(result.grads, name) for name in NAMES}
-    return {"loss": np.array(result.loss), "dstate": np.atleast_2d(result.dstate), **gradients}
+    """What peers can be compared with: the loss, and the gradients of parameters and initial states (S, B, H)."""
+    gradients = {name: getattr(result.grads, name) for name in result.grads.names()}
+    dstates = result.dstate if isinstance(result.dstate, tuple) else (result.dstate,)
+    return {"loss": np.array(result.loss), "dstate": np.stack([np.atleast_2d(d) for d in dstates]), **gradients}
 
 
 def contender(task: Problem, backend: str, threads: int | None) -> Contender:
@@ -34,7 +46,7 @@ def contender(task: Problem, backend: str, threads: int | None) -> Contender:
     one = task.shape.B == 1
     inputs = task.inputs[:, 0].copy() if one else task.inputs
     labels = task.labels[:, 0].copy() if one else task.labels
-    state = task.state[0].copy() if one else task.state
+    state = initial(task)
     params, bptt = task.params, rnncore.bptt
 
     def call() -> None:
@@ -44,16 +56,24 @@ def contender(task: Problem, backend: str, threads: int | None) -> Contender:
 
 
 def contenders(task: Problem, all_cores: int) -> list[Contender]:
-    """The default instruction set on one thread, all cores, and as it chooses; AVX2 if that is not it; Numba."""
+    """The default instruction set on one thread, all cores, and as it chooses; AVX2 if that is not it, and Numba."""
     available = engines()
     chosen: list[tuple[str, int | None]] = []
     if any(name.startswith("cpp.") for name in available):
         chosen += [("cpp", 1), ("cpp", all_cores), ("cpp", None)]
         if "cpp.avx2" in available[:-1]:
-            chosen += [("cpp.avx2", 1), ("cpp.avx2", all_cores)]
+            chosen.append(("cpp.avx2", 1))
     if "numba" in available:
         chosen.append(("numba", 1))
-    return [contender(task, backend, threads) for backend, threads in dict.fromkeys(chosen)]
+    made = [contender(task, backend, threads) for backend, threads in dict.fromkeys(chosen)]
+    return made[:1] + yardstick(task.shape, task.dtype) + made[1:] if chosen[:1] == [("cpp", 1)] else made
+
+
+def yardstick(shape: Shape, dtype: str) -> list[Contender]:
+    """What a cell of several gates is measured by: "rnn" with products of the same cost, whose turn is the next one."""
+    if GATES[shape.cell] == 1:
+        return []
+    return [replace(contender(problem(same_cost(shape), dtype), "cpp", 1), name=SAME_COST)]
 
 
 def bits(task: Problem, backend: str, threads: int | None) -> Bits:
@@ -63,8 +83,8 @@ def bits(task: Problem, backend: str, threads: int | None) -> Bits:
         "loss": np.array(result.loss),
         "losses": result.losses,
         "grads": result.grads.flat,
-        "state": result.state,
-        "dstate": result.dstate,
+        "state": np.asarray(result.state),
+        "dstate": np.asarray(result.dstate),
     }
     return {name: np.ascontiguousarray(array).view(f"u{array.itemsize}") for name, array in arrays.items()}
 
@@ -98,6 +118,7 @@ def check(shape: Shape, dtype: str, all_cores: int, definition_flops: float) -> 
         wrong += differences(problem(medium, dtype), [(name, all_cores) for name in fast])
     wrong += differences(problem(shape, dtype), [(name, n) for name in full for n in counts])
     return {
+        "cell": shape.cell,
         "shape": shape.name,
         "dtype": dtype,
         "engines": available,

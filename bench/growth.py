@@ -118,7 +118,7 @@ def plot(results: dict[str, Any]) -> bytes | None:
         import matplotlib.pyplot as plt
     except ImportError:
         return None
-    import report
+    import plot as figures
 
     figure, axes = plt.subplots(2, len(results["curves"]), figsize=(12, 7), layout="constrained", squeeze=False)
     for column, (axis, points) in enumerate(results["curves"].items()):
@@ -126,7 +126,7 @@ def plot(results: dict[str, Any]) -> bytes | None:
             curve(place, axis, [p for p in points if p[key] > 0], key)
             place.set_ylabel(unit)
         axes[1, column].set_xlabel(axis)
-    return report.image(figure)
+    return figures.image(figure)
 
 
 def curve(place: Any, axis: str, points: list[dict[str, Any]], key: str) -> None:

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from peers import UnavailableError, need, torch_net
+from peers import UnavailableError, need, torch_net, torch_state
 from problems import Problem
 from timing import Contender, repeat
 
@@ -54,25 +54,26 @@ def gradient_alone(task: Problem, threads: int | None) -> Contender:
 
 
 def by_torch(task: Problem, threads: int) -> Contender:
-    """nn.RNN on one-hot vectors, clip_grad_value_ and optim.Adagrad; its second bias stays what it is."""
+    """Its module on one-hot vectors, clip_grad_value_ and optim.Adagrad; a bias that is not rnncore's stays."""
     need("torch")
     import torch
 
-    rnn, linear, state = torch_net(task)
-    state = state.detach()
-    rnn.bias_hh_l0.requires_grad_(False)
-    parameters = [p for p in (*rnn.parameters(), *linear.parameters()) if p.requires_grad]
+    recurrent, linear, states = torch_net(task)
+    states = [state.detach() for state in states]
+    recurrent.bias_hh_l0.requires_grad_("b_x" in task.params.names())
+    parameters = [p for p in (*recurrent.parameters(), *linear.parameters()) if p.requires_grad]
     optimizer = torch.optim.Adagrad(parameters, LEARNING_RATE, eps=EPSILON)
     pieces, loss = chunks(task), torch.zeros(())
 
     def step() -> None:
-        nonlocal state, loss
+        nonlocal states, loss
         inputs, labels = map(torch.from_numpy, next(pieces))
         optimizer.zero_grad()
-        h, state = rnn(torch.nn.functional.one_hot(inputs, task.shape.X).to(state.dtype), state)
+        x = torch.nn.functional.one_hot(inputs, task.shape.X).to(states[0].dtype)
+        h, last = recurrent(x, torch_state(states))
         loss = torch.nn.functional.cross_entropy(linear(h.flatten(0, 1)), labels.flatten(), reduction="sum")
         loss.backward()  # type: ignore[no-untyped-call]
-        state = state.detach()
+        states = [state.detach() for state in (last if isinstance(last, tuple) else (last,))]
         torch.nn.utils.clip_grad_value_(parameters, LIMIT)
         optimizer.step()
 

@@ -100,7 +100,7 @@ def block_sizes(caches: dict[str, int]) -> dict[str, int]:
 
 
 class OneDnn:
-    """The vanilla_rnn primitive with inner products and softmax: native/onednn.cpp."""
+    """Its recurrent primitives with inner products and softmax: native/onednn.cpp."""
 
     def __init__(self) -> None:
         self.library = load("onednn.cpp", "-fopenmp", "-ldnnl", mode=ctypes.DEFAULT_MODE | DEEP)

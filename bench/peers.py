@@ -11,11 +11,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from engines import NAMES
+import textbook
 from native import BuildError, OneDnn, pointer
 from problems import Problem
 from timing import Contender, Results, repeat
 
+ONEDNN_CELLS = ("rnn", "rnn_relu", "lstm", "gru", "gru_reset_before")  # by their numbers in native/onednn.cpp
+ONEDNN_SWAPPED = ("gru", "gru_reset_before")
 TOLERANCE = {"float32": 2e-4, "float64": 1e-11}
 
 
@@ -33,122 +35,58 @@ def by_numpy(task: Problem, threads: int) -> Contender:
     """Products over all steps at once wherever time allows, and step by step in BLAS where it does not."""
     if threads != 1:
         raise UnavailableError("its BLAS is held to one thread")
+    if task.shape.cell not in textbook.CELLS:
+        raise UnavailableError(f"nobody has written {task.shape.cell} with it")
     found: dict[str, Results] = {}
 
     def call() -> None:
-        found["last"] = numpy_gradient(task)
+        found["last"] = textbook.gradient(task)
 
     return Contender("numpy", 1, repeat(call), lambda: found["last"])
 
 
-def numpy_gradient(task: Problem) -> Results:
-    """Backpropagation through time as in the textbook; with B = 1 the recurrent products are matrix times vector."""
-    params, shape = task.params, task.shape
-    W_xh, W_hh, W_hy = params.W_xh, params.W_hh, params.W_hy
-    T, B, H = shape.T, shape.B, shape.H
-    x = one_hot(task) if shape.tokens else task.inputs.reshape(T * B, -1)
-    h = np.empty((T + 1, B, H), task.dtype)
-    h[0] = task.state
-    z = (x @ W_xh.T + params.b_h).reshape(T, B, H)
-    recur(h, z, W_hh)
-    rows = h[1:].reshape(T * B, H)
-    loss, dy = cross_entropy(rows @ W_hy.T + params.b_y, task.labels.reshape(-1))
-    dz, dstate = recur_back(h, (dy @ W_hy).reshape(T, B, H), W_hh)
-    return {
-        "loss": np.array(loss),
-        "dstate": dstate,
-        "W_xh": dz.T @ x,
-        "W_hh": dz.T @ h[:-1].reshape(T * B, H),
-        "W_hy": dy.T @ rows,
-        "b_h": dz.sum(axis=0),
-        "b_y": dy.sum(axis=0),
-    }
-
-
-def one_hot(task: Problem) -> Any:
-    """Rows of zeros with one 1; a product with them is faster than np.add.at for the gradient."""
-    x = np.zeros((task.inputs.size, task.shape.X), task.dtype)
-    x[np.arange(task.inputs.size), task.inputs.reshape(-1)] = 1
-    return x
-
-
-def recur(h: Any, z: Any, W_hh: Any) -> None:
-    """``h_t = tanh(z_t + W_hh h_{t-1})``, where z has the inputs' part; h (T + 1, B, H) begins with the first state."""
-    if h.shape[1] == 1:
-        h, z = h[:, 0], z[:, 0]
-        for t in range(len(z)):
-            np.tanh(z[t] + W_hh @ h[t], out=h[t + 1])
-    else:
-        for t in range(len(z)):
-            np.tanh(z[t] + h[t] @ W_hh.T, out=h[t + 1])
-
-
-def recur_back(h: Any, dh: Any, W_hh: Any) -> tuple[Any, Any]:
-    """``dz_t = (dh_t + W_hh^T dz_{t+1}) (1 - h_t²)``, as (T B, H), and dJ/d(initial state)."""
-    T, B, H = dh.shape
-    slope = 1 - h[1:] ** 2
-    dz = np.empty_like(dh)
-    carried = np.zeros((B, H), dh.dtype)
-    for t in reversed(range(T)):
-        np.multiply(dh[t] + carried, slope[t], out=dz[t])
-        carried = (dz[t, 0] @ W_hh)[None] if B == 1 else dz[t] @ W_hh
-    return dz.reshape(T * B, H), carried
-
-
-def cross_entropy(y: Any, labels: Any) -> tuple[float, Any]:
-    """J and ``dy = softmax(y) - label``."""
-    rows = np.arange(len(y))
-    y -= y.max(axis=1, keepdims=True)
-    p = np.exp(y)
-    sums = p.sum(axis=1, keepdims=True)
-    loss = float(np.log(sums).sum() - y[rows, labels].sum())
-    p /= sums
-    p[rows, labels] -= 1
-    return loss, p
-
-
 def by_torch(task: Problem, threads: int) -> Contender:
-    """nn.RNN, Linear and cross_entropy with reduction="sum", eager; tokens become one-hot vectors in the call."""
+    """nn.RNN, nn.LSTM or nn.GRU, Linear, cross_entropy with reduction="sum", eager; tokens become one-hot vectors."""
     need("torch")
     import torch
 
-    rnn, linear, state = torch_net(task)
+    recurrent, linear, states = torch_net(task)
+    state = torch_state(states)
     inputs, labels = torch.from_numpy(task.inputs), torch.from_numpy(task.labels.reshape(-1))
-    leaves = [*rnn.parameters(), *linear.parameters(), state]
+    leaves = [*recurrent.parameters(), *linear.parameters(), *states]
     found: dict[str, Any] = {}
-    X, dtype = task.shape.X, state.dtype
+    X, dtype = task.shape.X, states[0].dtype
     one_hot: Any = torch.nn.functional.one_hot
 
     def call() -> None:
         x = one_hot(inputs, X).to(dtype) if task.shape.tokens else inputs
-        h, _ = rnn(x, state)
+        h, _ = recurrent(x, state)
         y = linear(h.flatten(0, 1))
         loss = torch.nn.functional.cross_entropy(y, labels, reduction="sum")
         found["last"] = (loss, torch.autograd.grad(loss, leaves))
 
     def results() -> Results:
-        loss, (dW_xh, dW_hh, db_h, _, dW_hy, db_y, dstate) = found["last"]
-        values = (loss.detach(), dstate[0], dW_xh, dW_hh, dW_hy, db_h, db_y)
-        return dict(zip(("loss", "dstate", *NAMES), (value.numpy() for value in values), strict=True))
+        loss, (dW_xh, dW_hh, db_x, db_h, dW_hy, db_y, *dstates) = found["last"]
+        names = {"loss": loss.detach(), "dstate": torch.cat(dstates), "W_xh": dW_xh, "W_hh": dW_hh, "W_hy": dW_hy}
+        names |= {"b_x": db_x, "b_h": db_h, "b_y": db_y}
+        return {name: value.numpy() for name, value in names.items()}
 
     return Contender("torch", threads, repeat(call), results, lambda: torch.set_num_threads(threads), threads > 1)
 
 
-def torch_net(task: Problem) -> tuple[Any, Any, Any]:
-    """nn.RNN and Linear with the problem's weights (PyTorch's second bias is 0), and the initial state."""
+def torch_net(task: Problem) -> tuple[Any, Any, list[Any]]:
+    """The recurrent module and Linear with the problem's weights (a second bias is 0), and the initial states."""
     import torch
 
-    params, dtype = task.params, getattr(torch, task.dtype)
-    rnn = torch.nn.RNN(task.shape.X, task.shape.H, dtype=dtype)
-    linear = torch.nn.Linear(task.shape.H, task.shape.V, dtype=dtype)
-    values: dict[Any, Any] = {
-        rnn.weight_ih_l0: params.W_xh, rnn.weight_hh_l0: params.W_hh, rnn.bias_ih_l0: params.b_h,
-        rnn.bias_hh_l0: np.zeros_like(params.b_h), linear.weight: params.W_hy, linear.bias: params.b_y,
-    }  # fmt: skip
-    with torch.no_grad():
-        for tensor, array in values.items():
-            tensor.copy_(torch.from_numpy(array))
-    return rnn, linear, torch.from_numpy(task.state[None].copy()).requires_grad_()
+    if task.shape.cell == "gru_reset_before":
+        raise UnavailableError("it has no GRU with the reset before the product")
+    recurrent, linear = task.params.to_torch()
+    return recurrent, linear, [torch.from_numpy(state[None].copy()).requires_grad_() for state in task.states]
+
+
+def torch_state(states: list[Any]) -> Any:
+    """As its modules take it: h, or the pair of h and c."""
+    return states[0] if len(states) == 1 else tuple(states)
 
 
 def by_jax(task: Problem, threads: int) -> Contender:
@@ -158,40 +96,72 @@ def by_jax(task: Problem, threads: int) -> Contender:
         raise UnavailableError("XLA is held to one thread")
     jax: Any = importlib.import_module("jax")
     jax.config.update("jax_enable_x64", True)
-    weights = {name: jax.device_put(getattr(task.params, name)) for name in NAMES}
-    inputs, labels, state = (jax.device_put(array) for array in (task.inputs, task.labels, task.state))
-    step = jax_gradient(task.shape.tokens)
+    weights = {name: jax.device_put(getattr(task.params, name)) for name in task.params.names()}
+    inputs, labels = jax.device_put(task.inputs), jax.device_put(task.labels)
+    states = tuple(map(jax.device_put, task.states))
+    step = jax_gradient(task.shape.cell, task.shape.tokens)
     found: dict[str, Any] = {}
 
     def call() -> None:
-        found["last"] = jax.block_until_ready(step(weights, state, inputs, labels))
+        found["last"] = jax.block_until_ready(step(weights, states, inputs, labels))
 
     def results() -> Results:
-        loss, (gradients, dstate) = found["last"]
-        arrays = {"loss": loss, "dstate": dstate, **gradients}
+        loss, (gradients, dstates) = found["last"]
+        arrays = {"loss": loss, "dstate": dstates, **gradients}
         return {name: np.asarray(array) for name, array in arrays.items()}
 
     return Contender("jax", 1, repeat(call), results)
 
 
 @lru_cache
-def jax_gradient(tokens: bool) -> Callable[..., Any]:
+def jax_gradient(cell: str, tokens: bool) -> Callable[..., Any]:
     """The jitted function; it compiles once per shape and dtype."""
     import jax
     import jax.numpy as jnp
 
-    def loss(weights: Any, state: Any, inputs: Any, labels: Any) -> Any:
+    def loss(weights: Any, states: Any, inputs: Any, labels: Any) -> Any:
         part = weights["W_xh"].T[inputs] if tokens else inputs @ weights["W_xh"].T
-
-        def step(h: Any, a: Any) -> tuple[Any, Any]:
-            h = jnp.tanh(a + h @ weights["W_hh"].T)
-            return h, h
-
-        _, h = jax.lax.scan(step, state, part + weights["b_h"])
+        bias = weights.get("b_x", weights["b_h"])
+        step = jax_step(cell, weights)
+        _, h = jax.lax.scan(lambda states, a: (found := step(states, a), found[0]), states, part + bias)
         y = h @ weights["W_hy"].T + weights["b_y"]
         return -jnp.take_along_axis(jax.nn.log_softmax(y), labels[..., None], axis=-1).sum()
 
-    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    gradient: Callable[..., Any] = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    return gradient
+
+
+def jax_step(cell: str, weights: Any) -> Callable[[Any, Any], Any]:
+    """The states after a step, from those before it and the input part a."""
+    import jax
+    import jax.numpy as jnp
+
+    W_hh, H, sigmoid = weights["W_hh"].T, weights["W_hh"].shape[1], jax.nn.sigmoid
+
+    def rnn(states: Any, a: Any) -> Any:
+        act = jnp.tanh if cell == "rnn" else jax.nn.relu
+        return (act(a + states[0] @ W_hh),)
+
+    def lstm(states: Any, a: Any) -> Any:
+        h, c = states
+        i, f, g, o = jnp.split(a + h @ W_hh, 4, axis=-1)
+        c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
+        return sigmoid(o) * jnp.tanh(c), c
+
+    def gru(states: Any, a: Any) -> Any:
+        (h,) = states
+        (a_r, a_z, a_n), (u_r, u_z, u_n) = (jnp.split(part, 3, axis=-1) for part in (a, h @ W_hh + weights["b_h"]))
+        r, z = sigmoid(a_r + u_r), sigmoid(a_z + u_z)
+        return ((1 - z) * jnp.tanh(a_n + r * u_n) + z * h,)
+
+    def gru_reset_before(states: Any, a: Any) -> Any:
+        (h,), b = states, weights["b_h"]
+        r, z = jnp.split(sigmoid(a[..., : 2 * H] + h @ W_hh[:, : 2 * H] + b[: 2 * H]), 2, axis=-1)
+        n = jnp.tanh(a[..., 2 * H :] + (r * h) @ W_hh[:, 2 * H :] + b[2 * H :])
+        return ((1 - z) * n + z * h,)
+
+    steps: dict[str, Callable[[Any, Any], Any]] = {"lstm": lstm, "gru": gru, "gru_reset_before": gru_reset_before}
+    return steps.get(cell, rnn)
 
 
 @lru_cache
@@ -204,28 +174,60 @@ def onednn_library() -> OneDnn | str:
 
 
 def by_onednn(task: Problem, threads: int) -> Contender:
-    """The vanilla_rnn primitive, called from C++ without a Python call for each run."""
+    """vanilla_rnn, vanilla_lstm, lbr_gru or vanilla_gru, called from C++ without a Python call for each run."""
     found = onednn_library()
     if isinstance(found, str):
         raise UnavailableError(found)
     if task.dtype != "float32" or task.shape.tokens:
         raise UnavailableError("its RNN has float32 vectors only")
-    library, shape, params = found.library, task.shape, task.params
+    library, shape, cell = found.library, task.shape, task.shape.cell
     library.onednn_threads(threads)
-    sizes = np.array([shape.T, shape.B, shape.X, shape.H, shape.V], np.int64)
-    arrays = (sizes, task.inputs, task.state, task.labels, *(getattr(params, name) for name in NAMES))
+    sizes = np.array([shape.T, shape.B, shape.X, shape.H, shape.V, ONEDNN_CELLS.index(cell)], np.int64)
+    weights = onednn_weights(task.params)
+    arrays = (sizes, task.inputs, task.states, task.labels, *weights)
     handle = Handle(library, ctypes.c_void_p(library.onednn_create(*map(pointer, arrays))))
 
     def results() -> Results:
-        gradients = {name: np.empty_like(getattr(params, name)) for name in NAMES}
-        dstate, loss = np.empty_like(task.state), np.empty(1)
-        library.onednn_results(handle.value, *map(pointer, (*gradients.values(), dstate, loss)))
-        return {"loss": loss[0], "dstate": dstate, **gradients}
+        gradients, dstates, loss = [np.empty_like(array) for array in weights], np.empty_like(task.states), np.empty(1)
+        library.onednn_results(handle.value, *map(pointer, (*gradients, dstates, loss)))
+        return {"loss": loss[0], "dstate": dstates, **onednn_gradients(cell, gradients)}
 
     return Contender(
         "onednn", threads, lambda k: library.onednn_run(handle.value, k), results,
         lambda: library.onednn_threads(threads), threads > 1,
     )  # fmt: skip
+
+
+def onednn_weights(params: Any) -> list[Any]:
+    """W_xh, W_hh, W_hy, the bias and b_y, with the gates in oneDNN's order: of a GRU z, r, n.
+
+    Its GRU has one bias, and lbr_gru another for the last gate's recurrent part.
+    """
+    bias = params.b_h
+    if params.cell in ONEDNN_SWAPPED:
+        b_r, b_z, b_n = np.split(params.b_x + params.b_h, 3)
+        apart = np.split(params.b_x, 3)[2], np.split(params.b_h, 3)[2]
+        bias = np.concatenate([b_z, b_r, *(apart if params.cell == "gru" else (b_n,))])
+    W_xh, W_hh = (onednn_order(params.cell, W) for W in (params.W_xh, params.W_hh))
+    return [W_xh, W_hh, params.W_hy, bias, params.b_y]
+
+
+def onednn_gradients(cell: str, gradients: list[Any]) -> Results:
+    """Gradients by rnncore's names, of what :func:`onednn_weights` gives."""
+    dW_xh, dW_hh, dW_hy, db, db_y = gradients
+    found = {"W_xh": onednn_order(cell, dW_xh), "W_hh": onednn_order(cell, dW_hh), "W_hy": dW_hy, "b_y": db_y}
+    if cell not in ONEDNN_SWAPPED:
+        return found | {"b_h": db}
+    db_z, db_r, *db_n = np.split(db, 4 if cell == "gru" else 3)
+    return found | {"b_x": np.concatenate([db_r, db_z, db_n[0]]), "b_h": np.concatenate([db_r, db_z, db_n[-1]])}
+
+
+def onednn_order(cell: str, rows: Any) -> Any:
+    """Rows with the first two gates of a GRU exchanged, there or back."""
+    if cell not in ONEDNN_SWAPPED:
+        return rows
+    first, second, last = np.split(rows, 3)
+    return np.concatenate([second, first, last])
 
 
 class Handle:

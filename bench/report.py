@@ -10,8 +10,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import plot
+from shapes import SAME_COST, cell_of
+
 Results = dict[str, Any]
 Row = dict[str, Any]
+PEERS = ("onednn", "jax", "numpy", "torch")
+TARGET = 0.85  # of the share of the peak that "rnn" reaches where its products cost as much
+
+
+def net(row: Row) -> tuple[str, str, str]:
+    """What is compared with each other: one cell, shape and dtype."""
+    return cell_of(row), row["shape"], row["dtype"]
 
 
 def finish(results: Results) -> None:
@@ -40,18 +50,58 @@ def peak(results: Results, dtype: str, isa: str | None = None) -> float | None:
 
 def times_torch(row: Row, rows: Iterable[Row]) -> float | None:
     """PyTorch's time over this one's; PyTorch on one thread or on as many as this row has, whichever is faster."""
+    if row["contender"] == SAME_COST:
+        return None
     allowed = row["threads"] or math.inf
-    same = [r for r in rows if r["contender"] == "torch" and (r["shape"], r["dtype"]) == (row["shape"], row["dtype"])]
+    same = [r for r in rows if r["contender"] == "torch" and net(r) == net(row)]
     fastest = min((r["median"] for r in same if r["threads"] <= allowed), default=None)
     return None if fastest is None else float(fastest / row["median"])
 
 
 def wrong(results: Results) -> list[str]:
     """What was found not to agree: engines to the last bit, peers to float precision."""
-    found = [f"{c['shape']} {c['dtype']}: {d}" for c in results.get("checks", []) for d in c["differences"]]
+    found = [f"{' '.join(net(c))}: {d}" for c in results.get("checks", []) for d in c["differences"]]
     for check in results.get("peer_checks", []):
         if not check["right"]:
-            found.append(f"{check['shape']} {check['dtype']}: {check['peer']} is off by {check['error']}; not timed")
+            found.append(f"{' '.join(net(check))}: {check['peer']} is off by {check['error']}; not timed")
+    return found
+
+
+def nets(results: Results) -> dict[tuple[str, str, str], list[Row]]:
+    """Rows by net, in the order of the run."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    for row in results["rows"]:
+        found.setdefault(net(row), []).append(row)
+    return found
+
+
+def against_rnn(results: Results) -> list[Row]:
+    """For each net of several gates: shares of one thread, its own and that of "rnn" at the same cost."""
+    found = []
+    for (name, shape, dtype), rows in nets(results).items():
+        one = {row["contender"]: row for row in rows if row["threads"] == 1}
+        if {"rnncore cpp", SAME_COST} <= set(one):
+            own, other = one["rnncore cpp"], one[SAME_COST]
+            pair = {"cell": name, "shape": shape, "dtype": dtype, "own": own, "other": other}
+            found.append(pair | {key: speed(own, key) / speed(other, key) for key in ("median", "best")})
+    return found
+
+
+def speed(row: Row, key: str) -> float:
+    """Flops a second."""
+    return float(row["flops"] / row[key])
+
+
+def behind(results: Results, key: str) -> list[str]:
+    """Which peers are faster than the compiled core on as many threads, by medians or by the fastest calls."""
+    found = []
+    for names, rows in nets(results).items():
+        own = {row["threads"]: row[key] for row in rows if row["contender"] == "rnncore cpp"}
+        for row in rows:
+            allowed = [own[n] for n in ((1,) if row["threads"] == 1 else (row["threads"], None)) if n in own]
+            if allowed and not row["contender"].startswith("rnncore") and row[key] < min(allowed):
+                title = f"{' '.join(names)}: {row['contender']} on {count(row['threads'])}"
+                found.append(f"{title} ({min(allowed) / row[key]:.2f} x)")
     return found
 
 
@@ -91,9 +141,44 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> 
     return "\n".join([line(cells[0]), f"|{rule}|", *map(line, cells[1:])])
 
 
-def summary(results: Results, dtype: str) -> str:
+def overview(results: Results, dtype: str) -> str:
+    """A row per shape, one thread: for each cell its time, its share of the peak, and the nearest of the others."""
+    found = {names: {(r["contender"], r["threads"]): r for r in rows} for names, rows in nets(results).items()}
+    shown = list(dict.fromkeys(name for name, _, d in found if d == dtype))
+    body = []
+    for shape in dict.fromkeys(shape for _, shape, d in found if d == dtype):
+        rows = [found.get((name, shape, dtype), {}) for name in shown]
+        sizes = next(row["sizes"] for own in rows for row in own.values() if row["contender"] != SAME_COST)
+        body.append([shape, sizes, *(text for own in rows for text in overview_cells(own))])
+    head = [text for name in shown for text in (name, "of peak", "vs torch", "vs the nearest")]
+    return table(["shape", "X,H,V,B,T", *head], body, left=2)
+
+
+def overview_cells(own: dict[tuple[str, int | None], Row]) -> list[str]:
+    """One cell at one shape."""
+    first = own.get(("rnncore cpp", 1))
+    if first is None:
+        return ["", "", "", ""]
+    others = {name: row["median"] / first["median"] for (name, n), row in own.items() if n == 1 and name in PEERS}
+    nearest = min(others, key=lambda name: others[name], default=None)
+    last = "" if nearest is None else f"{ratio(others[nearest])} {nearest}"
+    return [seconds(first["median"]), percent(first["share"]), ratio(others.get("torch")), last]
+
+
+def same_cost(results: Results) -> str:
+    """The cells of several gates beside "rnn"."""
+    head = ["cell", "shape", "dtype", "X,H,V,B,T", "of peak", "rnn", "of peak", "share over rnn's", "by fastest calls"]
+    body = []
+    for pair in against_rnn(results):
+        shares = [[row["sizes"], percent(row["share"])] for row in (pair["own"], pair["other"])]
+        ratios = [f"{pair[key]:.2f}" for key in ("median", "best")]
+        body.append([pair["cell"], pair["shape"], pair["dtype"], *shares[0], *shares[1], *ratios])
+    return table(head, body, left=4)
+
+
+def summary(results: Results, dtype: str, name_of_cell: str) -> str:
     """A row per shape: our time and share, and how many times as fast as each of the others we are, one thread."""
-    rows = [row for row in results["rows"] if row["dtype"] == dtype]
+    rows = [row for row in results["rows"] if row["dtype"] == dtype and cell_of(row) == name_of_cell]
     others = list(dict.fromkeys(r["contender"] for r in rows if not r["contender"].startswith("rnncore")))
     cores = results["settings"]["cores"]
     body = []
@@ -116,18 +201,18 @@ def fastest(results: Results) -> Results:
 def own_cells(own: dict[tuple[str, int | None], Row], first: Row, cores: int) -> list[str]:
     """Our engines: times, shares, and the gain by threads."""
 
-    def cell(name: str, threads: int | None, text: Any) -> str:
+    def cell_of(name: str, threads: int | None, text: Any) -> str:
         row = own.get((name, threads))
         return "" if row is None else str(text(row))
 
     return [
         seconds(first["median"]),
         percent(first["share"]),
-        cell("rnncore cpp", cores, lambda row: ratio(first["median"] / row["median"])),
-        cell("rnncore cpp", None, lambda row: ratio(first["median"] / row["median"])),
-        cell("rnncore cpp.avx2", 1, lambda row: seconds(row["median"])),
-        cell("rnncore cpp.avx2", 1, lambda row: percent(row["share"])),
-        cell("rnncore numba", 1, lambda row: seconds(row["median"])),
+        cell_of("rnncore cpp", cores, lambda row: ratio(first["median"] / row["median"])),
+        cell_of("rnncore cpp", None, lambda row: ratio(first["median"] / row["median"])),
+        cell_of("rnncore cpp.avx2", 1, lambda row: seconds(row["median"])),
+        cell_of("rnncore cpp.avx2", 1, lambda row: percent(row["share"])),
+        cell_of("rnncore numba", 1, lambda row: seconds(row["median"])),
     ]
 
 
@@ -139,27 +224,27 @@ def other_cells(own: dict[tuple[str, int | None], Row], first: Row, others: list
 
 def every_row(results: Results) -> str:
     """All that was timed."""
-    head = ["shape", "dtype", "contender", "threads", "median", "best", "GF/s", "of peak", "times PyTorch"]
+    head = ["cell", "shape", "dtype", "contender", "threads", "median", "best", "GF/s", "of peak", "times PyTorch"]
     body = []
     for r in results["rows"]:
-        name, times = [r["shape"], r["dtype"], r["contender"]], [seconds(r["median"]), seconds(r["best"])]
+        name, times = [*net(r), r["contender"]], [seconds(r["median"]), seconds(r["best"])]
         speed = f"{r['flops'] / r['median'] / 1e9:.3g}"
         body.append([*name, count(r["threads"]), *times, speed, percent(r["share"]), ratio(r["times_torch"])])
-    return table(head, body, left=3)
+    return table(head, body, left=4)
 
 
 def training(results: Results) -> str:
     """Whole training steps."""
-    alone = {(r["shape"], r["threads"]): r["median"] for r in results["loops"] if r["contender"] == "gradient alone"}
-    head = ["shape", "contender", "threads", "a step", "characters/s", "over the gradient", "times PyTorch"]
+    alone = {(net(r), r["threads"]): r["median"] for r in results["loops"] if r["contender"] == "gradient alone"}
+    head = ["cell", "shape", "contender", "threads", "a step", "characters/s", "over the gradient", "times PyTorch"]
     body = []
     for r in results["loops"]:
-        gradient = alone.get((r["shape"], r["threads"])) if r["contender"] == "rnncore cpp" else None
+        gradient = alone.get((net(r), r["threads"])) if r["contender"] == "rnncore cpp" else None
         over = "" if gradient is None else ratio(r["median"] / gradient)
         speed = f"{r['characters_per_second']:,.0f}"
-        body.append([r["shape"], r["contender"], count(r["threads"]), seconds(r["median"]), speed, over])
+        body.append([cell_of(r), r["shape"], r["contender"], count(r["threads"]), seconds(r["median"]), speed, over])
         body[-1].append(ratio(r["times_torch"]))
-    return table(head, body, left=2)
+    return table(head, body, left=3)
 
 
 def limits(results: Results) -> str:
@@ -187,11 +272,30 @@ def facts(results: Results) -> list[str]:
         f"{machine['cpu']} (family/model {machine['family_model']}), {machine['cores']} cores, {caches}; "
         f"load average at the start {machine['load_average'][0]:.2f}",
         ", ".join(f"{name} {version}" for name, version in versions.items()),
-        f"Same bits: {equal} of {len(checks)} shapes and dtypes ({engines}, on 1, all and automatic threads). "
+        f"Same bits: {equal} of {len(checks)} nets ({engines}, on 1, all and automatic threads). "
         f"Peers agree to float precision: {right} of {len(results['peer_checks'])}.",
+        *verdicts(results),
         *(f"**{complaint}**" for complaint in wrong(results)),
         *(f"{without(name, results)} {name}: {why}." for name, why in results["absent"].items()),
     ]
+
+
+def verdicts(results: Results) -> list[str]:
+    """Who is ahead, and whether several gates reach what one product reaches, by medians and by the fastest calls."""
+    found = []
+    for key, name in (("median", "medians"), ("best", "the fastest calls")):
+        peers = behind(results, key)
+        found.append(f"Peers ahead of rnncore on as many threads, by {name}: {'; '.join(peers) or 'none'}.")
+    pairs = [pair for pair in against_rnn(results) if pair["shape"] != "S0"]
+    for key, name in (("median", "medians"), ("best", "the fastest calls")):
+        low = [f"{' '.join(net(pair))} {pair[key]:.2f}" for pair in pairs if pair[key] < TARGET]
+        if pairs:
+            least = min(pair[key] for pair in pairs)
+            found.append(
+                f'Share of the peak over that of "rnn" at the same cost, S0 aside, by {name}: {least:.2f} at least; '
+                f"under {TARGET}: {', '.join(low) or 'none'}."
+            )
+    return found
 
 
 def without(name: str, results: Results) -> str:
@@ -200,10 +304,16 @@ def without(name: str, results: Results) -> str:
 
 
 def sections(results: Results) -> list[tuple[str, str]]:
-    """Titles and tables, the shortest first."""
-    dtypes = dict.fromkeys(row["dtype"] for row in results["rows"])
-    found = [(f"{dtype}, one thread; times as fast as others", summary(results, dtype)) for dtype in dtypes]
-    found += [(f"{dtype}, the same by the fastest calls", summary(fastest(results), dtype)) for dtype in dtypes]
+    """Titles and tables, what tells most first."""
+    tables = list(dict.fromkeys((row["dtype"], cell_of(row)) for row in results["rows"]))
+    dtypes, best = list(dict.fromkeys(dtype for dtype, _ in tables)), fastest(results)
+    found = [(f"{dtype}, all cells, one thread", overview(results, dtype)) for dtype in dtypes]
+    found += [(f"{dtype}, all cells, the same by the fastest calls", overview(best, dtype)) for dtype in dtypes]
+    if against_rnn(results):
+        found.append(('Several gates beside "rnn" of the same cost, one thread', same_cost(results)))
+    for dtype, name in tables:
+        found.append((f"{name}, {dtype}, one thread; times as fast as others", summary(results, dtype, name)))
+        found.append((f"{name}, {dtype}, the same by the fastest calls", summary(best, dtype, name)))
     if results["loops"]:
         found.append(("Training: gradient, clipping, Adagrad (float32, tokens)", training(results)))
     return [*found, ("Limits of the machine in this run", limits(results))]
@@ -266,71 +376,9 @@ def write(results: Results, out: Path, name: str | None = None) -> list[Path]:
     stem = name or file_name(results)
     paths = [out / f"{stem}.json", out / f"{stem}.md"]
     write_json(paths[0], results)
-    image = plot(results) if results["rows"] else None
+    image = plot.plot(results) if results["rows"] else None
     if image is not None:
         paths.append(out / f"{stem}.svg")
         write_whole(paths[-1], image)
     write_whole(paths[1], markdown(results, None if image is None else paths[-1].name))
     return paths
-
-
-COLORS = {
-    "rnncore cpp": "#0b5fa5",
-    "rnncore cpp.avx2": "#4c9ed9",
-    "rnncore numba": "#7fc6a4",
-    "onednn": "#d55e00",
-    "jax": "#e69f00",
-    "numpy": "#999999",
-    "torch": "#7a4b94",
-}
-
-
-def plot(results: Results) -> bytes | None:
-    """Share of peak and times PyTorch, by shape: float32 (or what there is), one thread. None without matplotlib."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        import matplotlib.pyplot as plt
-    except ImportError:
-        return None
-    dtype = results["rows"][0]["dtype"]
-    rows = [r for r in results["rows"] if r["dtype"] == dtype and r["threads"] == 1]
-    figure, (above, below) = plt.subplots(2, 1, figsize=(11, 8), sharex=True, layout="constrained")
-    bars(above, rows, "share", 100)
-    above.set_ylabel("% of the FMA peak")
-    above.set_ylim(0, 100)
-    bars(below, rows, "times_torch", 1)
-    below.set_ylabel("times as fast as PyTorch")
-    below.set_yscale("log")
-    below.axhline(1, color="black", linewidth=0.8)
-    above.legend(ncols=4, fontsize=9, loc="upper left", frameon=False)
-    where = f"{results['machine']['cpu']} · {results['date'][:10]}"
-    figure.suptitle(f"Gradient of a tanh RNN, {dtype}, one thread · {where}")
-    return image(figure)
-
-
-def bars(axes: Any, rows: list[Row], key: str, factor: float) -> None:
-    """Groups of bars, one group a shape, one colour a contender."""
-    shapes = list(dict.fromkeys(row["shape"] for row in rows))
-    contenders = [name for name in COLORS if any(row["contender"] == name for row in rows)]
-    width = 0.85 / max(1, len(contenders))
-    for i, name in enumerate(contenders):
-        found = {row["shape"]: row[key] for row in rows if row["contender"] == name and row[key] is not None}
-        places = [place + (i - (len(contenders) - 1) / 2) * width for place, s in enumerate(shapes) if s in found]
-        axes.bar(places, [factor * found[s] for s in shapes if s in found], width, label=name, color=COLORS[name])
-    sizes = {row["shape"]: row["sizes"] for row in rows}
-    axes.set_xticks(range(len(shapes)), [f"{name}\n{sizes[name]}" for name in shapes], fontsize=7)
-    axes.grid(axis="y", alpha=0.3)
-
-
-def image(figure: Any) -> bytes:
-    """A figure as SVG."""
-    import io
-
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return buffer.getvalue()

@@ -1,14 +1,21 @@
-"""The sizes that are timed, and what they cost.
+"""The cells and sizes that are timed, and what they cost.
 
 T steps, B sequences, X inputs, H hidden units, V outputs.
 """
 
+import math
 from dataclasses import dataclass, replace
+from typing import Any
+
+GATES = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_reset_before": 3}
+"""How many products of H rows a step of each cell needs."""
+SAME_COST = "rnncore rnn of the same cost"
+SMALLEST = 16  # the sizes of a net of the same cost are multiples of that
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes, in the order in which they are written; with tokens, the inputs are class numbers and not vectors."""
+    """Sizes, in the order in which they are written, and a cell; with tokens, inputs are class numbers, not vectors."""
 
     name: str
     X: int
@@ -18,14 +25,21 @@ class Shape:
     T: int
     tokens: bool = False
     about: str = ""
+    cell: str = "rnn"
 
     @property
     def flops(self) -> int:
-        """``6 T B (H (X + H) + H V)``: forward, backward and weight gradients, a multiplication and an addition each.
+        """``6 T B (g H (X + H) + H V)``: forward, backward and weight gradients, a multiplication and an addition each.
 
-        Tokens pick a column of W_xh where vectors have a product, so there X counts nothing.
+        g is how many gates the cell has. Tokens pick a column of W_xh where vectors have a product, so there X counts
+        nothing.
         """
-        return 6 * self.T * self.B * self.H * ((0 if self.tokens else self.X) + self.H + self.V)
+        return 6 * self.T * self.B * self.H * (GATES[self.cell] * (self.columns + self.H) + self.V)
+
+    @property
+    def columns(self) -> int:
+        """X, or with tokens nothing."""
+        return 0 if self.tokens else self.X
 
     @property
     def sizes(self) -> str:
@@ -56,6 +70,28 @@ def named(names: str) -> list[Shape]:
     if unknown:
         raise ValueError(f"shapes are {', '.join(known)}, got {', '.join(unknown)}")
     return [known[name] for name in wanted]
+
+
+def cells(names: str) -> list[str]:
+    """The cells of a comma-separated list."""
+    wanted = [name.strip() for name in names.split(",")]
+    unknown = [name for name in wanted if name not in GATES]
+    if unknown:
+        raise ValueError(f"cells are {', '.join(GATES)}, got {', '.join(unknown)}")
+    return wanted
+
+
+def cell_of(row: dict[str, Any]) -> str:
+    """Which cell a row of results is about; the oldest files know one only."""
+    return str(row.get("cell", "rnn"))
+
+
+def same_cost(shape: Shape) -> Shape:
+    """A net of the cell "rnn" whose products cost as much: what one product can reach, several gates can be held to."""
+    others = shape.columns + shape.V
+    cost = shape.flops / (6 * shape.T * shape.B)
+    H = (math.sqrt(others**2 + 4 * cost) - others) / 2
+    return replace(shape, cell="rnn", H=max(SMALLEST, SMALLEST * round(H / SMALLEST)))
 
 
 def reduced(shape: Shape, flops: float) -> Shape:

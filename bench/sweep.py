@@ -1,8 +1,9 @@
 """Odd sizes, each against PyTorch on one thread: is any slower, and does any fall out of line with its neighbours?
 
-Usage: python bench/sweep.py [--dtype float32] [--quick] [--out DIR]
+Usage: python bench/sweep.py [--cells rnn,lstm] [--dtype float32] [--quick] [--out DIR]
 
 Most points lie on lines along one axis, where neighbours can be compared; the others are drawn from all axes at once.
+"rnn" has all of them, another cell every third.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import environment
-from shapes import Shape
+from shapes import GATES, Shape, cell_of, cells
 
 if TYPE_CHECKING:
     from problems import Problem
@@ -39,28 +40,37 @@ LINES = (
     ("V", 10, 40, 0, 5, 10, False), ("V", 2, 129, 0, 33, 10, False), ("V", 65, 100, 0, 1, 100, True),
 )  # fmt: skip
 SCATTERED = 40
+THIN = 3  # which part of the points another cell than "rnn" has
 MOST_FLOPS = 8e9  # PyTorch takes some tenths of a second for that
 # What may be lost to a neighbour's rate: by the call, by a step, and for the bytes of the parameters, per second.
 CALL, STEP, PARAMETERS = 5e-6, 0.25e-6, 5e9
 
 
-def lines() -> list[list[Shape]]:
-    """The points, line by line."""
+def lines(cell: str = "rnn") -> list[list[Shape]]:
+    """The points of a cell, line by line, none too large; where it has fewer, each line begins with another value."""
     found = []
-    for axis, X, H, V, B, T, tokens in LINES:
-        base = Shape(axis, X, H, V, B, T, tokens)
-        found.append([named(with_size(base, axis, value)) for value in AXES[axis]])
+    for number, (axis, X, H, V, B, T, tokens) in enumerate(LINES):
+        base = Shape(axis, X, H, V, B, T, tokens, cell=cell)
+        values = AXES[axis] if cell == "rnn" else AXES[axis][number % THIN :: THIN]
+        line = [named(with_size(base, axis, value)) for value in values]
+        found.append([point for point in line if point.flops <= MOST_FLOPS])
     return found
 
 
-def scattered(number: int = SCATTERED) -> list[Shape]:
+def points_of(cell: str) -> list[Shape]:
+    """All points of a cell: those on lines, and the others."""
+    on_lines = {point.name: point for line in lines(cell) for point in line}
+    return list(on_lines.values()) + scattered(cell=cell)[:: 1 if cell == "rnn" else THIN]
+
+
+def scattered(number: int = SCATTERED, cell: str = "rnn") -> list[Shape]:
     """Points from all axes at once, the same ones every time, none too large."""
     import numpy as np
 
     rng, found = np.random.default_rng(0), dict[str, Shape]()
     while len(found) < number:
         X, H, V, B, T = (int(rng.choice(AXES[axis])) for axis in "XHVBT")
-        point = named(Shape("", X, H, V, B, T, bool(rng.integers(2))))
+        point = named(Shape("", X, H, V, B, T, bool(rng.integers(2)), cell=cell))
         if point.flops <= MOST_FLOPS:
             found[point.name] = point
     return list(found.values())
@@ -112,7 +122,7 @@ def measure(shape: Shape, dtype: str, rounds: int, seconds: float) -> dict[str, 
             list(interleave(contenders, 4 * rounds, seconds, times))
     one, auto, torch = (t.median if t.seconds else None for t in times)
     return {
-        "name": shape.name, "X": shape.X, "H": shape.H, "V": shape.V, "B": shape.B, "T": shape.T,
+        "cell": shape.cell, "name": shape.name, "X": shape.X, "H": shape.H, "V": shape.V, "B": shape.B, "T": shape.T,
         "tokens": shape.tokens, "flops": shape.flops, "wrong": wrong, "cpp": one, "auto": auto, "torch": torch,
     }  # fmt: skip
 
@@ -133,6 +143,13 @@ def judge(points: list[dict[str, Any]], on_lines: list[list[str]], peak: float) 
                 point["neighbour"] = compared(point, better)
 
 
+def judge_all(results: dict[str, Any]) -> None:
+    """Each cell by itself."""
+    for cell in dict.fromkeys(point["cell"] for point in results["points"]):
+        points = [point for point in results["points"] if point["cell"] == cell]
+        judge(points, [[point.name for point in line] for line in lines(cell)], results["peak"])
+
+
 def compared(point: dict[str, Any], better: dict[str, Any]) -> dict[str, Any]:
     """What is lost against the better neighbour's rate, and the reason where it is plain."""
     lost = point["cpp"] - point["flops"] / (better["flops"] / better["cpp"])
@@ -149,7 +166,7 @@ def reason(point: dict[str, Any], better: dict[str, Any], lost: float) -> str:
         return "the call"
     if lost / point["T"] <= STEP:
         return "latency of a step"
-    if lost <= CALL + 4 * (X * H + H * H + H * V) / PARAMETERS:
+    if lost <= CALL + 4 * (GATES[cell_of(point)] * (X * H + H * H) + H * V) / PARAMETERS:
         return "every parameter is packed and its gradient written once a call"
     if point["flops"] < better["flops"] and 0.8 < point["cpp"] / better["cpp"] < 1.1:
         return "as long as the larger neighbour: lanes or rows that stay empty"
@@ -157,26 +174,36 @@ def reason(point: dict[str, Any], better: dict[str, Any], lost: float) -> str:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """What was found first, all points after it."""
-    points = [point for point in results["points"] if point.get("share")]
+    """Cell after cell."""
+    head = (
+        f"- {results['date']}, commit {results['commit']}, {results['machine']['cpu']}, {results['dtype']}, "
+        f"FMA peak {results['peak'] / 1e9:.1f} GF/s"
+    )
+    names = dict.fromkeys(point["cell"] for point in results["points"])
+    parts = ["# Odd sizes", head, *(section(results, cell) for cell in names)]
+    return "\n\n".join(parts) + "\n"
+
+
+def section(results: dict[str, Any], cell: str) -> str:
+    """What was found of a cell first, all its points after it."""
+    every = [point for point in results["points"] if point["cell"] == cell]
+    points = [point for point in every if point.get("share")]
     slow = sorted((p for p in points if p["times_torch"] < 1), key=lambda p: float(p["times_torch"]))
     odd = [p for p in points if "neighbour" in p]
     ratios = sorted(p["times_torch"] for p in points)
     facts = [
-        f"{results['date']}, commit {results['commit']}, {results['machine']['cpu']}, {results['dtype']}, "
-        f"FMA peak {results['peak'] / 1e9:.1f} GF/s",
         f"{len(points)} points; PyTorch takes from {ratios[0]:.3g} to {ratios[-1]:.4g} times as long, "
         f"in the middle {ratios[len(ratios) // 2]:.3g}" if ratios else "no points",
         f"{len(slow)} slower than PyTorch; {len(odd)} under half of a neighbour's share of the peak, "
         f"{sum(not p['neighbour']['reason'] for p in odd)} of them without a plain reason",
-        *(f"**wrong: {p['name']}: {'; '.join(p['wrong'])}**" for p in results["points"] if p["wrong"]),
+        *(f"**wrong: {p['name']}: {'; '.join(p['wrong'])}**" for p in every if p["wrong"]),
     ]  # fmt: skip
-    parts = ["# Odd sizes", "\n".join(f"- {fact}" for fact in facts)]
+    parts = [f"## {cell}", "\n".join(f"- {fact}" for fact in facts)]
     if slow:
-        parts.append("## Slower than PyTorch\n\n" + point_table(slow))
+        parts.append(f"### {cell}, slower than PyTorch\n\n" + point_table(slow))
     if odd:
-        parts.append("## Under half of a neighbour's share\n\n" + odd_table(odd))
-    return "\n\n".join([*parts, "## All points\n\n" + point_table(points)]) + "\n"
+        parts.append(f"### {cell}, under half of a neighbour's share\n\n" + odd_table(odd))
+    return "\n\n".join([*parts, f"### {cell}, all points\n\n" + point_table(points)])
 
 
 def point_table(points: list[dict[str, Any]]) -> str:
@@ -204,11 +231,11 @@ def odd_table(points: list[dict[str, Any]]) -> str:
     return report.table(head, body)
 
 
-def again(found: list[dict[str, Any]], shapes: dict[str, Shape], args: argparse.Namespace) -> None:
+def again(found: list[dict[str, Any]], shapes: dict[tuple[str, str], Shape], args: argparse.Namespace) -> None:
     """What is out of line without a reason is timed once more, longer: a busy moment is no finding."""
     for i, point in enumerate(found):
         if "neighbour" in point and not point["neighbour"]["reason"]:
-            found[i] = measure(shapes[point["name"]], args.dtype, 4 * args.rounds, 0.02)
+            found[i] = measure(shapes[point["cell"], point["name"]], args.dtype, 4 * args.rounds, 0.02)
 
 
 def progress(points: list[Shape]) -> Iterator[Shape]:
@@ -217,13 +244,14 @@ def progress(points: list[Shape]) -> Iterator[Shape]:
 
     with tqdm(points, mininterval=0.1 if sys.stderr.isatty() else 10, dynamic_ncols=True) as bar:
         for point in bar:
-            bar.set_description(point.name, refresh=sys.stderr.isatty())
+            bar.set_description(f"{point.cell} {point.name}", refresh=sys.stderr.isatty())
             yield point
 
 
 def main(argv: list[str] | None = None) -> int:
     """Writes sweep.json and sweep.md; 1 if a point is wrong or slower than PyTorch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--cells", default="rnn,lstm,gru", help=f"comma-separated, of {', '.join(GATES)}")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--quick", action="store_true", help="every seventh point")
     parser.add_argument("--rounds", type=int, default=5)
@@ -233,10 +261,14 @@ def main(argv: list[str] | None = None) -> int:
     import native
     import report
 
-    on_lines = lines()
-    points = list({point.name: point for line in on_lines for point in line if point.flops <= MOST_FLOPS}.values())
-    points = (points + scattered())[:: 7 if args.quick else 1]
-    results: dict[str, Any] = {"format": "rnncore sweep 1", **environment.describe(), "dtype": args.dtype, "points": []}
+    try:
+        names = cells(args.cells)
+        if "gru_reset_before" in names:
+            raise ValueError("PyTorch has no gru_reset_before")
+    except ValueError as wrong:
+        parser.error(str(wrong))
+    points = [point for cell in names for point in points_of(cell)][:: 7 if args.quick else 1]
+    results: dict[str, Any] = {"format": "rnncore sweep 2", **environment.describe(), "dtype": args.dtype, "points": []}
     isa = native.limits()[0]
     readings = [isa.fma(args.dtype, 0.3)]
     try:
@@ -245,15 +277,15 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: the files hold what was measured until then")
     results["peak"] = max([*readings, isa.fma(args.dtype, 0.3)])
-    names = [[point.name for point in line] for line in on_lines]
-    judge(results["points"], names, results["peak"])
-    again(results["points"], {point.name: point for point in points}, args)
-    judge(results["points"], names, results["peak"])
+    judge_all(results)
+    again(results["points"], {(point.cell, point.name): point for point in points}, args)
+    judge_all(results)
     stem = "sweep" if args.dtype == "float32" else f"sweep-{args.dtype}"
     report.write_json(args.out / f"{stem}.json", results)
     page = markdown(results)
     report.write_whole(args.out / f"{stem}.md", page)
-    print(page.split("## All points")[0] + f"written: {args.out / stem}.json, .md")
+    found = [part.split("\n\n### ")[0] for part in page.split("\n## ")]
+    print("\n\n".join([*found, f"written: {args.out / stem}.json, .md"]))
     return 1 if any(p["wrong"] or p["times_torch"] < 1 for p in results["points"]) else 0
 
 

@@ -1,5 +1,6 @@
 """Timing several programs side by side: in turn, many times over, in one process."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy.typing as npt
 Results = dict[str, npt.NDArray[np.floating]]
 SHORTEST = 200e-6  # what one reading of the clock is worth; shorter calls are timed several at a time
 WARM = 20e-3  # shorter calls run once untimed when their turn comes, to find their memory in the caches again
+FEWEST = 3
 SETTLE = 4e-3  # OpenMP's threads spin a while after their work, and would take a core from the next in turn
 
 
@@ -80,12 +82,22 @@ def timed(contender: Contender, calls: int) -> float:
     return max(time.perf_counter() - start, 1e-9) / calls
 
 
-def interleave(contenders: list[Contender], rounds: int, seconds: float, times: list[Times]) -> Iterator[Contender]:
-    """Rounds of turns, each beginning with another contender; fills ``times`` and yields whose turn is over."""
+def interleave(
+    contenders: list[Contender], rounds: int, seconds: float, times: list[Times], longest: float = math.inf
+) -> Iterator[Contender]:
+    """Rounds of turns, each beginning with another contender; fills ``times`` and yields whose turn is over.
+
+    After FEWEST rounds, who has had ``longest`` seconds sits out.
+    """
+    taken = [0.0] * len(contenders)
     for round_ in range(rounds):
         for place in range(len(contenders)):
             which = (round_ + place) % len(contenders)
+            if round_ >= FEWEST and taken[which] > longest:
+                continue
+            start = time.perf_counter()
             times[which].seconds += turn(contenders[which], seconds)
+            taken[which] += time.perf_counter() - start
             if contenders[which].spins:
                 time.sleep(SETTLE)
             yield contenders[which]

@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from rnncore.cells import CELLS
 
 BENCH = Path(__file__).parents[1] / "bench"
 pytestmark = pytest.mark.skipif(not (BENCH / "run.py").exists(), reason="bench/ is not beside these tests")
@@ -26,18 +30,19 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def row(shape: str, contender: str, median: float, threads: int | None = 1, dtype: str = "float32") -> dict[str, Any]:
+def row(shape: str, contender: str, median: float, threads: int | None = 1, cell: str = "rnn") -> dict[str, Any]:
     sizes = {"sizes": "1,2,3,4,5", "tokens": False, "flops": 1e6, "best": median, "readings": 1}
-    return {"shape": shape, "dtype": dtype, "contender": contender, "threads": threads, "median": median, **sizes}
+    names = {"cell": cell, "shape": shape, "dtype": "float32", "contender": contender}
+    return names | {"threads": threads, "median": median, **sizes}
 
 
 def results(*rows: dict[str, Any], peak: float = 1e11) -> dict[str, Any]:
     environment = load("environment")
     limits = {"avx512 fma float32": [peak / 2, peak], "avx2 fma float32": [peak / 4], "fma latency": [1e-9]}
     limits |= {f"read {level}": [1e11] for level in ("L1", "L2", "L3", "DRAM")}
-    limits |= {"tanh float32": [1e9], "exp float32": [1e9], "call": [1e-6]}
+    limits |= {"tanh float32": [1e9], "exp float32": [1e9], "sigmoid float32": [5e8], "call": [1e-6]}
     return {
-        "format": "rnncore bench 1", "complete": True, **environment.describe(), "limits": limits, "checks": [],
+        "format": "rnncore bench 2", "complete": True, **environment.describe(), "limits": limits, "checks": [],
         "settings": {"rounds": 1, "seconds": 0.1, "cores": 2}, "peer_checks": [], "absent": {}, "rows": list(rows),
         "loops": [],
     }  # fmt: skip
@@ -47,6 +52,19 @@ def test_flops() -> None:
     shapes = load("shapes")
     assert shapes.Shape("", X=2, H=3, V=5, B=7, T=11).flops == 6 * 11 * 7 * (3 * (2 + 3) + 3 * 5)
     assert shapes.Shape("", X=2, H=3, V=5, B=7, T=11, tokens=True).flops == 6 * 11 * 7 * (3 * 3 + 3 * 5)
+    assert shapes.Shape("", X=2, H=3, V=5, B=7, T=11, cell="lstm").flops == 6 * 11 * 7 * (4 * 3 * (2 + 3) + 3 * 5)
+    assert {name: len(cell.gates) for name, cell in CELLS.items()} == shapes.GATES
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_net_of_the_same_cost(cell: str, tokens: bool) -> None:
+    shapes = load("shapes")
+    shape = shapes.Shape("S4", 128, 256, 128, 32, 100, tokens, cell=cell)
+    other = shapes.same_cost(shape)
+    assert (other.cell, other.H % 16) == ("rnn", 0)
+    assert abs(other.flops / shape.flops - 1) < 2 * 8 / other.H
+    assert shapes.same_cost(shapes.Shape("S0", 3, 4, 3, 1, 5, cell=cell)).H == 16
 
 
 def test_reduced_keeps_the_net_and_two_steps() -> None:
@@ -71,16 +89,38 @@ def test_shares_and_times_pytorch() -> None:
     assert [r["times_torch"] for r in found["rows"]] == pytest.approx([3, 2, 2, 3, 1, 1, None])
 
 
+def test_cells_are_told_apart_and_held_to_rnn() -> None:
+    report, shapes = load("report"), load("shapes")
+    found = results(
+        row("S1", "rnncore cpp", 1e-4), row("S1", "torch", 3e-4), row("S1", "rnncore cpp", 5e-4, cell="lstm"),
+        row("S1", "rnncore cpp", 4e-4, 2, "lstm"), row("S1", "rnncore cpp", 2e-4, None, "lstm"),
+        row("S1", shapes.SAME_COST, 4e-4, cell="lstm") | {"sizes": "9,9,9,9,9"},
+        row("S1", "torch", 1e-3, cell="lstm"), row("S1", "torch", 3e-4, 2, "lstm"), row("S1", "jax", 4e-4, cell="lstm"),
+    )  # fmt: skip
+    report.finish(found)
+    assert [r["times_torch"] for r in found["rows"]] == pytest.approx([3, 1, 2, 0.75, 1.5, None, 1, 1, 2.5])
+    (pair,) = report.against_rnn(found)
+    assert (pair["cell"], pair["median"], pair["best"]) == ("lstm", pytest.approx(0.8), pytest.approx(0.8))
+    assert report.behind(found, "median") == ["lstm S1 float32: jax on 1 (1.25 x)"]
+    page = report.markdown(found, None)
+    assert "0.80 at least; under 0.85: lstm S1 float32 0.80." in page
+    overview = next(line for line in page.splitlines() if line.startswith("| S1 "))
+    assert [text.strip() for text in overview.split("|")[7:11]] == ["500 us", "2 %", "2 x", "0.8 x jax"]
+
+
 def test_compare_counts_in_the_peaks_of_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compare, report = load("compare"), load("report")
     old = results(row("S1", "rnncore cpp", 1e-4), row("S2", "rnncore cpp", 1e-4), row("S3", "torch", 1e-4))
     new = results(row("S1", "rnncore cpp", 0.5e-4), row("S2", "rnncore cpp", 1e-4), peak=2e11)
     found = compare.compare(old, new, 0.05)
-    assert [(r["key"][0], r["ratio"], r["verdict"]) for r in found] == [("S1", 1, ""), ("S2", 2, "slower")]
+    assert [(r["key"][1], r["ratio"], r["verdict"]) for r in found] == [("S1", 1, ""), ("S2", 2, "slower")]
+    for old_row in old["rows"]:  # as when there was one cell
+        del old_row["cell"]
+    assert [r["ratio"] for r in compare.compare(old, new, 0.05)] == [1, 2]
     for name, content in (("old", old), ("new", new)):
         report.write_json(tmp_path / name, content)
     assert compare.main([str(tmp_path / "old"), str(tmp_path / "new")]) == 1
-    assert "only in the old: ('S3'" in capsys.readouterr().out
+    assert "only in the old: ('rnn', 'S3'" in capsys.readouterr().out
     assert compare.main([str(tmp_path / "old"), str(tmp_path / "old")]) == 0
     assert compare.main([str(tmp_path / "old"), str(BENCH / "README.md")]) == 2
 
@@ -114,13 +154,40 @@ def test_differences_name_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert complaints == ["wrong on auto threads differs from numpy in dstate"]
 
 
-def test_the_numpy_peer_finds_the_same_gradient() -> None:
-    engines, peers, shapes = load("engines"), load("peers"), load("shapes")
+@pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "lstm", "gru"])
+def test_the_numpy_peer_finds_the_same_gradient(cell: str) -> None:
+    engines, peers, shapes, textbook = load("engines"), load("peers"), load("shapes"), load("textbook")
     for tokens in (False, True):
         for B in (1, 3):
-            task = load("problems").problem(shapes.Shape("", 4, 7, 5, B, 6, tokens), "float64")
+            task = load("problems").problem(shapes.Shape("", 4, 7, 5, B, 6, tokens, cell=cell), "float64")
             expected = engines.named(engines.gradient(task, "numpy", 1))
-            assert peers.error(expected, peers.numpy_gradient(task)) < peers.TOLERANCE["float64"]
+            assert peers.error(expected, textbook.gradient(task)) < peers.TOLERANCE["float64"]
+
+
+@pytest.mark.parametrize("peer", ["torch", "jax", "onednn"])
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_a_peer_finds_the_same_gradient_where_it_is_installed(cell: str, peer: str) -> None:
+    engines, peers, shapes = load("engines"), load("peers"), load("shapes")
+    task = load("problems").problem(shapes.Shape("", 4, 7, 5, 3, 6, cell=cell), "float32")
+    try:
+        contender = peers.PEERS[peer](task, 1)
+    except peers.UnavailableError as why:
+        pytest.skip(str(why))
+    contender.before()
+    contender.run(2)
+    expected = engines.named(engines.gradient(task, "numpy", 1))
+    assert peers.error(expected, contender.results()) < peers.TOLERANCE["float32"]
+
+
+def test_who_takes_long_sits_out() -> None:
+    timing = load("timing")
+    slow = timing.Contender("slow", 1, lambda k: time.sleep(0.03), dict)
+    fast = timing.Contender("fast", 1, lambda k: None, dict)
+    for longest, rounds in ((0.09, timing.FEWEST), (60.0, 5)):
+        times = [timing.Times(), timing.Times()]
+        turns = [contender.name for contender in timing.interleave([slow, fast], 5, 0.0, times, longest)]
+        assert (turns.count("slow"), turns.count("fast")) == (rounds, 5)
+        assert len(times[0].seconds) == rounds
 
 
 def test_roofline_names_the_limit() -> None:
@@ -130,6 +197,10 @@ def test_roofline_names_the_limit() -> None:
     assert name == "FMA units"
     assert least == pytest.approx(1e-6 + 6 * 64 * 32 * 128 * (65 + 128 + 65) / 1e11 + 64 * 32 * (128 + 65) / 1e9)
     assert "FMA units" in roofline.page(found, "some.json")
+    lstm = replace(shapes.named("S3")[0], cell="lstm")
+    needs = roofline.needs(lstm, "float32", found)
+    assert needs["elementary"] == pytest.approx(64 * 32 * (128 * (3 / 5e8 + 2 / 1e9) + 65 / 1e9))
+    assert needs["chain"] == pytest.approx(5 * 64 * 128 * 1e-9)
 
 
 def test_the_sweep_has_enough_points_on_every_axis() -> None:
@@ -139,13 +210,16 @@ def test_the_sweep_has_enough_points_on_every_axis() -> None:
     for axis, values in sweep.AXES.items():
         assert {getattr(p, axis) for p in points.values()} >= set(values)
     assert {p.tokens for p in points.values()} == {True, False}
+    for cell in ("lstm", "gru"):
+        assert {p.cell for p in sweep.points_of(cell)} == {cell}
+        assert 75 <= len({p.name for p in sweep.points_of(cell)}) == len(sweep.points_of(cell)) <= 95
 
 
 def test_the_sweep_finds_what_falls_out_of_line() -> None:
     sweep = load("sweep")
     times = {"a": 1e-3, "b": 5e-3, "c": 1e-3}
-    points = [
-        {"name": n, "cpp": t, "auto": t, "torch": 2e-3, "flops": 1e8, "T": 10, "X": 1, "H": 1, "V": 1}
+    points: list[dict[str, Any]] = [
+        {"cell": "rnn", "name": n, "cpp": t, "auto": t, "torch": 2e-3, "flops": 1e8, "T": 10, "X": 1, "H": 1, "V": 1}
         for n, t in times.items()
     ]
     sweep.judge(points, [["a", "b", "c"]], 1e12)
@@ -168,8 +242,10 @@ def test_a_quick_run(tmp_path: Path) -> None:
     assert run.returncode == 0, text
     found = json.loads((tmp_path / "trial.json").read_text())
     assert found["complete"]
-    assert [check["equal"] for check in found["checks"]] == [True]
-    assert {"numpy"} <= {r["contender"] for r in found["rows"]}
+    checks = [(check["cell"], check["shape"], check["equal"]) for check in found["checks"]]
+    gates = [[(cell, "tiny", True), ("rnn", f"tiny as {cell}", True)] for cell in ("lstm", "gru")]
+    assert checks == [("rnn", "tiny", True), *gates[0], *gates[1]]
+    assert {(r["cell"], r["contender"]) for r in found["rows"]} >= {(c, "numpy") for c in ("rnn", "lstm", "gru")}
     assert all(0 < r["best"] <= r["median"] for r in found["rows"])
     assert "## Every row" in (tmp_path / "trial.md").read_text()
     assert "vs numpy" in text or "rnncore cpp" not in text
@@ -186,11 +262,11 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("RNNCORE_BENCH_ENVIRONMENT", "1")
     before = signal.getsignal(signal.SIGTERM)
     try:
-        options = ["--shapes", "tiny", "--peers", "none", "--out", str(tmp_path), "--name", "trial"]
+        options = ["--cells", "lstm", "--shapes", "tiny", "--peers", "none", "--out", str(tmp_path), "--name", "trial"]
         assert run.main(["--quick", *options]) == 130
     finally:
         signal.signal(signal.SIGTERM, before)
     found = json.loads((tmp_path / "trial.json").read_text())
     assert not found["complete"]
-    assert [r["contender"] for r in found["rows"]] == ["a"]
+    assert [(r["cell"], r["contender"]) for r in found["rows"]] == [("lstm", "a")]
     assert "INTERRUPTED" in (tmp_path / "trial.md").read_text()

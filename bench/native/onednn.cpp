@@ -1,8 +1,9 @@
-// The gradient of a tanh RNN with an output layer and softmax cross-entropy, by oneDNN's primitives: vanilla_rnn
-// forward (training) and backward, inner products, softmax. Built once per problem; `onednn_run` then does what every
-// training step has to do. Weights come in rnncore's layout, since every step of training changes them, and are
-// reordered to what the primitives prefer in each run; gradients stay in the layout that the primitives like best.
-// Letters: T steps, B sequences, X inputs, H hidden units, V outputs. float32, inputs as vectors.
+// The gradient of a recurrent net with an output layer and softmax cross-entropy, by oneDNN's primitives: vanilla_rnn,
+// vanilla_lstm, lbr_gru or vanilla_gru, forward (training) and backward, inner products, softmax. Built once per
+// problem; `onednn_run` then does what every training step has to do. Weights come in the usual layout, gate by gate,
+// since every step of training changes them, and are reordered to what the primitives prefer in each run; gradients
+// stay in the layout that the primitives like best. Letters: T steps, B sequences, X inputs, H hidden units, V outputs,
+// G gates. float32, inputs as vectors.
 
 #include <omp.h>
 
@@ -10,6 +11,7 @@
 #include <cstring>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #if DNNL_VERSION_MAJOR != 2
@@ -30,23 +32,103 @@ dnnl::memory::desc plain(const dnnl::memory::dims& dims, Tag tag) { return {dims
 
 dnnl::memory::desc any(const dnnl::memory::dims& dims) { return plain(dims, Tag::any); }
 
+// The numbers by which peers.py names the cells.
+enum Cell : std::int64_t { kRnn, kRnnRelu, kLstm, kLbrGru, kGru };
+
+std::int64_t gates(std::int64_t cell) { return cell == kLstm ? 4 : cell == kLbrGru || cell == kGru ? 3 : 1; }
+
+// lbr_gru has two biases in its last gate, inside and outside of the product with the reset.
+std::int64_t biases(std::int64_t cell) { return cell == kLbrGru ? 4 : gates(cell); }
+
+// What a recurrent primitive is built from.
+struct Layouts {
+  dnnl::memory::desc x, state, W_xh, W_hh, b, h;
+};
+
+// Both directions, and the layouts that they prefer.
+struct Recurrent {
+  dnnl::primitive forward, backward;
+  dnnl::memory::desc workspace, W_xh, W_hh, W_xh_back, W_hh_back, dW_xh, dW_hh;
+};
+
+constexpr auto kTraining = dnnl::prop_kind::forward_training;
+constexpr auto kBack = dnnl::prop_kind::backward;
+constexpr auto kOrder = dnnl::rnn_direction::unidirectional_left2right;
+
+template <typename Forward, typename Backward>
+Recurrent both(const typename Forward::desc& forward, const typename Backward::desc& backward,
+               const dnnl::engine& engine) {
+  const typename Forward::primitive_desc there(forward, engine);
+  const typename Backward::primitive_desc back(backward, engine, there);
+  return {Forward(there),
+          Backward(back),
+          there.workspace_desc(),
+          there.weights_layer_desc(),
+          there.weights_iter_desc(),
+          back.weights_layer_desc(),
+          back.weights_iter_desc(),
+          back.diff_weights_layer_desc(),
+          back.diff_weights_iter_desc()};
+}
+
+Recurrent rnn(const Layouts& l, dnnl::algorithm activation, const dnnl::engine& engine) {
+  return both<dnnl::vanilla_rnn_forward, dnnl::vanilla_rnn_backward>(
+      {kTraining, activation, kOrder, l.x, l.state, l.W_xh, l.W_hh, l.b, l.h, l.state},
+      {kBack, activation, kOrder, l.x, l.state, l.W_xh, l.W_hh, l.b, l.h, l.state, l.x, l.state, l.W_xh, l.W_hh, l.b,
+       l.h, l.state},
+      engine);
+}
+
+Recurrent lstm(const Layouts& l, const dnnl::engine& engine) {
+  return both<dnnl::lstm_forward, dnnl::lstm_backward>(
+      {kTraining, kOrder, l.x, l.state, l.state, l.W_xh, l.W_hh, l.b, l.h, l.state, l.state},
+      {kBack,   kOrder, l.x,     l.state, l.state, l.W_xh, l.W_hh, l.b, l.h,     l.state,
+       l.state, l.x,    l.state, l.state, l.W_xh,  l.W_hh, l.b,    l.h, l.state, l.state},
+      engine);
+}
+
+template <typename Forward, typename Backward>
+Recurrent gru(const Layouts& l, const dnnl::engine& engine) {
+  return both<Forward, Backward>(
+      {kTraining, kOrder, l.x, l.state, l.W_xh, l.W_hh, l.b, l.h, l.state},
+      {kBack, kOrder, l.x, l.state, l.W_xh, l.W_hh, l.b, l.h, l.state, l.x, l.state, l.W_xh, l.W_hh, l.b, l.h, l.state},
+      engine);
+}
+
+Recurrent recurrent(std::int64_t cell, const Layouts& l, const dnnl::engine& engine) {
+  if (cell == kLstm) return lstm(l, engine);
+  if (cell == kLbrGru) return gru<dnnl::lbr_gru_forward, dnnl::lbr_gru_backward>(l, engine);
+  if (cell == kGru) return gru<dnnl::gru_forward, dnnl::gru_backward>(l, engine);
+  return rnn(l, cell == kRnn ? dnnl::algorithm::eltwise_tanh : dnnl::algorithm::eltwise_relu, engine);
+}
+
 class Gradient {
  public:
-  Gradient(const std::int64_t* sizes, const float* x, const float* state, const std::int64_t* labels, const float* W_xh,
-           const float* W_hh, const float* W_hy, const float* b_h, const float* b_y)
-      : T(sizes[0]), B(sizes[1]), X(sizes[2]), H(sizes[3]), V(sizes[4]), labels_(labels, labels + T * B) {
+  // states: h, and c after it if the cell is an LSTM. W_xh, W_hh, b: gate by gate in oneDNN's order.
+  Gradient(const std::int64_t* sizes, const float* x, const float* states, const std::int64_t* labels,
+           const float* W_xh, const float* W_hh, const float* W_hy, const float* b, const float* b_y)
+      : T(sizes[0]),
+        B(sizes[1]),
+        X(sizes[2]),
+        H(sizes[3]),
+        V(sizes[4]),
+        cell_(sizes[5]),
+        labels_(labels, labels + T * B) {
     x_ = filled(plain({T, B, X}, Tag::tnc), x);
-    state_ = filled(plain({1, 1, B, H}, Tag::ldnc), state);
-    W_xh_ = filled(plain({1, 1, X, 1, H}, Tag::ldgoi), W_xh);
-    W_hh_ = filled(plain({1, 1, H, 1, H}, Tag::ldgoi), W_hh);
-    b_h_ = filled(plain({1, 1, 1, H}, Tag::ldgo), b_h);
+    for (int s = 0; s < (cell_ == kLstm ? 2 : 1); ++s) states_.push_back(filled(state_layout(), states + s * B * H));
+    W_xh_ = filled(weights_layout(X), W_xh);
+    W_hh_ = filled(weights_layout(H), W_hh);
+    b_ = filled(plain({1, 1, biases(cell_), H}, Tag::ldgo), b);
     W_hy_ = filled(plain({V, H}, Tag::nc), W_hy);
     b_y_ = filled(plain({V}, Tag::x), b_y);
-    rnn_forward();
+    const auto W = any(weights_layout(X).dims()), U = any(weights_layout(H).dims());
+    recurrent_ =
+        recurrent(cell_, {x_.get_desc(), state_layout(), W, U, b_.get_desc(), plain({T, B, H}, Tag::tnc)}, engine_);
+    recurrent_forward();
     output_forward();
     softmax();
     output_backward();
-    rnn_backward();
+    recurrent_backward();
   }
 
   void run() {
@@ -58,29 +140,38 @@ class Gradient {
     stream_.wait();
   }
 
-  // Everything in rnncore's layouts, for the comparison.
-  void results(float* dW_xh, float* dW_hh, float* dW_hy, float* db_h, float* db_y, float* dstate, double* loss) {
-    copy_out(dW_xh_, plain({1, 1, X, 1, H}, Tag::ldgoi), dW_xh);
-    copy_out(dW_hh_, plain({1, 1, H, 1, H}, Tag::ldgoi), dW_hh);
+  // Everything in the layouts of the constructor, for the comparison.
+  void results(float* dW_xh, float* dW_hh, float* dW_hy, float* db, float* db_y, float* dstates, double* loss) {
+    copy_out(dW_xh_, weights_layout(X), dW_xh);
+    copy_out(dW_hh_, weights_layout(H), dW_hh);
     copy_out(dW_hy_, plain({V, H}, Tag::nc), dW_hy);
-    copy_out(db_h_, plain({1, 1, 1, H}, Tag::ldgo), db_h);
+    copy_out(db_, b_.get_desc(), db);
     copy_out(db_y_, plain({V}, Tag::x), db_y);
-    copy_out(dstate_, plain({1, 1, B, H}, Tag::ldnc), dstate);
+    for (std::size_t s = 0; s < dstates_.size(); ++s) {
+      copy_out(dstates_[s], state_layout(), dstates + static_cast<std::int64_t>(s) * B * H);
+    }
     *loss = loss_;
   }
 
  private:
-  std::int64_t T, B, X, H, V;
+  std::int64_t T, B, X, H, V, cell_;
   std::vector<std::int64_t> labels_;
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream_{engine_};
   std::vector<Call> before_loss_, after_loss_;
-  dnnl::vanilla_rnn_forward::primitive_desc rnn_;
+  Recurrent recurrent_;
   dnnl::inner_product_forward::primitive_desc output_;
-  dnnl::memory x_, state_, W_xh_, W_hh_, b_h_, W_hy_, b_y_, h_, last_, y_, p_, workspace_;
-  dnnl::memory dh_, dlast_, dx_, dstate_, dW_xh_, dW_hh_, db_h_, dW_hy_, db_y_;
+  dnnl::memory x_, W_xh_, W_hh_, b_, W_hy_, b_y_, h_, y_, p_, workspace_;
+  dnnl::memory dh_, dx_, dW_xh_, dW_hh_, db_, dW_hy_, db_y_;
+  std::vector<dnnl::memory> states_, last_, dlast_, dstates_;
   std::vector<dnnl::memory> cleared_;  // no loss on the last state; and backward adds to the weights' gradients
   double loss_ = 0;
+
+  dnnl::memory::desc state_layout() const { return plain({1, 1, B, H}, Tag::ldnc); }
+
+  dnnl::memory::desc weights_layout(std::int64_t columns) const {
+    return plain({1, 1, columns, gates(cell_), H}, Tag::ldgoi);
+  }
 
   dnnl::memory make(const dnnl::memory::desc& desc) { return dnnl::memory(desc, engine_); }
 
@@ -108,27 +199,34 @@ class Gradient {
     return dnnl::memory(plain({T * B, columns}, Tag::nc), engine_, steps.get_data_handle());
   }
 
-  void rnn_forward() {
-    const auto steps = plain({T, B, H}, Tag::tnc), one = plain({1, 1, B, H}, Tag::ldnc);
-    const dnnl::vanilla_rnn_forward::desc desc(dnnl::prop_kind::forward_training, dnnl::algorithm::eltwise_tanh,
-                                               dnnl::rnn_direction::unidirectional_left2right, x_.get_desc(),
-                                               state_.get_desc(), any({1, 1, X, 1, H}), any({1, 1, H, 1, H}),
-                                               b_h_.get_desc(), steps, one);
-    rnn_ = {desc, engine_};
-    h_ = make(steps);
-    last_ = make(one);
-    workspace_ = make(rnn_.workspace_desc());
-    const auto W_xh = in_layout(before_loss_, W_xh_, rnn_.weights_layer_desc());
-    const auto W_hh = in_layout(before_loss_, W_hh_, rnn_.weights_iter_desc());
-    before_loss_.push_back({dnnl::vanilla_rnn_forward(rnn_),
-                            {{DNNL_ARG_SRC_LAYER, x_},
-                             {DNNL_ARG_SRC_ITER, state_},
-                             {DNNL_ARG_WEIGHTS_LAYER, W_xh},
-                             {DNNL_ARG_WEIGHTS_ITER, W_hh},
-                             {DNNL_ARG_BIAS, b_h_},
-                             {DNNL_ARG_DST_LAYER, h_},
-                             {DNNL_ARG_DST_ITER, last_},
-                             {DNNL_ARG_WORKSPACE, workspace_}}});
+  std::vector<dnnl::memory> make_states() {
+    std::vector<dnnl::memory> made;
+    for (std::size_t s = 0; s < states_.size(); ++s) made.push_back(make(state_layout()));
+    return made;
+  }
+
+  // h has the first argument, c the second.
+  static void add_states(Arguments& arguments, const std::vector<dnnl::memory>& states, int h, int c) {
+    arguments[h] = states[0];
+    if (states.size() > 1) arguments[c] = states[1];
+  }
+
+  // What both directions are given alike.
+  Arguments common(const dnnl::memory& W_xh, const dnnl::memory& W_hh) const {
+    Arguments arguments{{DNNL_ARG_SRC_LAYER, x_},      {DNNL_ARG_BIAS, b_},      {DNNL_ARG_WEIGHTS_LAYER, W_xh},
+                        {DNNL_ARG_WEIGHTS_ITER, W_hh}, {DNNL_ARG_DST_LAYER, h_}, {DNNL_ARG_WORKSPACE, workspace_}};
+    add_states(arguments, states_, DNNL_ARG_SRC_ITER, DNNL_ARG_SRC_ITER_C);
+    add_states(arguments, last_, DNNL_ARG_DST_ITER, DNNL_ARG_DST_ITER_C);
+    return arguments;
+  }
+
+  void recurrent_forward() {
+    h_ = make(plain({T, B, H}, Tag::tnc));
+    last_ = make_states();
+    workspace_ = make(recurrent_.workspace);
+    const auto W_xh = in_layout(before_loss_, W_xh_, recurrent_.W_xh);
+    const auto W_hh = in_layout(before_loss_, W_hh_, recurrent_.W_hh);
+    before_loss_.push_back({recurrent_.forward, common(W_xh, W_hh)});
   }
 
   void output_forward() {
@@ -177,38 +275,26 @@ class Gradient {
                             {DNNL_ARG_DIFF_BIAS, db_y_}}});
   }
 
-  void rnn_backward() {
-    const auto steps = h_.get_desc(), one = state_.get_desc();
-    const dnnl::vanilla_rnn_backward::desc desc(
-        dnnl::prop_kind::backward, dnnl::algorithm::eltwise_tanh, dnnl::rnn_direction::unidirectional_left2right,
-        x_.get_desc(), one, any({1, 1, X, 1, H}), any({1, 1, H, 1, H}), b_h_.get_desc(), steps, one, x_.get_desc(), one,
-        any({1, 1, X, 1, H}), any({1, 1, H, 1, H}), b_h_.get_desc(), steps, one);
-    const dnnl::vanilla_rnn_backward::primitive_desc back(desc, engine_, rnn_);
-    dlast_ = make(one);
-    dstate_ = make(one);
+  void recurrent_backward() {
+    dlast_ = make_states();
+    dstates_ = make_states();
     dx_ = make(x_.get_desc());
-    dW_xh_ = make(back.diff_weights_layer_desc());
-    dW_hh_ = make(back.diff_weights_iter_desc());
-    db_h_ = make(b_h_.get_desc());
-    const auto W_xh = in_layout(after_loss_, W_xh_, back.weights_layer_desc());
-    const auto W_hh = in_layout(after_loss_, W_hh_, back.weights_iter_desc());
-    cleared_ = {dlast_, dW_xh_, dW_hh_, db_h_};
-    after_loss_.push_back({dnnl::vanilla_rnn_backward(back),
-                           {{DNNL_ARG_SRC_LAYER, x_},
-                            {DNNL_ARG_SRC_ITER, state_},
-                            {DNNL_ARG_WEIGHTS_LAYER, W_xh},
-                            {DNNL_ARG_WEIGHTS_ITER, W_hh},
-                            {DNNL_ARG_BIAS, b_h_},
-                            {DNNL_ARG_DST_LAYER, h_},
-                            {DNNL_ARG_DST_ITER, last_},
-                            {DNNL_ARG_WORKSPACE, workspace_},
-                            {DNNL_ARG_DIFF_SRC_LAYER, dx_},
-                            {DNNL_ARG_DIFF_SRC_ITER, dstate_},
-                            {DNNL_ARG_DIFF_WEIGHTS_LAYER, dW_xh_},
-                            {DNNL_ARG_DIFF_WEIGHTS_ITER, dW_hh_},
-                            {DNNL_ARG_DIFF_BIAS, db_h_},
-                            {DNNL_ARG_DIFF_DST_LAYER, dh_},
-                            {DNNL_ARG_DIFF_DST_ITER, dlast_}}});
+    dW_xh_ = make(recurrent_.dW_xh);
+    dW_hh_ = make(recurrent_.dW_hh);
+    db_ = make(b_.get_desc());
+    cleared_ = {dW_xh_, dW_hh_, db_};
+    cleared_.insert(cleared_.end(), dlast_.begin(), dlast_.end());
+    const auto W_xh = in_layout(after_loss_, W_xh_, recurrent_.W_xh_back);
+    const auto W_hh = in_layout(after_loss_, W_hh_, recurrent_.W_hh_back);
+    Arguments arguments = common(W_xh, W_hh);
+    arguments.insert({{DNNL_ARG_DIFF_SRC_LAYER, dx_},
+                      {DNNL_ARG_DIFF_WEIGHTS_LAYER, dW_xh_},
+                      {DNNL_ARG_DIFF_WEIGHTS_ITER, dW_hh_},
+                      {DNNL_ARG_DIFF_BIAS, db_},
+                      {DNNL_ARG_DIFF_DST_LAYER, dh_}});
+    add_states(arguments, dstates_, DNNL_ARG_DIFF_SRC_ITER, DNNL_ARG_DIFF_SRC_ITER_C);
+    add_states(arguments, dlast_, DNNL_ARG_DIFF_DST_ITER, DNNL_ARG_DIFF_DST_ITER_C);
+    after_loss_.push_back({recurrent_.backward, std::move(arguments)});
   }
 };
 
@@ -216,11 +302,11 @@ class Gradient {
 
 extern "C" {
 
-// sizes: T, B, X, H, V. Null if oneDNN refuses.
-void* onednn_create(const std::int64_t* sizes, const float* x, const float* state, const std::int64_t* labels,
-                    const float* W_xh, const float* W_hh, const float* W_hy, const float* b_h, const float* b_y) {
+// sizes: T, B, X, H, V and the cell. Null if oneDNN refuses.
+void* onednn_create(const std::int64_t* sizes, const float* x, const float* states, const std::int64_t* labels,
+                    const float* W_xh, const float* W_hh, const float* W_hy, const float* b, const float* b_y) {
   try {
-    return new Gradient(sizes, x, state, labels, W_xh, W_hh, W_hy, b_h, b_y);
+    return new Gradient(sizes, x, states, labels, W_xh, W_hh, W_hy, b, b_y);
   } catch (const dnnl::error&) {
     return nullptr;
   }
@@ -230,9 +316,9 @@ void onednn_run(void* gradient, std::int64_t times) {
   for (std::int64_t i = 0; i < times; ++i) static_cast<Gradient*>(gradient)->run();
 }
 
-void onednn_results(void* gradient, float* dW_xh, float* dW_hh, float* dW_hy, float* db_h, float* db_y, float* dstate,
+void onednn_results(void* gradient, float* dW_xh, float* dW_hh, float* dW_hy, float* db, float* db_y, float* dstates,
                     double* loss) {
-  static_cast<Gradient*>(gradient)->results(dW_xh, dW_hh, dW_hy, db_h, db_y, dstate, loss);
+  static_cast<Gradient*>(gradient)->results(dW_xh, dW_hh, dW_hy, db, db_y, dstates, loss);
 }
 
 void onednn_destroy(void* gradient) { delete static_cast<Gradient*>(gradient); }
