@@ -84,14 +84,23 @@ struct Sizes {
   ptrdiff_t parameters() const { return G() * (X + H) + V * H + biases() + V; }
 };
 
-// The parameters as they lie in Params.flat; rnncore/cells.py sets the order.
+// Where the parameters, or their gradients, lie in Params.flat; rnncore/cells.py sets the order. b_x is null where a
+// cell has none.
+template <class T>
+struct Places {
+  T *W_xh, *W_hh, *W_hy, *b_x, *b_h, *b_y;
+
+  Places(const Sizes& n, T* flat) : W_xh(flat) {
+    W_hh = W_xh + n.G() * n.X, W_hy = W_hh + n.G() * n.H;
+    T* const biases = W_hy + n.V * n.H;
+    b_y = biases + n.biases(), b_h = b_y - n.G(), b_x = n.shape().apart ? biases : nullptr;
+  }
+};
+
 template <class Real>
-Net<Real> net_of(const Sizes& n, const Real* W_xh) {
-  const Real* const W_hh = W_xh + n.G() * n.X;
-  const Real* const W_hy = W_hh + n.G() * n.H;
-  const Real* const b = W_hy + n.V * n.H;
-  const Real* const b_h = b + n.biases() - n.G();
-  return {n.cell, n.X, n.H, n.V, W_xh, W_hh, W_hy, n.shape().apart ? b : nullptr, b_h, b_h + n.G()};
+Net<Real> net_of(const Sizes& n, const Real* flat) {
+  const Places<const Real> at(n, flat);
+  return {n.cell, n.X, n.H, n.V, at.W_xh, at.W_hh, at.W_hy, at.b_x, at.b_h, at.b_y};
 }
 
 template <class Real>
@@ -139,19 +148,9 @@ struct GradientArrays {
     if (need_dinputs) dinputs = form.one ? rows<Real>({batch.T, n.X}) : rows<Real>({batch.T, batch.B, n.X});
   }
   Gradients<Real> pointers(const Sizes& n) {
-    Real* const W_xh = flat.mutable_data();
-    Real* const W_hh = W_xh + n.G() * n.X;
-    Real* const W_hy = W_hh + n.G() * n.H;
-    Real* const b = W_hy + n.V * n.H;
-    Real* const b_h = b + n.biases() - n.G();
-    return {W_xh,
-            W_hh,
-            W_hy,
-            n.shape().apart ? b : nullptr,
-            b_h,
-            b_h + n.G(),
-            dstate.mutable_data(),
-            dinputs ? dinputs->mutable_data() : nullptr};
+    const Places<Real> at(n, flat.mutable_data());
+    Real* const dx = dinputs ? dinputs->mutable_data() : nullptr;
+    return {at.W_xh, at.W_hh, at.W_hy, at.b_x, at.b_h, at.b_y, dstate.mutable_data(), dx};
   }
 };
 

@@ -4,7 +4,6 @@
 // are +0 there. Rows r = t*B + b of the grid of steps are never renumbered; lists name those that exist.
 #pragma once
 
-#include "rnn.hpp"
 #include "softmax.hpp"
 #include "work.hpp"
 
