@@ -43,6 +43,12 @@ def shapes(cell: str, inputs: int, hidden: int, outputs: int) -> dict[str, tuple
     }
 
 
+def rows_in_letters(cell: str) -> str:
+    """G*H, the rows of W_xh and W_hh, as messages say it: H, 3H, 4H."""
+    gates = len(CELLS[cell].gates)
+    return "H" if gates == 1 else f"{gates}H"
+
+
 def tape_shape(cell: str, steps: int, sequences: int, hidden: int) -> tuple[int, int, int, int]:
     """The tape, which keeps for the way back what h does not tell: (T, B, K, H rounded up to whole sixteens).
 

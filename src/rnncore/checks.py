@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .cells import CELLS, shapes
+from .cells import CELLS, rows_in_letters, shapes
 from .types import Array, Indices
 
 if TYPE_CHECKING:
@@ -749,8 +749,7 @@ def _common_real(arrays: Mapping[str, AnyArray]) -> np.dtype[Any]:
 
 def _letters(cell: str) -> dict[str, str]:
     """The shapes in letters."""
-    gates = len(CELLS[cell].gates)
-    rows = "H" if gates == 1 else f"{gates}H"
+    rows = rows_in_letters(cell)
     bias = f"({rows},)"
     return {"W_xh": f"({rows}, X)", "W_hh": f"({rows}, H)", "W_hy": "(V, H)", "b_x": bias, "b_h": bias, "b_y": "(V,)"}
 

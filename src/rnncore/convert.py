@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import checks
-from .cells import CELLS
+from .cells import CELLS, rows_in_letters
 from .params import Params, Reset
 from .types import Array
 
@@ -66,7 +66,7 @@ def from_torch(
     if linear is not None:
         output = _tensors(checks.torch_names("linear", linear, TORCH_LINEAR, "of one nn.Linear"), dtype)
         given |= {f"linear.{name}": output.get(name) for name in TORCH_LINEAR}
-    rows = _rows(cell)
+    rows = rows_in_letters(cell)
     recurrent = f"({rows}, X)", f"({rows}, H)", f"({rows},)", f"({rows},)"
     letters = {**dict(zip(TORCH_RECURRENT, recurrent, strict=True)), "linear.weight": "(V, H)", "linear.bias": "(V,)"}
     needed = ("weight_ih_l0", "weight_hh_l0", *(() if linear is None else ("linear.weight",)))
@@ -123,7 +123,7 @@ def from_keras(
     if dense is not None:
         given |= checks.keras_list("dense", dense, ("dense kernel", "dense bias"))
     checks.keras_bias(cell, given.get("bias"))
-    rows = _rows(cell)
+    rows = rows_in_letters(cell)
     letters = {
         "kernel": f"(X, {rows})",
         "recurrent_kernel": f"(H, {rows})",
@@ -205,7 +205,7 @@ def from_onnx(
     """
     cell = checks.onnx_cell(op, attributes)
     gates = len(CELLS[cell].gates)
-    rows = _rows(cell)
+    rows = rows_in_letters(cell)
     given = {"W": W, "R": R, "B": B, "P": P, "W_hy": W_hy, "b_y": b_y}
     letters = {
         "W": f"(1, {rows}, X)",
@@ -243,12 +243,6 @@ def to_onnx(params: Params) -> tuple[str, dict[str, Array], dict[str, Any]]:
         arrays |= {"W_hy": params.W_hy.copy(), "b_y": params.b_y.copy()}
     op, attributes = ONNX_NODES[params.cell]
     return op, arrays, {"hidden_size": params.hidden, **attributes}
-
-
-def _rows(cell: str) -> str:
-    """G*H, such as 4H."""
-    gates = len(CELLS[cell].gates)
-    return "H" if gates == 1 else f"{gates}H"
 
 
 def _tensors(arrays: Mapping[str, Any], dtype: npt.DTypeLike | None) -> dict[str, Any]:

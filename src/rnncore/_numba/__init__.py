@@ -2,6 +2,9 @@
 
 Results are equal to ``_numpy``'s to the last bit. Nothing is contracted, reordered or run in parallel:
 an fma is written as one, and additions stay where they are.
+
+Numba's decorators have no types, hence the marks ``type: ignore[untyped-decorator]`` where one of them stays bare.
+A function for ``overload`` has a body that Python never runs, hence the ``raise NotImplementedError``.
 """
 
 from collections.abc import Callable
