@@ -13,23 +13,42 @@ namespace rnncore::RNNCORE_ISA::cells {
 using linear::Index;
 using linear::Rows;
 
+// Numbers of several kinds for each unit, in rows: at(n, k, j) is where the k-th kind lies for the vector of units that
+// begins with the j-th.
+template <class Real>
+struct Fields {
+  Rows<Real> rows;
+  Index kind, unit;
+
+  // One kind after the other, each in P numbers for all units.
+  static Fields apart(Rows<Real> rows, Index P) { return {rows, P, 1}; }
+  // All kinds of a vector of units side by side: what a step needs of far memory then comes in one run.
+  static Fields together(Rows<Real> rows, int kinds) { return {rows, lanes<Real>, kinds}; }
+
+  RNNCORE_INLINE Real* at(Index n, Index k, Index j) const { return rows(n) + k * kind + j * unit; }
+  operator Fields<const Real>() const { return {rows, kind, unit}; }
+};
+
 // One step: its rows, by their numbers [first, last) in the list of a chunk of time, and of their units [begin, end),
 // begin being the first of a vector. In a and u the gates of a unit lie side by side, as the panels have them
-// (linear.hpp); in da and du one after the other, each for all units, as in W_hh. P is tape_width(H).
+// (linear.hpp); in da and du one after the other, each for all units, as in W_hh.
 template <class Real>
 struct Step {
   Index first, last, begin, end;
-  Index H, P;
-  Rows<const Real> h_prev, others_prev;  // the states before: h, and the others, each in a row of P
+  Index H;
+  Rows<const Real> h_prev;         // the state h before
+  Fields<const Real> others_prev;  // the other states before
 
   // forward
   Rows<const Real> a, u, u_late;  // u: of the gates that are not late
-  Rows<Real> h, kept;             // the new h; the other states and what is saved, each in a row of P
+  Rows<Real> h;                   // the new one
+  Fields<Real> kept;              // the other new states and what is saved
 
   // back
-  Rows<const Real> h_now, kept_now;  // h and kept, as forward left them
+  Rows<const Real> h_now;                  // h and kept, as forward left them
+  Fields<const Real> kept_now, kept_prev;  // kept_prev: of the step before, whose turn is next
   Rows<const Real> dh, dq;
-  Rows<Real> dothers;        // dJ by the other states, each in a row of P: by the new ones, then by those before
+  Fields<Real> dothers;      // dJ by the other states: by the new ones, then by those before
   Rows<Real> da, du, dprev;  // dprev: dJ by h_prev, as far as it does not come through u
 };
 
@@ -48,10 +67,10 @@ RNNCORE_INLINE void load_gates(const Step<Real>& step, Index n, Index j, bool la
 
 // The states of a unit, h and the others.
 template <class Cell, class Real>
-RNNCORE_INLINE void load_states(const Real* h, const Real* others, Index P, Index j, Vector<Real>* state) {
-  using V = Vector<Real>;
-  state[0] = load<V>(h + j);
-  RNNCORE_UNROLL for (int k = 1; k < Cell::shape.states; ++k) state[k] = load<V>(others + (k - 1) * P + j);
+RNNCORE_INLINE void load_states(Rows<const Real> h, const Fields<const Real>& others, Index n, Index j,
+                                Vector<Real>* state) {
+  state[0] = load<Vector<Real>>(h(n) + j);
+  RNNCORE_UNROLL for (int k = 1; k < Cell::shape.states; ++k) state[k] = load<Vector<Real>>(others.at(n, k - 1, j));
 }
 
 // What backward is given of a unit but dq.
@@ -59,14 +78,21 @@ template <class Cell, class Real>
 RNNCORE_INLINE void load_back(const Step<Real>& step, Index n, Index j, Vector<Real>* dstate, Vector<Real>* state,
                               Vector<Real>* saved, Vector<Real>* prev) {
   constexpr CellShape shape = Cell::shape;
-  const Real *const others = shape.states > 1 ? step.dothers(n) : nullptr,
-                    *const others_prev = shape.states > 1 ? step.others_prev(n) : nullptr,
-                    *const kept = shape.kept() > 0 ? step.kept_now(n) : nullptr;
-  load_states<Cell>(step.dh(n), others, step.P, j, dstate);
-  load_states<Cell>(step.h_now(n), kept, step.P, j, state);
-  load_states<Cell>(step.h_prev(n), others_prev, step.P, j, prev);
+  load_states<Cell>(step.dh, Fields<const Real>(step.dothers), n, j, dstate);
+  load_states<Cell>(step.h_now, step.kept_now, n, j, state);
+  load_states<Cell>(step.h_prev, step.others_prev, n, j, prev);
   RNNCORE_UNROLL for (int k = 0; k < shape.saved; ++k) saved[k] =
-      load<Vector<Real>>(kept + (shape.states - 1 + k) * step.P + j);
+      load<Vector<Real>>(step.kept_now.at(n, shape.states - 1 + k, j));
+}
+
+// How many rows before its turn a row of the tape is asked for: it may come from far memory, and the processor foresees
+// only what lies in a run.
+constexpr Index rows_ahead = 4;
+
+// Asks for what the tape has of a vector of units.
+template <class Cell, class Real>
+RNNCORE_INLINE void ask_for(const Fields<Real>& kept, Index n, Index j) {
+  for (int k = 0; k < Cell::shape.kept(); ++k) prefetch<vector_bytes>(kept.at(n, k, j));
 }
 
 // The vector of units that begins with the j-th, of one gate, in a row of all gates; nothing beyond the last unit.
@@ -78,35 +104,40 @@ RNNCORE_INLINE void store_gate(Real* row, Index gate, Index H, Index j, Vector<R
     store(row + gate * H + j, v);
 }
 
+// Each begins with a copy of the step that is its own, which the compiler knows that no store changes.
 template <class Cell, class Real>
-void forward(const Step<Real>& step) {
+void forward(const Step<Real>& given) {
+  const Step<Real> step = given;
   using V = Vector<Real>;
   constexpr CellShape shape = Cell::shape;
   for (Index n = step.first; n < step.last; ++n) {
-    Real *const h = step.h(n), *const kept = shape.kept() > 0 ? step.kept(n) : nullptr;
-    const Real* const others_prev = shape.states > 1 ? step.others_prev(n) : nullptr;
+    const bool ahead = n + rows_ahead < step.last;
     for (Index j = step.begin; j < step.end; j += lanes<Real>) {
       V a[most_gates], u[most_gates], prev[most_states], state[most_states], saved[most_saved];
+      if (ahead) ask_for<Cell>(step.kept, n + rows_ahead, j);
       load_gates<Cell>(step, n, j, true, a, u);
-      load_states<Cell>(step.h_prev(n), others_prev, step.P, j, prev);
+      load_states<Cell>(step.h_prev, step.others_prev, n, j, prev);
       Cell::forward(a, u, prev, state, saved);
-      store(h + j, state[0]);
-      RNNCORE_UNROLL for (int k = 1; k < shape.states; ++k) store(kept + (k - 1) * step.P + j, state[k]);
-      RNNCORE_UNROLL for (int k = 0; k < shape.saved; ++k) store(kept + (shape.states - 1 + k) * step.P + j, saved[k]);
+      store(step.h(n) + j, state[0]);
+      RNNCORE_UNROLL for (int k = 1; k < shape.states; ++k) store(step.kept.at(n, k - 1, j), state[k]);
+      RNNCORE_UNROLL for (int k = 0; k < shape.saved; ++k) store(step.kept.at(n, shape.states - 1 + k, j), saved[k]);
     }
   }
 }
 
 // dJ by the other states is replaced by that by those before.
 template <class Cell, class Real>
-void backward(const Step<Real>& step) {
+void backward(const Step<Real>& given) {
+  const Step<Real> step = given;
   using V = Vector<Real>;
   constexpr CellShape shape = Cell::shape;
   for (Index n = step.first; n < step.last; ++n) {
     Real *const da_n = step.da(n), *const du_n = step.du(n);
+    const bool ahead = n + rows_ahead < step.last;
     for (Index j = step.begin; j < step.end; j += lanes<Real>) {
       V dstate[most_states + 1], state[most_states], saved[most_saved], prev[most_states];
       V da[most_gates], du[most_gates], dprev[most_states];
+      if (ahead) ask_for<Cell>(step.kept_prev, n + rows_ahead, j);
       load_back<Cell>(step, n, j, dstate, state, saved, prev);
       if constexpr (shape.late > 0) dstate[shape.states] = load<V>(step.dq(n) + j);
       Cell::backward(dstate, state, saved, prev, da, du, dprev);
@@ -115,7 +146,7 @@ void backward(const Step<Real>& step) {
         if constexpr (Cell::splits) store_gate(du_n, g, step.H, j, du[g]);
       }
       if constexpr (Cell::passes) store(step.dprev(n) + j, dprev[0]);
-      RNNCORE_UNROLL for (int k = 1; k < shape.states; ++k) store(step.dothers(n) + (k - 1) * step.P + j, dprev[k]);
+      RNNCORE_UNROLL for (int k = 1; k < shape.states; ++k) store(step.dothers.at(n, k - 1, j), dprev[k]);
     }
   }
 }
@@ -129,8 +160,8 @@ void reset(const Step<Real>& step) {
     for (Index j = step.begin; j < step.end; j += lanes<Real>) {
       V a[most_gates], u[most_gates], prev[most_states];
       load_gates<Cell>(step, n, j, false, a, u);
-      load_states<Cell>(step.h_prev(n), static_cast<const Real*>(nullptr), step.P, j, prev);
-      store(step.kept(n) + (shape.kept() - 1) * step.P + j, Cell::reset(a, u, prev));
+      load_states<Cell>(step.h_prev, step.others_prev, n, j, prev);
+      store(step.kept.at(n, shape.kept() - 1, j), Cell::reset(a, u, prev));
     }
 }
 

@@ -14,7 +14,7 @@ struct CellShape {
   bool apart;
   int late;
 
-  int kept() const { return states - 1 + saved; }
+  constexpr int kept() const { return states - 1 + saved; }
 };
 constexpr int most_states = 2, most_gates = 4, most_saved = 5;
 

@@ -54,21 +54,20 @@ bool sample(const Net<Real>& net, Index T, Index B, const int64_t* first, const 
   const Work<Real>& work = room.work;
   const sequence::Call<Real> step{net, now, machine, work};
   const ChunkRows rows = step.rows_of(0, 0, B, 0);
-  const Index others = work.cell.shape.states - 1;
   for (Index t = 0; t < T; ++t) {
     if (machine.interrupted()) return false;
     step.forward(rows, {0, 0, B, 0, 1});
     copy(work.h + B * work.ldH, B * work.ldH, work.h);  // the new states are now those before
     for (Index b = 0; b < B; ++b) {
-      copy(work.tape + b * work.tape_row(), others * work.P, work.others + b * others * work.P);
+      copy(work.tape + b * work.tape_row(), work.others_row(), work.others + b * work.others_row());
       tokens[t * B + b] = choose(work.y + b * work.ldV, net.V, uniforms[t * B + b], temperature, room.c);
     }
     now.tokens = tokens + t * B;
   }
   for (Index b = 0; b < B; ++b) {
     copy(work.h + b * work.ldH, net.H, last + b * net.H);
-    for (Index s = 0; s < others; ++s)
-      copy(work.others + (b * others + s) * work.P, net.H, last + ((s + 1) * B + b) * net.H);
+    for (Index s = 0; s < work.other_states(); ++s)
+      copy(work.others + b * work.others_row() + s * work.P, net.H, last + ((s + 1) * B + b) * net.H);
   }
   return true;
 }

@@ -40,6 +40,7 @@ template <class Real>
 struct Call {
   using V = Vector<Real>;
   using Step = cells::Step<Real>;
+  using Fields = cells::Fields<const Real>;
 
   const Net<Real>& net;
   const Batch<Real>& batch;
@@ -66,7 +67,7 @@ struct Call {
     input_part(rows, share);
     meet(share);
     Step step = first_step(rows);
-    step.h = rows.of(work.h, work.ldH, -batch.B), step.kept = rows.of(tape, work.tape_row(), 0);
+    step.h = rows.of(work.h, work.ldH, -batch.B), step.kept = work.fields(rows.of(tape, work.tape_row(), 0));
     step.a = rows.of<const Real>(work.a, work.ldA, rows.t0 * batch.B);
     const Panels<Real>& W = work.cell.shape.late ? work.W_late : work.W_hh;
     const Units units = units_of(W, share);
@@ -84,7 +85,7 @@ struct Call {
   void step_forward(Step& step, const Panels<Real>& W, const Units& units, int shard, bool from_last) const {
     const bool late = work.cell.shape.late;
     const Rows<const Real> operand =
-        late ? Rows<const Real>(step.kept.columns_from(work.tape_row() - work.P)) : step.h_prev;
+        late ? Rows<const Real>(step.kept.rows.columns_from(work.tape_row() - work.P)) : step.h_prev;
     const Index first = step.first, last = step.last;
     Real* const room = work.u + shard * work.room;
     for (Index i = units.panels.begin; i < units.panels.end; ++i) {
@@ -159,17 +160,17 @@ struct Call {
   // What the steps of a chunk have in common, both ways.
   Step first_step(const ChunkRows& rows) const {
     Step step{};
-    step.H = net.H, step.P = work.P;
+    step.H = net.H;
     step.h_prev = rows.of<const Real>(work.h, work.ldH, 0);
     return step;
   }
 
-  // The rows of step t, and where the states before it lie that are not h.
-  void go_to(Step& step, const ChunkRows& rows, Index t, const Real* states) const {
+  // The rows of step t, and what the step before it left on the tape.
+  void go_to(Step& step, const ChunkRows& rows, Index t, const Real* on_tape) const {
     step.first = rows.first(t), step.last = rows.first(t + 1);
-    if (work.cell.shape.states == 1) return;
-    step.others_prev = t == 0 ? rows.of<const Real>(work.others, (work.cell.shape.states - 1) * work.P, 0)
-                              : rows.of<const Real>(states, work.tape_row(), batch.B);
+    step.kept_prev = work.fields(rows.of(on_tape, work.tape_row(), t > 0 ? batch.B : 0));
+    step.others_prev =
+        t > 0 ? step.kept_prev : Fields::apart(rows.of<const Real>(work.others, work.others_row(), 0), work.P);
   }
 
   // Rows of a step, by their numbers in the list, in an array with one for each sequence.
@@ -200,7 +201,7 @@ struct Call {
     const Rows<Real> dh = rows.of(work.dh, work.ldH, rows.t0 * batch.B);
     Step step = first_step(rows);
     step.h_now = rows.of<const Real>(work.h, work.ldH, -batch.B);
-    step.kept_now = rows.of(kept, work.tape_row(), 0);
+    step.kept_now = work.fields(rows.of(kept, work.tape_row(), 0));
     step.dh = dh;
     step.da = rows.of(work.da, work.ldG, work.da_r0(rows)), step.du = rows.of(work.du, work.ldG, work.da_r0(rows));
     const Units units = units_of(work.W_hh_back, share);
@@ -223,7 +224,7 @@ struct Call {
 
   // da_t, du_t and dJ by the states before, as far as it does not come through u.
   void step_backward(Step& step, const ChunkRows& rows, Index t) const {
-    step.dothers = rows_of_step(work.dothers, (work.cell.shape.states - 1) * work.P, rows, t);
+    step.dothers = cells::Fields<Real>::apart(rows_of_step(work.dothers, work.others_row(), rows, t), work.P);
     step.dprev = rows_of_step(work.dprev, work.ldH, rows, t);
     if (work.cell.shape.late) {
       work.cell.reset_backward(step);
@@ -253,9 +254,8 @@ struct Call {
   // dJ by the last states before the first step back: the caller's dstate, or -0, the number to add when
   // nothing is to be added, because x + -0 is x for every x, and -0 + +0 would not be -0.
   void begin_backward(Index b0, Index b1) const {
-    const Index width = (work.cell.shape.states - 1) * work.P;
     fill(work.step + b0 * work.ldH, (b1 - b0) * work.ldH, Real(-0.0));
-    fill(work.dothers + b0 * width, (b1 - b0) * width, Real(-0.0));
+    fill(work.dothers + b0 * work.others_row(), (b1 - b0) * work.others_row(), Real(-0.0));
     if (given.dstate) each_state(b0, b1, [&](Real* state, Index at) { copy(given.dstate + at, net.H, state); });
   }
   void end_backward(Index b0, Index b1) const {
@@ -268,11 +268,10 @@ struct Call {
   // What is carried back of each state of each sequence, and its place in an array (S, B, H).
   template <class Visit>
   void each_state(Index b0, Index b1, Visit visit) const {
-    const Index others = work.cell.shape.states - 1;
     for (Index b = b0; b < b1; ++b) {
       visit(work.step + b * work.ldH, b * net.H);
-      for (Index s = 0; s < others; ++s)
-        visit(work.dothers + (b * others + s) * work.P, ((s + 1) * batch.B + b) * net.H);
+      for (Index s = 0; s < work.other_states(); ++s)
+        visit(work.dothers + b * work.others_row() + s * work.P, ((s + 1) * batch.B + b) * net.H);
     }
   }
 
@@ -360,13 +359,16 @@ struct Call {
   }
   // The last states (S, B, H): of a sequence without steps, the initial ones.
   void take_state(Real* last) const {
-    const Index others = work.cell.shape.states - 1;
     for (Index b = 0; b < batch.B; ++b) {
       const Index length = batch.lengths ? batch.lengths[b] : batch.T;
       copy(work.h + (length * batch.B + b) * work.ldH, net.H, last + b * net.H);
-      const Real* const from =
-          length ? tape + ((length - 1) * batch.B + b) * work.tape_row() : work.others + b * others * work.P;
-      for (Index s = 0; s < others; ++s) copy(from + s * work.P, net.H, last + ((s + 1) * batch.B + b) * net.H);
+      const Fields others = length ? work.fields(Rows<const Real>{tape, work.tape_row()})
+                                   : Fields::apart({work.others, work.others_row()}, work.P);
+      const Index row = length ? (length - 1) * batch.B + b : b;
+      for (Index s = 0; s < work.other_states(); ++s)
+        for (Index j = 0; j < net.H; j += lanes<Real>)
+          copy(others.at(row, s, j), net.H - j < lanes<Real> ? net.H - j : lanes<Real>,
+               last + ((s + 1) * batch.B + b) * net.H + j);
     }
   }
 

@@ -113,7 +113,7 @@ struct Work {
   Real *a, *dh;                           // (chunk, B, ldA): a_t; (chunk, B, ldH): dh_t, in a if rows are as long
   Real* step;                             // (B, ldH): going back, dJ/dh_t as it comes through h_{t+1}
   Real* dothers;                          // (B, S - 1, P): the same for the other states
-  Real* tape;                             // (T, B, K, P), if it is our own
+  Real* tape;                             // (T, B, K P), if it is our own; see fields
   Real* y;                                // (T or chunk, B, ldV): y_t, then dy_t
   Real* e;                                // (threads, ldV): room for a row of the softmax
   Real* u;                                // (threads, room): recurrent parts, of a panel
@@ -139,7 +139,7 @@ struct Work {
     y_whole = go.forward && go.back, da_whole = go.threads > 1;
     shares_units = go.threads > 1 && B < worth_a_share * go.threads && H >= worth_meeting && cell.shape.late == 0;
     h = arena.take<Real>((T + 1) * B * ldH);
-    others = arena.take<Real>(B * (cell.shape.states - 1) * P);
+    others = arena.take<Real>(B * others_row());
     lists = arena.take<Index>(go.threads * list_size());
     tape = arena.take<Real>(y_whole ? T * B * tape_row() : 0);
     if (go.forward) take_forward(arena, net, batch, go);
@@ -149,6 +149,14 @@ struct Work {
 
   Index list_size() const { return chunk * (B + 1) + 1; }
   Index tape_row() const { return cell.shape.kept() * P; }
+  Index other_states() const { return cell.shape.states - 1; }
+  Index others_row() const { return other_states() * P; }
+  // What the tape keeps, in its rows: our own tape has it as it is read, but for what a product reads too.
+  template <class R>
+  cells::Fields<R> fields(Rows<R> rows) const {
+    return y_whole && !cell.shape.late ? cells::Fields<R>::together(rows, cell.shape.kept())
+                                       : cells::Fields<R>::apart(rows, P);
+  }
   Index y_r0(const ChunkRows& rows) const { return y_whole ? 0 : rows.t0 * B; }
   Index da_r0(const ChunkRows& rows) const { return da_whole ? 0 : rows.t0 * B; }
 
@@ -159,14 +167,13 @@ struct Work {
 
   // The other states, (S - 1, B, H), side by side.
   void put_others(const Real* from, Real* to) const {
-    for (Index s = 0; s < cell.shape.states - 1; ++s)
-      for (Index b = 0; b < B; ++b) copy(from + (s * B + b) * H, H, to + (b * (cell.shape.states - 1) + s) * P);
+    for (Index s = 0; s < other_states(); ++s)
+      for (Index b = 0; b < B; ++b) copy(from + (s * B + b) * H, H, to + b * others_row() + s * P);
   }
 
  private:
   void put_state(const Real* state) {
-    const Index count = B * (cell.shape.states - 1) * P;
-    fill(others, count, Real(0));
+    fill(others, B * others_row(), Real(0));
     if (!state) return fill(h, B * ldH, Real(0));
     put_rows(state, B, H, h, ldH);
     put_others(state + B * H, others);
@@ -211,7 +218,7 @@ struct Work {
     const Index rows = (da_whole ? T : chunk) * B, early = cell.early() * H;
     dh = go.forward && ldA == ldH ? a : arena.take<Real>(chunk * B * ldH);
     step = arena.take<Real>(B * ldH);
-    dothers = arena.take<Real>(B * (shape.states - 1) * P);
+    dothers = arena.take<Real>(B * others_row());
     da = arena.take<Real>(rows * ldG);
     du = cell.splits ? arena.take<Real>(rows * ldG) : da;
     dprev = arena.take<Real>(cell.passes ? B * ldH : 0);
