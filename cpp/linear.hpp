@@ -287,12 +287,10 @@ struct RowBlocks {
   Index per_step() const { return divide_up(B, block); }
 };
 
-// out[i, j] = sum_r D[r, i] E[r, j], the gradient of a weight matrix, one block of rows r: an fma chain
-// from +0, r ascending. The result starts as the first block that comes (the last in time, for the loop
-// goes back) and the others are added.
+// outer_sum for few i, panel by panel of the vectors of j.
 template <class Real>
-void outer_sum(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index rows, bool first, Real* out,
-               Index stride) {
+void outer_strip(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index rows, bool first, Real* out,
+                 Index stride) {
   const Index vectors = divide_up(J, lanes<Real>), panels = divide_up(vectors, tile_registers / 6);
   for (Index p = 0; p < panels; ++p) {
     const Index v0 = vectors * p / panels, N = vectors * (p + 1) / panels - v0, j0 = v0 * lanes<Real>;
@@ -306,6 +304,18 @@ void outer_sum(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index r
       run(D.columns_from(later), tiling.small, e, rows, first, to + later * stride, stride);
     }
   }
+}
+
+// out[i, j] = sum_r D[r, i] E[r, j], the gradient of a weight matrix, one block of rows r: an fma chain
+// from +0, r ascending. The result starts as the first block that comes (the last in time, for the loop
+// goes back) and the others are added. A strip of D, of tiles of any height, stays in the L2 cache for all of E.
+template <class Real>
+void outer_sum(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index rows, bool first, Real* out,
+               Index stride) {
+  constexpr Index tiles = 24, bytes = 64 << 10;
+  const Index fit = bytes / (rows * static_cast<Index>(sizeof(Real))) / tiles * tiles, strip = fit ? fit : tiles;
+  for (Index i = 0; i < I; i += strip)
+    outer_strip(D.columns_from(i), I - i < strip ? I - i : strip, E, J, rows, first, out + i * stride, stride);
 }
 
 // out[k, i] += sum of D[r, i] over a block's rows r whose token is k: outer_sum with one-hot rows, laid out
@@ -348,7 +358,8 @@ void row_sum_tile(Rows<const Real> D, Index rows, Real* out) {
 template <class Real>
 void row_sum(Rows<const Real> D, Index I, Index rows, Real* out) {
   Index i = 0;
-  for (; i + 4 * lanes<Real> <= I; i += 4 * lanes<Real>) row_sum_tile<Real, 4>(D.columns_from(i), rows, out + i);
+  for (; i + 8 * lanes<Real> <= I; i += 8 * lanes<Real>) row_sum_tile<Real, 8>(D.columns_from(i), rows, out + i);
+  for (; i + 3 * lanes<Real> <= I; i += 3 * lanes<Real>) row_sum_tile<Real, 3>(D.columns_from(i), rows, out + i);
   for (; i + lanes<Real> <= I; i += lanes<Real>) row_sum_tile<Real, 1>(D.columns_from(i), rows, out + i);
   for (; i < I; ++i) {
     Real sum = 0;
