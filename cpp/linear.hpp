@@ -177,6 +177,7 @@ void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Index rows,
     }
     for (Index r = 0; r < rows; ++r) {
       const Real *d = D(r) + i, *e = E(r);
+      prefetch<1>(d + 64 / sizeof(Real));  // for the tiles to come: rows far apart are not foreseen
       V row[N];
       RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = load<V>(e + n * lanes<Real>);
       RNNCORE_UNROLL for (int m = 0; m < M; ++m) {

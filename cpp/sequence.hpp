@@ -26,8 +26,8 @@ struct Units {
   Index begin, end;
 };
 
-// What one thread takes of the weights' gradients: the columns [j0, j1) of dW_hh and dW_hy, and [g0, g1) of dW_xh,
-// which lies with the input first, and of the biases.
+// What one thread takes of the weights' gradients: what belongs to the gates [g0, g1), that is rows of dW_hh, columns
+// of dW_xh, which lies with the input first, and numbers of the biases; and the columns [j0, j1) of dW_hy.
 struct Shard {
   int thread;
   Index j0, j1, g0, g1;
@@ -276,7 +276,7 @@ struct Call {
   }
 
   // dW_xh = sum da_t x_t^T, dW_hh = sum du_t h_{t-1}^T, dW_hy = sum dy_t h_t^T, db_x, db_h, db_y: a chunk's
-  // blocks, from the last to the first, for a shard of the columns.
+  // blocks, from the last to the first, for a shard.
   void weight_gradients(const ChunkRows& rows, const Shard& shard, bool& first) const {
     if (batch.B <= linear::block) return sum_block(rows, 0, rows.count(), shard, first);
     for (Index n = linear::RowBlocks{batch.B}.per_step(); n-- > 0;) {
@@ -289,28 +289,29 @@ struct Call {
   // One block: the numbers [i, end) of the list.
   void sum_block(const ChunkRows& rows, Index i, Index end, const Shard& shard, bool& first) const {
     if (i == end) return;
-    const Index count = end - i, g0 = shard.g0, j0 = shard.j0, gates = shard.g1 - g0, units = shard.j1 - j0;
+    const Index count = end - i, g0 = shard.g0, g1 = shard.g1, j0 = shard.j0, gates = g1 - g0;
     const Index ldG = work.ldG, ldH = work.ldH, early = work.cell.early() * net.H;
     const Rows<const Real> da = rows.of<const Real>(work.da, ldG, work.da_r0(rows)).from(i),
-                           du = rows.of<const Real>(work.du, ldG, work.da_r0(rows)).from(i),
-                           h_prev = rows.of<const Real>(work.h, ldH, 0).from(i).columns_from(j0);
+                           du = rows.of<const Real>(work.du, ldG, work.da_r0(rows)).from(i);
+    const auto recurrent = [&](Index from, Index to, Rows<const Real> operand) {
+      if (from < to)
+        linear::outer_sum(du.columns_from(from), to - from, operand, net.H, count, first, work.dW_hh + from * ldH, ldH);
+    };
     if (batch.vectors)
       linear::outer_sum(rows.of(batch.vectors, net.X, 0).from(i), net.X, da.columns_from(g0), gates, count, first,
                         work.dW_xh + g0, ldG);
     else
       linear::token_sum(da.columns_from(g0), gates, rows.of(batch.tokens, 1, 0).from(i), count,
                         work.slots + shard.thread * net.X, work.token_sums + g0, work.dW_xh + g0, ldG);
-    linear::outer_sum(du, early, h_prev, units, count, first, work.dW_hh + j0, ldH);
-    if (work.cell.shape.late) {
-      const Rows<const Real> q = rows.of(kept, work.tape_row(), 0).from(i).columns_from(work.tape_row() - work.P + j0);
-      linear::outer_sum(du.columns_from(early), work.G - early, q, units, count, first, work.dW_hh + early * ldH + j0,
-                        ldH);
-    }
+    recurrent(g0, g1 < early ? g1 : early, rows.of<const Real>(work.h, ldH, 0).from(i));
+    if (work.cell.shape.late)
+      recurrent(g0 > early ? g0 : early, g1,
+                rows.of(kept, work.tape_row(), 0).from(i).columns_from(work.tape_row() - work.P));
     linear::row_sum(du.columns_from(g0), gates, count, work.db_h + g0);
     if (work.cell.shape.apart) linear::row_sum(da.columns_from(g0), gates, count, work.db_x + g0);
-    if (has_dy()) {
+    if (has_dy() && j0 < shard.j1) {
       const Rows<const Real> h = rows.of<const Real>(work.h, ldH, -batch.B).from(i).columns_from(j0);
-      linear::outer_sum(dy(rows).from(i), net.V, h, units, count, first, work.dW_hy + j0, ldH);
+      linear::outer_sum(dy(rows).from(i), net.V, h, shard.j1 - j0, count, first, work.dW_hy + j0, ldH);
       if (j0 == 0) linear::row_sum(dy(rows).from(i), net.V, count, work.db_y);
     }
     first = false;
@@ -421,7 +422,7 @@ struct Call {
       pass({shard, B * n / pieces, B * (n + 1) / pieces, 0, 1});
   }
   void take_weight_passes(int shard) {
-    const Index vectors = linear::divide_up(net.H, lanes<Real>), wanted = pieces_of(vectors, 4, machine.threads);
+    const Index vectors = linear::divide_up(work.G, lanes<Real>), wanted = pieces_of(vectors, 4, machine.threads);
     const Index pieces = wanted < vectors ? wanted : vectors;
     for (Index n; (n = __atomic_fetch_add(&next_weight_pass, 1, __ATOMIC_RELAXED)) < pieces;)
       weight_pass({shard, cut(net.H, n, pieces), cut(net.H, n + 1, pieces), cut(work.G, n, pieces),

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <type_traits>
+
 #if defined(__AVX__) || defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
@@ -93,11 +95,11 @@ RNNCORE_INLINE void store_first(RealOf<V>* to, V v, ptrdiff_t count) {
 #endif
 }
 
-// Asks for so many bytes to be brought near, before they are needed.
+// Asks for so many bytes to be brought near, before they are read or, if they may be, written.
 template <int bytes, class T>
-RNNCORE_INLINE void prefetch(const T* from) {
+RNNCORE_INLINE void prefetch(T* at) {
   RNNCORE_UNROLL for (int line = 0; line < (bytes + 63) / 64; ++line)
-      __builtin_prefetch(reinterpret_cast<const char*>(from) + line * 64, 1);
+      __builtin_prefetch(reinterpret_cast<const char*>(at) + line * 64, std::is_const_v<T> ? 0 : 1);
 }
 
 // The same number in every lane. `x - V{}` would do too, but only x - 0 keeps the sign of a zero:
