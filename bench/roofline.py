@@ -126,7 +126,7 @@ def page(results: dict[str, Any], source: str) -> str:
 
 def newest() -> Path:
     """The result file with the latest date in it."""
-    paths = [path for path in (HERE / "results").glob("*.json") if path.stem not in ("sweep", "growth")]
+    paths = [path for path in (HERE / "results").glob("*.json") if not path.stem.startswith(("sweep", "growth"))]
     if not paths:
         raise ValueError("there are no results yet: run bench/run.py")
     return max(paths, key=lambda path: str(load(path)["date"]))
