@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -228,7 +229,7 @@ def own_limits(seconds: float, dtypes: list[str]) -> dict[str, float]:
     for dtype in dtypes:
         x = np.linspace(-3, 3, 1 << 15).astype(dtype)
         for name in ("tanh", "exp", "sigmoid"):
-            call = repeat(lambda name=name, x=x: engine("cpp").elementary(name, x))  # type: ignore[misc]
+            call = repeat(partial(engine("cpp").elementary, name, x))
             found[f"{name} {dtype}"] = x.size / best(call, seconds)
     one = problem(Shape("one", 1, 1, 1, 1, 1), "float32")
     found["call"] = best(engines.contender(one, "cpp", 1).run, seconds)

@@ -104,7 +104,7 @@ RNNCORE_INLINE void store_gate(Real* row, Index gate, Index H, Index j, Vector<R
     store(row + gate * H + j, v);
 }
 
-// Each begins with a copy of the step that is its own, which the compiler knows that no store changes.
+// A copy of the step, here and in backward, that is known to the compiler to be changed by no store.
 template <class Cell, class Real>
 void forward(const Step<Real>& given) {
   const Step<Real> step = given;

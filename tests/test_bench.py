@@ -203,6 +203,15 @@ def test_roofline_names_the_limit() -> None:
     assert needs["chain"] == pytest.approx(5 * 64 * 128 * 1e-9)
 
 
+def test_readme_quotes_the_newest_results() -> None:
+    roofline = load("roofline")
+    newest = roofline.newest()
+    assert not newest.stem.startswith(("sweep", "growth"))
+    readme = (BENCH.parent / "README.md").read_text()
+    assert f"bench/results/{newest.stem}.md" in readme
+    assert load("quote").table(roofline.load(newest)) in readme
+
+
 def test_the_sweep_has_enough_points_on_every_axis() -> None:
     sweep = load("sweep")
     points = {p.name: p for line in sweep.lines() for p in line} | {p.name: p for p in sweep.scattered()}

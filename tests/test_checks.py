@@ -285,7 +285,7 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (V, "y must have a sequence (T_b, V) that tells V, got only empty ones", lambda: cross_entropy([[]], [[]])),
     (V, "y[0] must have shape (T_b, V) = (5, 3), got float64 (6, 3)", lambda: cross_entropy([Y], [LABELS[:5]])),
     (V, "y must have a last axis of V >= 1 outputs, got float64 ()", lambda: rnncore.softmax(1.0)),
-    # parameters
+    # parameters; what mypy complains of is what is tested
     (V, f"cell must be one of {CELLS}, got 'lsmt'", lambda: rnncore.init_params("lsmt", 1, 1, 1)),
     (T, f"cell must be a string, one of {CELLS}, got int 3", lambda: rnncore.init_params(3, 1, 1, 1)),  # type: ignore[arg-type]
     (V, "hidden must be at least 1, got 0", lambda: rnncore.init_params("rnn", 1, 0, 1)),

@@ -498,7 +498,7 @@ def in_place(name: str, x: object, like: Array | None = None) -> None:
         same_kind(name, x, like)
     elif not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name} must be an array of float32 or float64, got {_what(x)}")
-    if not x.flags.carray:  # type: ignore[attr-defined]
+    if not x.flags.carray:  # type: ignore[attr-defined]  # same_kind lets arrays pass only
         raise ValueError(f"{name} must be C-contiguous, aligned and writable, for it is changed in place")
 
 

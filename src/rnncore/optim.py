@@ -122,7 +122,7 @@ class Optimizer:
 
     def _rule(self) -> Rule:
         """What the step to come is."""
-        raise NotImplementedError
+        raise NotImplementedError  # SGD and the others each have their own
 
     def _taken(self) -> None:
         """A step was taken."""
