@@ -165,9 +165,15 @@ void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Rea
   }
 }
 
+// How far from the numbers that an outer tile reads those lie that it asks the memory for; none: 0.
+struct Ahead {
+  Index D, E;
+};
+
 // out[i, j] (+)= sum over rows r of D[r, i] E[r, j] for `tiles` times M numbers i and N vectors of j.
 template <class Real, int M, int N>
-void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Index rows, bool first, Real* out, Index stride) {
+void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Index rows, Ahead ahead, bool first, Real* out,
+                Index stride) {
   using V = Vector<Real>;
   for (Index i = 0; i < tiles * M; i += M, out += M * stride) {
     V acc[M][N];
@@ -177,7 +183,8 @@ void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Index rows,
     }
     for (Index r = 0; r < rows; ++r) {
       const Real *d = D(r) + i, *e = E(r);
-      prefetch<1>(d + 64 / sizeof(Real));  // for the tiles to come: rows far apart are not foreseen
+      prefetch<1>(d + ahead.D);
+      if (ahead.E && i == 0) prefetch<N * vector_bytes>(e + ahead.E);
       V row[N];
       RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = load<V>(e + n * lanes<Real>);
       RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
@@ -198,7 +205,7 @@ void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Index rows,
 template <class Real>
 using ProductTile = void (*)(Rows<const Real>, Index, const Real*, const Real*, Index, Rows<Real>);
 template <class Real>
-using OuterTile = void (*)(Rows<const Real>, Index, Rows<const Real>, Index, bool, Real*, Index);
+using OuterTile = void (*)(Rows<const Real>, Index, Rows<const Real>, Index, Ahead, bool, Real*, Index);
 
 template <class Real, int M, int N>
 constexpr ProductTile<Real> product_tile_or_none() {
@@ -288,10 +295,26 @@ struct RowBlocks {
   Index per_step() const { return divide_up(B, block); }
 };
 
+// What a sum of outer products reads: the first n numbers of some rows, which are one block of all. If the array holds
+// the block before too, the next sum reads that, and the processor does not foresee it.
+template <class Real>
+struct Factor {
+  Rows<const Real> rows;
+  Index n;
+  bool holds_block_before;
+
+  // Where the same number of the block before lies, if a whole block is little enough to stay in the L2 cache.
+  Index block_before(Index count) const {
+    constexpr Index little = 256 << 10;
+    const bool ask = holds_block_before && count * n * static_cast<Index>(sizeof(Real)) <= little;
+    return ask ? -count * rows.stride : 0;
+  }
+};
+
 // outer_sum for few i, panel by panel of the vectors of j.
 template <class Real>
-void outer_strip(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index rows, bool first, Real* out,
-                 Index stride) {
+void outer_strip(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index rows, Ahead ahead, bool first,
+                 Real* out, Index stride) {
   const Index vectors = divide_up(J, lanes<Real>), panels = divide_up(vectors, tile_registers / 6);
   for (Index p = 0; p < panels; ++p) {
     const Index v0 = vectors * p / panels, N = vectors * (p + 1) / panels - v0, j0 = v0 * lanes<Real>;
@@ -299,10 +322,10 @@ void outer_strip(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index
     const Index later = tiling.large * tiling.M;
     const Rows<const Real> e = E.columns_from(j0);
     Real* const to = out + j0;
-    outer_tiles<Real>[tiling.M - 1][N - 1](D, tiling.large, e, rows, first, to, stride);
+    outer_tiles<Real>[tiling.M - 1][N - 1](D, tiling.large, e, rows, ahead, first, to, stride);
     if (tiling.small) {
       const OuterTile<Real> run = outer_tiles<Real>[tiling.M - 2][N - 1];
-      run(D.columns_from(later), tiling.small, e, rows, first, to + later * stride, stride);
+      run(D.columns_from(later), tiling.small, e, rows, {ahead.D, 0}, first, to + later * stride, stride);
     }
   }
 }
@@ -311,12 +334,14 @@ void outer_strip(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index
 // from +0, r ascending. The result starts as the first block that comes (the last in time, for the loop
 // goes back) and the others are added. A strip of D, of tiles of any height, stays in the L2 cache for all of E.
 template <class Real>
-void outer_sum(Rows<const Real> D, Index I, Rows<const Real> E, Index J, Index rows, bool first, Real* out,
-               Index stride) {
-  constexpr Index tiles = 24, bytes = 64 << 10;
+void outer_sum(const Factor<Real>& D, const Factor<Real>& E, Index rows, bool first, Real* out, Index stride) {
+  constexpr Index tiles = 24, bytes = 64 << 10, line = 64 / static_cast<Index>(sizeof(Real));
   const Index fit = bytes / (rows * static_cast<Index>(sizeof(Real))) / tiles * tiles, strip = fit ? fit : tiles;
-  for (Index i = 0; i < I; i += strip)
-    outer_strip(D.columns_from(i), I - i < strip ? I - i : strip, E, J, rows, first, out + i * stride, stride);
+  const Index before = D.block_before(rows);
+  const Ahead ahead{before ? before : line, E.block_before(rows)};  // or the line for the tiles to come
+  for (Index i = 0; i < D.n; i += strip)
+    outer_strip(D.rows.columns_from(i), D.n - i < strip ? D.n - i : strip, E.rows, E.n, rows, ahead, first,
+                out + i * stride, stride);
 }
 
 // out[k, i] += sum of D[r, i] over a block's rows r whose token is k: outer_sum with one-hot rows, laid out

@@ -66,19 +66,20 @@ struct Call {
   void forward(const ChunkRows& rows, const Share& share) const {
     input_part(rows, share);
     meet(share);
-    Step step = first_step(rows);
-    step.h = rows.of(work.h, work.ldH, -batch.B), step.kept = work.fields(rows.of(tape, work.tape_row(), 0));
-    step.a = rows.of<const Real>(work.a, work.ldA, rows.t0 * batch.B);
+    Step step = forward_step(rows);
     const Panels<Real>& W = work.cell.shape.late ? work.W_late : work.W_hh;
     const Units units = units_of(W, share);
     for (Index t = rows.t0; t < rows.t1; ++t) {
-      go_to(step, rows, t, tape);
-      if (work.cell.shape.late) step_early(step, rows, t);
+      const ChunkRows now = rows.of_step(t);
+      if (rows.rows) step = forward_step(now);
+      go_to(step, now, t, tape);
+      if (work.cell.shape.late) step_early(step, now, t);
       step_forward(step, W, units, share.shard, t % 2 != 0);
       meet(share);
     }
     const Index i = share.from(rows.count()), end = share.to(rows.count());
-    linear::product<Real>(step.h.from(i), end - i, work.W_hy, rows.of(work.y, work.ldV, work.y_r0(rows)).from(i));
+    const Rows<const Real> h = rows.of<const Real>(work.h, work.ldH, -batch.B);
+    linear::product(h.from(i), end - i, work.W_hy, rows.of(work.y, work.ldV, work.y_r0(rows)).from(i));
   }
 
   // The new states: the recurrent part of a panel's units, then the cell of these, some rows after the other.
@@ -102,7 +103,7 @@ struct Call {
 
   // Where gates are late: the recurrent part of the others, and what the late ones read.
   void step_early(Step& step, const ChunkRows& rows, Index t) const {
-    const Rows<Real> u = rows_of_step(work.u_early, work.ldA, rows, t);
+    const Rows<Real> u = rows.of(work.u_early, work.ldA, t * batch.B);
     linear::product(step.h_prev.from(step.first), step.last - step.first, work.W_hh, u.from(step.first));
     step.u = u;
     step.begin = 0, step.end = net.H;
@@ -157,11 +158,26 @@ struct Call {
     return end < net.H ? end : net.H;
   }
 
-  // What the steps of a chunk have in common, both ways.
-  Step first_step(const ChunkRows& rows) const {
+  // What the steps of a chunk have in common: both ways, forward and back.
+  Step any_step(const ChunkRows& rows) const {
     Step step{};
     step.H = net.H;
     step.h_prev = rows.of<const Real>(work.h, work.ldH, 0);
+    return step;
+  }
+  Step forward_step(const ChunkRows& rows) const {
+    Step step = any_step(rows);
+    step.a = rows.of<const Real>(work.a, work.ldA, rows.t0 * batch.B);
+    step.h = rows.of(work.h, work.ldH, -batch.B), step.kept = work.fields(rows.of(tape, work.tape_row(), 0));
+    return step;
+  }
+  Step backward_step(const ChunkRows& rows, const Units& units) const {
+    Step step = any_step(rows);
+    step.begin = units.begin, step.end = units.end;
+    step.h_now = rows.of<const Real>(work.h, work.ldH, -batch.B);
+    step.kept_now = work.fields(rows.of(kept, work.tape_row(), 0));
+    step.dh = rows.of<const Real>(work.dh, work.ldH, rows.t0 * batch.B);
+    step.da = rows.of(work.da, work.ldG, work.da_r0(rows)), step.du = rows.of(work.du, work.ldG, work.da_r0(rows));
     return step;
   }
 
@@ -171,12 +187,6 @@ struct Call {
     step.kept_prev = work.fields(rows.of(on_tape, work.tape_row(), t > 0 ? batch.B : 0));
     step.others_prev =
         t > 0 ? step.kept_prev : Fields::apart(rows.of<const Real>(work.others, work.others_row(), 0), work.P);
-  }
-
-  // Rows of a step, by their numbers in the list, in an array with one for each sequence.
-  Rows<Real> rows_of_step(Real* at, Index stride, const ChunkRows& rows, Index t) const {
-    if (!rows.rows) return {at - rows.first(t) * stride, stride};
-    return {at - t * batch.B * stride, stride, rows.rows};
   }
 
   // Losses, and y replaced by dy.
@@ -198,22 +208,15 @@ struct Call {
   void backward(const ChunkRows& rows, const Share& share) const {
     output_part(rows, share);
     meet(share);
-    const Rows<Real> dh = rows.of(work.dh, work.ldH, rows.t0 * batch.B);
-    Step step = first_step(rows);
-    step.h_now = rows.of<const Real>(work.h, work.ldH, -batch.B);
-    step.kept_now = work.fields(rows.of(kept, work.tape_row(), 0));
-    step.dh = dh;
-    step.da = rows.of(work.da, work.ldG, work.da_r0(rows)), step.du = rows.of(work.du, work.ldG, work.da_r0(rows));
     const Units units = units_of(work.W_hh_back, share);
-    step.begin = units.begin, step.end = units.end;
+    Step step = backward_step(rows, units);
     for (Index t = rows.t1; t-- > rows.t0;) {
-      go_to(step, rows, t, kept);
-      const Rows<Real> carried = rows_of_step(work.step, work.ldH, rows, t);
-      for (Index n = step.first; n < step.last; ++n) {
-        add(carried(n), units, dh(n));
-        if (given.dh) add_own(given.dh + rows.row(n) * net.H, units, dh(n));
-      }
-      step_backward(step, rows, t);
+      const ChunkRows now = rows.of_step(t);
+      if (rows.rows) step = backward_step(now, units);
+      go_to(step, now, t, kept);
+      const Rows<Real> carried = now.of(work.step, work.ldH, t * batch.B);
+      take_carried(now, step, units, carried);
+      step_backward(step, now, t);
       meet(share);
       linear::product<Real>(step.du.from(step.first), step.last - step.first, work.W_hh_back, carried.from(step.first),
                             units.panels, t % 2 != 0);
@@ -222,13 +225,22 @@ struct Call {
     if (grads.dinputs) input_gradients(rows, share);
   }
 
+  // To dh_t, as output_part left it, what comes through h_{t+1} and what is the caller's own.
+  void take_carried(const ChunkRows& rows, const Step& step, const Units& units, Rows<const Real> carried) const {
+    const Rows<Real> dh = rows.of(work.dh, work.ldH, rows.t0 * batch.B);
+    for (Index n = step.first; n < step.last; ++n) {
+      add(carried(n), units, dh(n));
+      if (given.dh) add_own(given.dh + rows.row(n) * net.H, units, dh(n));
+    }
+  }
+
   // da_t, du_t and dJ by the states before, as far as it does not come through u.
   void step_backward(Step& step, const ChunkRows& rows, Index t) const {
-    step.dothers = cells::Fields<Real>::apart(rows_of_step(work.dothers, work.others_row(), rows, t), work.P);
-    step.dprev = rows_of_step(work.dprev, work.ldH, rows, t);
+    step.dothers = cells::Fields<Real>::apart(rows.of(work.dothers, work.others_row(), t * batch.B), work.P);
+    step.dprev = rows.of(work.dprev, work.ldH, t * batch.B);
     if (work.cell.shape.late) {
       work.cell.reset_backward(step);
-      const Rows<Real> dq = rows_of_step(work.dq, work.ldH, rows, t);
+      const Rows<Real> dq = rows.of(work.dq, work.ldH, t * batch.B);
       linear::product<Real>(step.du.columns_from(work.cell.early() * net.H).from(step.first), step.last - step.first,
                             work.W_late_back, dq.from(step.first));
       step.dq = dq;
@@ -291,15 +303,17 @@ struct Call {
     if (i == end) return;
     const Index count = end - i, g0 = shard.g0, g1 = shard.g1, j0 = shard.j0, gates = g1 - g0;
     const Index ldG = work.ldG, ldH = work.ldH, early = work.cell.early() * net.H;
+    const bool before = rows.t0 > 0, da_before = before && work.da_whole;  // whether the arrays hold the block before
     const Rows<const Real> da = rows.of<const Real>(work.da, ldG, work.da_r0(rows)).from(i),
                            du = rows.of<const Real>(work.du, ldG, work.da_r0(rows)).from(i);
     const auto recurrent = [&](Index from, Index to, Rows<const Real> operand) {
       if (from < to)
-        linear::outer_sum(du.columns_from(from), to - from, operand, net.H, count, first, work.dW_hh + from * ldH, ldH);
+        linear::outer_sum<Real>({du.columns_from(from), to - from, da_before}, {operand, net.H, before}, count, first,
+                                work.dW_hh + from * ldH, ldH);
     };
     if (batch.vectors)
-      linear::outer_sum(rows.of(batch.vectors, net.X, 0).from(i), net.X, da.columns_from(g0), gates, count, first,
-                        work.dW_xh + g0, ldG);
+      linear::outer_sum<Real>({rows.of(batch.vectors, net.X, 0).from(i), net.X, before},
+                              {da.columns_from(g0), gates, da_before}, count, first, work.dW_xh + g0, ldG);
     else
       linear::token_sum(da.columns_from(g0), gates, rows.of(batch.tokens, 1, 0).from(i), count,
                         work.slots + shard.thread * net.X, work.token_sums + g0, work.dW_xh + g0, ldG);
@@ -311,7 +325,8 @@ struct Call {
     if (work.cell.shape.apart) linear::row_sum(da.columns_from(g0), gates, count, work.db_x + g0);
     if (has_dy() && j0 < shard.j1) {
       const Rows<const Real> h = rows.of<const Real>(work.h, ldH, -batch.B).from(i).columns_from(j0);
-      linear::outer_sum(dy(rows).from(i), net.V, h, shard.j1 - j0, count, first, work.dW_hy + j0, ldH);
+      linear::outer_sum<Real>({dy(rows).from(i), net.V, before}, {h, shard.j1 - j0, before}, count, first,
+                              work.dW_hy + j0, ldH);
       if (j0 == 0) linear::row_sum(dy(rows).from(i), net.V, count, work.db_y);
     }
     first = false;
@@ -419,7 +434,15 @@ struct Call {
     const Index B = batch.B, pieces = pieces_of(B, 64, machine.threads);
     if (work.shares_units) return pass({shard, 0, B, shard, machine.threads});
     for (Index n; (n = __atomic_fetch_add(&next_pass, 1, __ATOMIC_RELAXED)) < pieces;)
-      pass({shard, B * n / pieces, B * (n + 1) / pieces, 0, 1});
+      pass({shard, begin_of_piece(n, pieces), begin_of_piece(n + 1, pieces), 0, 1});
+  }
+  // The first sequence of the n-th piece: pieces have as many steps, as nearly as whole sequences allow.
+  Index begin_of_piece(Index n, Index pieces) const {
+    if (n == pieces || !batch.lengths) return batch.B * n / pieces;
+    const Index wanted = rows_total() * n / pieces;
+    Index b = 0;
+    for (Index steps = 0; b < batch.B && steps + batch.lengths[b] / 2 < wanted; ++b) steps += batch.lengths[b];
+    return b;
   }
   void take_weight_passes(int shard) {
     const Index vectors = linear::divide_up(work.G, lanes<Real>), wanted = pieces_of(vectors, 4, machine.threads);

@@ -49,12 +49,13 @@ Parts allocate(const Machine& machine, const Arguments&... arguments) {
 // of step t are the numbers [first(t), first(t + 1)) of the list.
 struct ChunkRows {
   Index B, t0, t1;
-  Index* rows;  // null: every row of these steps exists, and the i-th is row t0*B + i
+  Index* rows;  // null: they lie one after the other, and the i-th is row base + i
+  Index base;
   Index* offset;
 
   // room: (t1 - t0) * (b1 - b0 + 1) + 1 numbers
   ChunkRows(Index B, const int64_t* lengths, Index t0, Index t1, Index b0, Index b1, Index* room)
-      : B(B), t0(t0), t1(t1), rows(room + (t1 - t0 + 1)), offset(room) {
+      : B(B), t0(t0), t1(t1), rows(room + (t1 - t0 + 1)), base(t0 * B), offset(room) {
     const bool all = !lengths && b0 == 0 && b1 == B;
     Index count = 0;
     for (Index t = t0; t < t1; ++t) {
@@ -69,10 +70,10 @@ struct ChunkRows {
 
   Index first(Index t) const { return offset[t - t0]; }
   Index count() const { return first(t1); }
-  Index row(Index i) const { return rows ? rows[i] : t0 * B + i; }
+  Index row(Index i) const { return rows ? rows[i] : base + i; }
   // The number in the list of the first row that is not before r.
   Index not_before(Index r) const {
-    if (!rows) return r - t0 * B;
+    if (!rows) return r - base;
     Index i = 0;
     while (i < count() && rows[i] < r) ++i;
     return i;
@@ -81,7 +82,14 @@ struct ChunkRows {
   template <class Real>
   Rows<Real> of(Real* at, Index stride, Index r0) const {
     if (rows) return {at - r0 * stride, stride, rows};
-    return {at + (t0 * B - r0) * stride, stride};
+    return {at + (base - r0) * stride, stride};
+  }
+  // The same, but of step t alone: its rows, if they lie one after the other, are found without the list.
+  ChunkRows of_step(Index t) const {
+    ChunkRows step = *this;
+    const Index i = first(t), last = first(t + 1) - 1;
+    if (rows && i <= last && rows[last] - rows[i] == last - i) step.rows = nullptr, step.base = rows[i] - i;
+    return step;
   }
 };
 

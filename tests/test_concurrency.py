@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import nets
@@ -100,3 +101,22 @@ def test_threads_that_share_hidden_units(sizes: tuple[int, ...], tokens: bool, l
     expected = nets.run(net, "cpp", threads=1)
     for threads in (2, 3, 4, 7):
         nets.assert_same_bits(expected, nets.run(net, "cpp", threads=threads))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize(
+    "lengths",
+    [[9], [0, 0, 0], [9, 0, 0], [0, 0, 9], [0, 1, 2, 3, 5, 9], [9, 5, 3, 2, 1, 0], [1, 9, 1, 1, 9, 1], [9] * 6],
+    ids=str,
+)
+def test_threads_that_share_ragged_sequences(lengths: list[int], threads: int) -> None:
+    """However the steps are spread over the batch, each sequence is one thread's."""
+    net = replace(nets.make_net(9, len(lengths), 3, 20, 5, own_loss=True), lengths=np.array(lengths))
+    nets.assert_same_bits(nets.run(net, "cpp", threads=1), nets.run(net, "cpp", threads=threads))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
+def test_threads_leave_the_callers_cores_alone() -> None:
+    before = os.sched_getaffinity(0)
+    flat(NETS[0], 2)
+    assert os.sched_getaffinity(0) == before
