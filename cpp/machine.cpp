@@ -41,47 +41,37 @@ uint64_t set_rounding_mode(uint64_t mode) {
 #error "rnncore knows the rounding mode of x86 and arm64 only"
 #endif
 
+Pages::Pages(size_t bytes) : size_(bytes) {
+  void* const mapped = mmap(nullptr, bytes + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) throw std::bad_alloc();
+  mapped_ = mapped;
+  const uintptr_t aligned = (reinterpret_cast<uintptr_t>(mapped) + huge_page - 1) / huge_page * huge_page;
+  at_ = reinterpret_cast<void*>(aligned);
+#if defined(MADV_HUGEPAGE)
+  // Fewer faults and fewer misses of the address cache; without such pages nothing is lost.
+  if (bytes > huge_page) madvise(at_, bytes, MADV_HUGEPAGE);
+#endif
+}
+
+Pages::~Pages() {
+  if (mapped_) munmap(mapped_, size_ + huge_page);
+}
+
 namespace {
 
-// A thread's work area, kept from call to call because fresh pages cost more than small nets do. It comes from the
-// system and not from the heap, whose memory may have been broken into small pages by others.
+// A thread's work area, kept from call to call because fresh pages cost more than small nets do.
 class WorkArea {
  public:
-  WorkArea() = default;
-  ~WorkArea() { give_back(); }
-  WorkArea(const WorkArea&) = delete;
-  WorkArea& operator=(const WorkArea&) = delete;
-
   void* reserve(size_t bytes) {
-    if (bytes > size_ || size_ > kept) {
-      give_back();
-      take((bytes + huge_page - 1) / huge_page * huge_page);
+    if (bytes > pages_.size() || pages_.size() > kept_memory) {
+      pages_ = Pages();
+      pages_ = Pages((bytes + huge_page - 1) / huge_page * huge_page);
     }
-    return area_;
+    return pages_.at();
   }
 
  private:
-  static constexpr size_t huge_page = size_t{2} << 20;
-  static constexpr size_t kept = size_t{256} << 20;  // beyond, a call that needs less gives the rest back
-
-  void take(size_t bytes) {
-    void* const mapped = mmap(nullptr, bytes + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED) throw std::bad_alloc();
-    mapped_ = mapped, size_ = bytes;
-    const uintptr_t aligned = (reinterpret_cast<uintptr_t>(mapped) + huge_page - 1) / huge_page * huge_page;
-    area_ = reinterpret_cast<void*>(aligned);
-#if defined(MADV_HUGEPAGE)
-    // Fewer faults and fewer misses of the address cache, if the system has such pages; if not, nothing is lost.
-    if (bytes > huge_page) madvise(area_, bytes, MADV_HUGEPAGE);
-#endif
-  }
-  void give_back() {
-    if (mapped_) munmap(mapped_, size_ + huge_page);
-    mapped_ = area_ = nullptr, size_ = 0;
-  }
-
-  void *mapped_ = nullptr, *area_ = nullptr;
-  size_t size_ = 0;
+  Pages pages_;
 };
 
 void* reserve(size_t bytes) {

@@ -1,6 +1,8 @@
 // What the kernels need of the machine: memory, threads, the rounding mode, and the user's patience.
 #pragma once
 
+#include <utility>
+
 #include "kernels.hpp"
 
 namespace rnncore {
@@ -22,6 +24,32 @@ class StandardRounding {
  private:
   uint64_t before_;
 };
+
+// Memory straight from the system, and given back to it: not from the heap, which others may have broken into small
+// pieces. In huge pages where it fills them and the system has such.
+class Pages {
+ public:
+  Pages() = default;
+  explicit Pages(size_t bytes);
+  ~Pages();
+  Pages(Pages&& other) noexcept { *this = std::move(other); }
+  Pages& operator=(Pages&& other) noexcept {
+    std::swap(mapped_, other.mapped_), std::swap(at_, other.at_), std::swap(size_, other.size_);
+    return *this;
+  }
+
+  void* at() const { return at_; }
+  size_t size() const { return size_; }
+
+ private:
+  void *mapped_ = nullptr, *at_ = nullptr;
+  size_t size_ = 0;
+};
+
+constexpr size_t huge_page = size_t{2} << 20;
+
+// How much memory is kept from call to call, at most, of what was used and is not any more.
+constexpr size_t kept_memory = size_t{256} << 20;
 
 // interrupted: see kernels.hpp.
 Machine make_machine(int threads, bool (*interrupted)());

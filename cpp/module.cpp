@@ -15,6 +15,7 @@
 
 #include "dispatch.hpp"
 #include "machine.hpp"
+#include "results.hpp"
 
 namespace py = pybind11;
 
@@ -66,11 +67,6 @@ const T* data(const py::array& array) {
 template <class T>
 const T* data(const std::optional<py::array>& array) {
   return array ? data<T>(*array) : nullptr;
-}
-
-template <class Real>
-py::array_t<Real> rows(std::initializer_list<ptrdiff_t> shape) {
-  return py::array_t<Real>(py::array::ShapeContainer(shape));
 }
 
 // A cell and the sizes of a net.
@@ -144,7 +140,7 @@ struct GradientArrays {
   std::optional<py::array_t<Real>> dinputs;
 
   GradientArrays(const Sizes& n, const Batch<Real>& batch, Form form, bool need_dinputs)
-      : flat(n.parameters()), dstate(states_of<Real>(n, batch.B, form)) {
+      : flat(rows<Real>({n.parameters()})), dstate(states_of<Real>(n, batch.B, form)) {
     if (need_dinputs) dinputs = form.one ? rows<Real>({batch.T, n.X}) : rows<Real>({batch.T, batch.B, n.X});
   }
   Gradients<Real> pointers(const Sizes& n) {

@@ -387,6 +387,21 @@ def test_arguments_are_untouched_and_results_their_own(cell: str, form: str) -> 
     assert same_results(first, kept)
 
 
+def test_large_results_are_their_own_too() -> None:
+    """Their memory is used again, but not before they are gone."""
+    params = rnncore.init_params("rnn", 3, 64, 20)
+    numbers = np.random.default_rng(0)
+    inputs = [numbers.standard_normal((T, 9, 3)).astype(np.float32) for T in (200, 200, 390, 200, 120, 390)]
+    expected = [rnncore.forward(params, x, backend="numpy") for x in inputs]
+    alive: list[rnncore.ForwardResult] = []
+    for _ in range(3):
+        for x in inputs:
+            alive.append(rnncore.forward(params, x))
+            assert not any(np.shares_memory(alive[-1].h, out.h) for out in alive[:-1])
+        assert all(same((out.y, out.h), (want.y, want.h)) for out, want in zip(alive, expected, strict=True))
+        alive.clear()
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_states_of_one_call_are_apart(cell: str) -> None:
     states = STATES[cell]
