@@ -59,13 +59,15 @@ Pages::~Pages() {
 
 namespace {
 
-// A thread's work area, kept from call to call because fresh pages cost more than small nets do.
+// A thread's work area, kept from call to call because fresh pages cost more than small nets do. If there is much of it
+// a call that needs less gives the rest back.
 class WorkArea {
  public:
   void* reserve(size_t bytes) {
-    if (bytes > pages_.size() || pages_.size() > kept_memory) {
+    const size_t wanted = (bytes + huge_page - 1) / huge_page * huge_page, had = pages_.size();
+    if (wanted > had || (had > kept_memory && wanted < had)) {
       pages_ = Pages();
-      pages_ = Pages((bytes + huge_page - 1) / huge_page * huge_page);
+      pages_ = Pages(wanted);
     }
     return pages_.at();
   }

@@ -48,7 +48,7 @@ class Pages {
 
 constexpr size_t huge_page = size_t{2} << 20;
 
-// How much memory is kept from call to call, at most, of what was used and is not any more.
+// How much memory that a call had may be kept for calls that may not need it.
 constexpr size_t kept_memory = size_t{256} << 20;
 
 // interrupted: see kernels.hpp.
