@@ -141,20 +141,19 @@ class Participant {
   Meeting* before_;
 };
 
-// A place away from the calling thread for those it starts: the system may put them on the same core, and leave them
-// there for milliseconds although another has nothing to do.
-class ElsewhereThanHere {
+// The cores for the threads that another starts: not its own, where the system may put them and leave them for
+// milliseconds although another core has nothing to do.
+class OtherCores {
  public:
-  explicit ElsewhereThanHere(int threads) {
+  explicit OtherCores(int threads) {
 #if defined(__linux__)
     possible_ = sched_getaffinity(0, sizeof(cores_), &cores_) == 0 && CPU_COUNT(&cores_) >= threads;
     const int here = possible_ ? sched_getcpu() : -1;
     if (here >= 0 && here < CPU_SETSIZE) CPU_CLR(static_cast<size_t>(here), &cores_);
 #endif
   }
-  void send(std::thread& thread) const {
+  void take(std::thread& thread) const {
 #if defined(__linux__)
-    // Not to be had: it runs where the system likes.
     if (possible_) pthread_setaffinity_np(thread.native_handle(), sizeof(cores_), &cores_);
 #endif
   }
@@ -178,10 +177,10 @@ void parallel(int threads, void (*task)(void*, int), void* argument) {
     task(argument, shard);
   };
   try {
-    const ElsewhereThanHere elsewhere(threads);
+    const OtherCores other_cores(threads);
     for (int shard = 1; shard < threads; ++shard) {
       others.emplace_back(run, shard);
-      elsewhere.send(others.back());
+      other_cores.take(others.back());
     }
   } catch (...) {  // the system gives no further thread
     cancel.store(true, std::memory_order_relaxed);

@@ -7,6 +7,7 @@
 #include <pybind11/numpy.h>
 
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "machine.hpp"
@@ -26,9 +27,13 @@ class SparePages {
     size_ -= taken.size();
     return taken;
   }
-  void keep(Pages pages) {
-    size_ += pages.size();
-    spare_.push_back(std::move(pages));
+  void keep(Pages pages) noexcept {
+    try {
+      spare_.push_back(std::move(pages));
+    } catch (const std::bad_alloc&) {
+      return;  // they go back to the system
+    }
+    size_ += spare_.back().size();
     for (; size_ > kept_memory; spare_.erase(spare_.begin())) size_ -= spare_.front().size();
   }
 
