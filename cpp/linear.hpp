@@ -110,10 +110,10 @@ struct PanelRange {
   Index at(Index i, bool from_last) const { return from_last ? end - 1 - (i - begin) : i; }
 };
 
-// Packs weights with the starts acc (null: +0) of their sums. Lanes beyond N hold +0.
+// Packs weights with the starts acc (null: +0) of their sums, into some of the panels. Lanes beyond N hold +0.
 template <class Real>
-void pack(Panels<Real> to, const Real* acc, const Real* W, Index stride, bool transposed) {
-  for (Index p = 0; p < to.count; ++p) {
+void pack(Panels<Real> to, PanelRange panels, const Real* acc, const Real* W, Index stride, bool transposed) {
+  for (Index p = panels.begin; p < panels.end; ++p) {
     const Index width = to.column(p + 1) - to.column(p);
     Real* at = to.panel(p);
     for (Index unit = to.begin(p) * lanes<Real>; unit < to.begin(p + 1) * lanes<Real>; unit += lanes<Real>)

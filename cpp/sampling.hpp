@@ -52,6 +52,7 @@ bool sample(const Net<Real>& net, Index T, Index B, const int64_t* first, const 
   Batch<Real> now{1, B, first, nullptr, state, nullptr, T * B};
   const Room<Real> room = allocate<Room<Real>>(machine, net, now);
   const Work<Real>& work = room.work;
+  work.pack(net, 0, 1);
   const sequence::Call<Real> step{net, now, machine, work};
   const ChunkRows rows = step.rows_of(0, 0, B, 0);
   for (Index t = 0; t < T; ++t) {

@@ -341,23 +341,27 @@ struct Call {
     for (Index n = i; n < end; ++n) copy(dx(n - i), net.X, grads.dinputs + rows.row(n) * net.X);
   }
 
-  // The sums, out of their padded rows. Those of a matrix were not begun if no row came.
-  void take_gradients() const {
-    const Index ldH = work.ldH, ldG = work.ldG, G = work.G;
-    const bool none = rows_total() == 0, no_dy = none || !has_dy();
-    if (none && batch.vectors) fill(work.dW_xh, net.X * ldG, Real(0));
-    linear::transpose(work.dW_xh, ldG, net.X, G, grads.dW_xh, net.X);
-    for (Index i = 0; i < G; ++i) take_row(none, work.dW_hh + i * ldH, grads.dW_hh + i * net.H);
-    for (Index v = 0; v < net.V; ++v) take_row(no_dy, work.dW_hy + v * ldH, grads.dW_hy + v * net.H);
-    if (work.cell.shape.apart) copy(work.db_x, G, grads.db_x);
-    copy(work.db_h, G, grads.db_h);
-    copy(work.db_y, net.V, grads.db_y);
-  }
-  void take_row(bool none, const Real* sum, Real* to) const {
+  // The sums of a shard, out of their padded rows. Those of a matrix were not begun if no row came.
+  void take_gradients(const Shard& shard) const {
+    const Index g0 = shard.g0, gates = shard.g1 - g0, j0 = shard.j0, columns = shard.j1 - j0;
+    const bool none = rows_total() == 0;
     if (none)
-      fill(to, net.H, Real(0));
+      fill(grads.dW_xh + g0 * net.X, gates * net.X, Real(0));
     else
-      copy(sum, net.H, to);
+      linear::transpose(work.dW_xh + g0, work.ldG, net.X, gates, grads.dW_xh + g0 * net.X, net.X);
+    take_rows(none, work.dW_hh + g0 * work.ldH, gates, net.H, grads.dW_hh + g0 * net.H);
+    take_rows(none || !has_dy(), work.dW_hy + j0, net.V, columns, grads.dW_hy + j0);
+    if (work.cell.shape.apart) copy(work.db_x + g0, gates, grads.db_x + g0);
+    copy(work.db_h + g0, gates, grads.db_h + g0);
+    if (j0 == 0 && columns > 0) copy(work.db_y, net.V, grads.db_y);
+  }
+  // So many numbers of each row of sums of hidden units.
+  void take_rows(bool none, const Real* sums, Index rows, Index columns, Real* to) const {
+    for (Index i = 0; i < rows; ++i, sums += work.ldH, to += net.H)
+      if (none)
+        fill(to, columns, Real(0));
+      else
+        copy(sums, columns, to);
   }
   Index rows_total() const {
     Index count = batch.lengths ? 0 : batch.T * batch.B;
@@ -412,6 +416,7 @@ struct Call {
       meet(share);
     }
     if (share.part == 0) end_backward(share.b0, share.b1);
+    if (machine.threads == 1) take_gradients({0, 0, net.H, 0, work.G});
   }
 
   // The weights' gradients for a shard.
@@ -421,6 +426,7 @@ struct Call {
       if (stop({shard.thread, 0, 0, 0, 1}, true)) return;
       weight_gradients(rows_of(chunk, 0, batch.B, shard.thread), shard, first);
     }
+    take_gradients(shard);
   }
 
   // Work is cut into more pieces than there are threads, and who is free takes the next: a thread that the
@@ -458,6 +464,8 @@ struct Call {
   }
 
   void take_all(int shard) {
+    work.pack(net, shard, machine.threads);
+    machine.meet();
     take_passes(shard);
     if (!has_back()) return;
     machine.meet();
@@ -475,11 +483,12 @@ struct Call {
   }
 
   bool run() {
-    if (machine.threads == 1)
+    if (machine.threads == 1) {
+      work.pack(net, 0, 1);
       pass({0, 0, batch.B, 0, 1});
-    else
+    } else {
       machine.parallel(machine.threads, [](void* call, int shard) { static_cast<Call*>(call)->take_all(shard); }, this);
-    if (has_back() && !stopped) take_gradients();
+    }
     return !stopped;
   }
 };

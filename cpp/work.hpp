@@ -116,26 +116,26 @@ struct Work {
   bool shares_units;              // rather than sequences, among threads
   Index room;                     // numbers, for a thread
 
-  Real* h;                                // (T + 1, B, ldH): the initial state, then h_t
-  Real* others;                           // (B, S - 1, P): the initial ones of the other states
-  Real *a, *dh;                           // (chunk, B, ldA): a_t; (chunk, B, ldH): dh_t, in a if rows are as long
-  Real* step;                             // (B, ldH): going back, dJ/dh_t as it comes through h_{t+1}
-  Real* dothers;                          // (B, S - 1, P): the same for the other states
-  Real* tape;                             // (T, B, K P), if it is our own; see fields
-  Real* y;                                // (T or chunk, B, ldV): y_t, then dy_t
-  Real* e;                                // (threads, ldV): room for a row of the softmax
-  Real* u;                                // (threads, room): recurrent parts, of a panel
-  Real* u_early;                          // (B, ldA): of a step, if there are late gates
-  Real *da, *du;                          // (T or chunk, B, ldG); du is da unless the cell splits
-  Real *dprev, *dq;                       // (B, ldH)
-  Real* dx;                               // (chunk, B, ldX)
-  Panels<Real> W_xh, W_hh, W_late, W_hy;  // going forward
-  Panels<Real> W_xh_back, W_hh_back, W_late_back, W_hy_back;  // transposed
-  Real *dW_xh, *dW_hh, *dW_hy;                                // the sums: (X, ldG), the input first; (G, ldH); (V, ldH)
-  Real *db_x, *db_h, *db_y;  // (ldG) (ldG) (ldV); db_x is db_h unless the cell has it apart
-  Real* token_sums;          // (a block, ldG)
-  Index* slots;              // (threads, X)
-  Index* lists;              // (threads, ...): room for ChunkRows
+  Real* h;           // (T + 1, B, ldH): the initial state, then h_t
+  Real* others;      // (B, S - 1, P): the initial ones of the other states
+  Real *a, *dh;      // (chunk, B, ldA): a_t; (chunk, B, ldH): dh_t, in a if rows are as long
+  Real* step;        // (B, ldH): going back, dJ/dh_t as it comes through h_{t+1}
+  Real* dothers;     // (B, S - 1, P): the same for the other states
+  Real* tape;        // (T, B, K P), if it is our own; see fields
+  Real* y;           // (T or chunk, B, ldV): y_t, then dy_t
+  Real* e;           // (threads, ldV): room for a row of the softmax
+  Real* u;           // (threads, room): recurrent parts, of a panel
+  Real* u_early;     // (B, ldA): of a step, if there are late gates
+  Real *da, *du;     // (T or chunk, B, ldG); du is da unless the cell splits
+  Real *dprev, *dq;  // (B, ldH)
+  Real* dx;          // (chunk, B, ldX)
+  Panels<Real> W_xh{}, W_hh{}, W_late{}, W_hy{};                      // going forward
+  Panels<Real> W_xh_back{}, W_hh_back{}, W_late_back{}, W_hy_back{};  // transposed
+  Real *dW_xh, *dW_hh, *dW_hy;  // the sums: (X, ldG), the input first; (G, ldH); (V, ldH)
+  Real *db_x, *db_h, *db_y;     // (ldG) (ldG) (ldV); db_x is db_h unless the cell has it apart
+  Real* token_sums;             // (a block, ldG)
+  Index* slots;                 // (threads, X)
+  Index* lists;                 // (threads, ...): room for ChunkRows
 
   Work(Arena& arena, const Net<Real>& net, const Batch<Real>& batch, Directions go)
       : cell(cells::table<Real>[net.cell]), T(batch.T), B(batch.B), X(net.X), H(net.H), V(net.V) {
@@ -150,8 +150,8 @@ struct Work {
     others = arena.take<Real>(B * others_row());
     lists = arena.take<Index>(go.threads * list_size());
     tape = arena.take<Real>(y_whole ? T * B * tape_row() : 0);
-    if (go.forward) take_forward(arena, net, batch, go);
-    if (go.back) take_back(arena, net, batch, go);
+    if (go.forward) take_forward(arena, batch, go);
+    if (go.back) take_back(arena, batch, go);
     if (arena.at) put_state(batch.state);
   }
 
@@ -167,6 +167,24 @@ struct Work {
   }
   Index y_r0(const ChunkRows& rows) const { return y_whole ? 0 : rows.t0 * B; }
   Index da_r0(const ChunkRows& rows) const { return da_whole ? 0 : rows.t0 * B; }
+
+  // Packs the weights, or one of several parts of them, before anything is multiplied.
+  void pack(const Net<Real>& net, int part, int parts) const {
+    const auto take = [&](const Panels<Real>& W, const Real* acc, const Real* from, Index stride, bool transposed) {
+      linear::pack<Real>(W, {W.count * part / parts, W.count * (part + 1) / parts}, acc, from, stride, transposed);
+    };
+    const bool apart = cell.shape.apart;
+    const Index early = cell.early() * H;
+    const Real* const late = net.W_hh + early * H;
+    take(W_xh, apart ? net.b_x : net.b_h, net.W_xh, X, true);
+    take(W_hh, apart ? net.b_h : nullptr, net.W_hh, H, true);
+    take(W_late, apart ? net.b_h + early : nullptr, late, H, true);
+    take(W_hy, net.b_y, net.W_hy, H, true);
+    take(W_xh_back, nullptr, net.W_xh, X, false);
+    take(W_hh_back, nullptr, net.W_hh, H, false);
+    take(W_late_back, nullptr, late, H, false);
+    take(W_hy_back, nullptr, net.W_hy, H, false);
+  }
 
   // Rows of n numbers into padded ones; the rest +0.
   static void put_rows(const Real* from, Index rows, Index n, Real* to, Index ld) {
@@ -201,7 +219,7 @@ struct Work {
     return take_panels(arena, columns, X, cell.shape.gates, linear::divide_up(H, lanes<Real>));
   }
 
-  void take_forward(Arena& arena, const Net<Real>& net, const Batch<Real>& batch, Directions go) {
+  void take_forward(Arena& arena, const Batch<Real>& batch, Directions go) {
     const CellShape& shape = cell.shape;
     a = arena.take<Real>(chunk * B * ldA);
     y = arena.take<Real>((y_whole ? T : chunk) * B * ldV);
@@ -213,15 +231,9 @@ struct Work {
     room = (B < room_rows ? B : room_rows) * (shape.late ? W_late : W_hh).widest();
     u = arena.take<Real>(go.threads * room);
     u_early = arena.take<Real>(shape.late ? B * ldA : 0);
-    if (!arena.at) return;
-    const Real* const starts = shape.apart ? net.b_h : nullptr;
-    linear::pack(W_xh, shape.apart ? net.b_x : net.b_h, net.W_xh, X, true);
-    linear::pack(W_hh, starts, net.W_hh, H, true);
-    linear::pack(W_late, starts + (starts ? cell.early() * H : 0), net.W_hh + cell.early() * H * H, H, true);
-    linear::pack(W_hy, net.b_y, net.W_hy, H, true);
   }
 
-  void take_back(Arena& arena, const Net<Real>& net, const Batch<Real>& batch, Directions go) {
+  void take_back(Arena& arena, const Batch<Real>& batch, Directions go) {
     const CellShape& shape = cell.shape;
     const Index rows = (da_whole ? T : chunk) * B, early = cell.early() * H;
     dh = go.forward && ldA == ldH ? a : arena.take<Real>(chunk * B * ldH);
@@ -245,10 +257,6 @@ struct Work {
     fill(db_h, 2 * ldG + ldV, Real(0));
     if (batch.tokens) fill(dW_xh, X * ldG, Real(0));
     if (batch.tokens) fill(slots, go.threads * X, Index{-1});
-    linear::pack<Real>(W_xh_back, nullptr, net.W_xh, X, false);
-    linear::pack<Real>(W_hh_back, nullptr, net.W_hh, H, false);
-    linear::pack<Real>(W_late_back, nullptr, net.W_hh + early * H, H, false);
-    linear::pack<Real>(W_hy_back, nullptr, net.W_hy, H, false);
   }
 };
 
