@@ -145,14 +145,14 @@ class Participant {
 // milliseconds although another core has nothing to do.
 class OtherCores {
  public:
-  explicit OtherCores(int threads) {
+  explicit OtherCores([[maybe_unused]] int threads) {
 #if defined(__linux__)
     possible_ = sched_getaffinity(0, sizeof(cores_), &cores_) == 0 && CPU_COUNT(&cores_) >= threads;
     const int here = possible_ ? sched_getcpu() : -1;
     if (here >= 0 && here < CPU_SETSIZE) CPU_CLR(static_cast<size_t>(here), &cores_);
 #endif
   }
-  void take(std::thread& thread) const {
+  void take([[maybe_unused]] std::thread& thread) const {
 #if defined(__linux__)
     if (possible_) pthread_setaffinity_np(thread.native_handle(), sizeof(cores_), &cores_);
 #endif

@@ -1,7 +1,7 @@
 // Arrays for results.
 //
 // Large ones lie in pages of their own. When Python has no more use for such an array its pages are kept for the next
-// of about its size: fresh pages may cost as much as half a pass forward.
+// of about its size: fresh pages may cost nearly as much as a pass forward.
 #pragma once
 
 #include <pybind11/numpy.h>

@@ -33,9 +33,9 @@ struct Shard {
   Index j0, j1, g0, g1;
 };
 
-// One call: its arguments, its memory, and its passes over chunks of time. Two passes suffice for any
-// number of threads: forward and back over shares of the sequences, then the gradients of the weights
-// over shards of their columns. One thread takes both a chunk at a time, while the chunk is warm.
+// One call: its arguments, its memory, and its passes over chunks of time. Once the weights are packed, two passes
+// suffice for any number of threads: forward and back over shares of the sequences, then the gradients of the weights
+// over shards of them. One thread takes both a chunk at a time, while the chunk is warm.
 template <class Real>
 struct Call {
   using V = Vector<Real>;
