@@ -8,7 +8,7 @@ A matrix W (N, K) is read as panels (N/LANES, K, LANES), LANES outputs side by s
 products are added to has as many columns as its panels have lanes; those past N hold nothing of meaning.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import binding, ir
@@ -22,6 +22,9 @@ cgutils: Any = numba_cgutils
 intrinsic: Any = extending.intrinsic
 
 BLOCK = 128
+
+Bare: TypeAlias = tuple[Any, int, int]
+"""An array as ``bare`` gives it."""
 
 # The number to add when nothing is to be added: x + -0 is x for every x, and -0 + +0 would not be -0.
 NOTHING = -0.0
@@ -51,40 +54,69 @@ def panels(W: Array) -> Array:
     N, K = W.shape
     L = lanes(W)
     out = np.zeros((padded(N, W) // L, K, L), W.dtype)
-    for p in range(len(out)):
+    whole = N // L
+    for p in range(whole):  # of L outputs, a number that LLVM knows: it reads and writes vectors
         for k in range(K):
-            for n in range(p * L, min(p * L + L, N)):
-                out[p, k, n - p * L] = W[n, k]
+            for lane in range(L):
+                out[p, k, lane] = W[p * L + lane, k]
+    for n in range(whole * L, N):
+        for k in range(K):
+            out[whole, k, n - whole * L] = W[n, k]
     return out
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def bare(_: Any, array: Any) -> Any:
+    """Where an array begins, and its strides but the last: what is passed on without counting who refers to the array.
+
+    Counting costs a small tile dear. Whoever holds this must hold the array, too.
+    """
+    pointer: Any = types.CPointer(array.dtype)
+    kind: Any = types.Tuple([pointer] + [types.intp] * 2)
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        whole = context.make_array(array)(context, builder, arguments[0])
+        return context.make_tuple(builder, kind, [whole.data, *cgutils.unpack_tuple(builder, whole.strides)[:2]])
+
+    return kind(array), generate
+
+
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def tile(_: Any, out: Any, A: Any, W: Any, r: Any, p: Any, k: Any, first: Any, rows: Any, vectors: Any) -> Any:
+def tile(
+    _: Any, out: Any, A: Any, W: Any, r: Any, p: Any, k: Any, K: Any, first: Any, far: Any, rows: Any, vectors: Any
+) -> Any:
     """``out[r', n] += sum_k' A[r', k'] W[n, k']`` for some rows from r on, some panels from p on and a block from k on.
 
-    out (R, N), A (R, K) in any layout, W panels. ``rows`` and ``vectors`` are literal: their product is the
+    out (R, N), A (R, K) and W, panels, are bare. ``rows`` and ``vectors`` are literal: their product is the
     number of chains of fma that run side by side in registers. The chains continue from ``out`` if the
     block is the first; those of a later block start from +0 and are then added.
+
+    The caches are asked beforehand for what lies far away: for ``out``, if it is said to, and for the block of W after
+    this one, of which each of the first tiles asks for a panel.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.function.attributes.add("noinline")  # one copy of the tiles, however many the callers
-        o, a, w = (context.make_array(t)(context, builder, v) for t, v in zip((out, A, W), arguments, strict=False))
-        r, p, k, first = arguments[3:7]
-        real = context.get_data_type(out.dtype)
+        builder.function.attributes.add("optsize")  # LLVM would unroll the loop, and run out of registers
+        o, a, w = (cgutils.unpack_tuple(builder, argument) for argument in arguments[:3])
+        r, p, k, K, first, far = arguments[3:9]
+        dtype = out[0].dtype
+        real = context.get_data_type(dtype)
         size = VECTOR_BYTES // context.get_abi_sizeof(real)
         vector, index = ir.VectorType(real, size), ir.VectorType(ir.IntType(32), size)
-        kind = f"v{size}f{out.dtype.bitwidth}"
+        kind = f"v{size}f{dtype.bitwidth}"
         fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.{kind}")
 
-        def at(array: Any, *indices: Any) -> Any:
-            offset = ir.Constant(r.type, 0)
-            for i, stride in zip(indices, cgutils.unpack_tuple(builder, array.strides), strict=False):
-                offset = builder.add(offset, builder.mul(i, stride))
-            return cgutils.pointer_add(builder, array.data, offset, vector.as_pointer())
+        def at(array: Any, i: Any, j: Any) -> Any:
+            start, *strides = array
+            offset = builder.add(builder.mul(i, strides[0]), builder.mul(j, strides[1]))
+            return cgutils.pointer_add(builder, start, offset, vector.as_pointer())
+
+        def constant(n: int) -> Any:
+            return ir.Constant(k.type, n)
 
         def plus(i: Any, n: int) -> Any:
-            return builder.add(i, ir.Constant(i.type, n))
+            return builder.add(i, constant(n))
 
         def load(pointer: Any) -> Any:
             return builder.load(pointer, align=context.get_abi_sizeof(real))
@@ -94,15 +126,31 @@ def tile(_: Any, out: Any, A: Any, W: Any, r: Any, p: Any, k: Any, first: Any, r
             first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
             return builder.shuffle_vector(first, first, ir.Constant(index, None))
 
+        def ask(pointer: Any) -> None:
+            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+            prefetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+            read, close, data = (ir.Constant(number, n) for n in (0, 3, 1))
+            builder.call(prefetch, [builder.bitcast(pointer, byte), read, close, data])
+
         tiles = [(i, j) for i in range(rows.literal_value) for j in range(vectors.literal_value)]
-        places = [at(o, plus(r, i), builder.mul(plus(p, j), ir.Constant(p.type, size))) for i, j in tiles]
+        places = [at(o, plus(r, i), builder.mul(plus(p, j), constant(size))) for i, j in tiles]
+        with builder.if_then(far):
+            for place in places:
+                ask(place)
         sums = [cgutils.alloca_once(builder, vector) for _ in tiles]
         for place, total in zip(places, sums, strict=True):
             builder.store(builder.select(first, load(place), ir.Constant(vector, None)), total)
-        left = builder.sub(builder.extract_value(a.shape, 1), k)
-        block = ir.Constant(k.type, BLOCK)
-        count = builder.select(builder.icmp_signed("<", left, block), left, block)
+        left = builder.sub(K, k)
+        is_last = builder.icmp_signed("<=", left, constant(BLOCK))
+        count = builder.select(is_last, left, constant(BLOCK))
+        nth = builder.udiv(r, constant(rows.literal_value))
+        p_next = builder.add(builder.select(is_last, plus(p, vectors.literal_value), p), nth)
+        k_next = builder.select(is_last, constant(0), plus(k, BLOCK))
+        asks = builder.icmp_signed("<", nth, constant(vectors.literal_value))
+        ahead = builder.select(asks, at(w, p_next, k_next), at(w, p, k))
         with cgutils.for_range(builder, count) as loop:
+            ask(builder.gep(ahead, [loop.index]))
             k_now = builder.add(k, loop.index)
             w_k = [load(at(w, plus(p, j), k_now)) for j in range(vectors.literal_value)]
             a_k = [broadcast(at(a, plus(r, i), k_now)) for i in range(rows.literal_value)]
@@ -114,7 +162,7 @@ def tile(_: Any, out: Any, A: Any, W: Any, r: Any, p: Any, k: Any, first: Any, r
             builder.store(whole, place, align=context.get_abi_sizeof(real))
         return context.get_dummy_value()
 
-    return types.none(out, A, W, r, p, k, types.boolean, rows, vectors), generate
+    return types.none(out, A, W, r, p, k, K, types.boolean, types.boolean, rows, vectors), generate
 
 
 @compiled
@@ -124,14 +172,14 @@ def product(out: Array, A: Array, W: Array) -> None:
     out (R, N), A (R, K or more), W panels. The first block's chain continues from ``out``; each later one starts
     from +0 and is added when it is whole.
     """
-    add_blocks(out, A[:, : W.shape[1]], W, bool(1))  # not True, a literal, for which all would be compiled once more
+    add_blocks(out, A, W, bool(1))  # not True, a literal, for which all would be compiled once more
 
 
 @compiled
 def add_blocks(out: Array, A: Array, W: Array, first: bool) -> None:
-    """``product``, or, if its first block is not the first of the sum, ``out`` plus the product from +0."""
-    R, K = A.shape
-    P = len(W)
+    """``product``, or, if its first block is not the first of the sum, ``out``, far away, plus the product from +0."""
+    R, P, K = len(out), W.shape[0], W.shape[1]
+    o, a, w = bare(out), bare(A), bare(W)
     rows = R - R % 4
     widest = 4 if WIDE else 2
     p = 0
@@ -141,51 +189,52 @@ def add_blocks(out: Array, A: Array, W: Array, first: bool) -> None:
         sixes = rows - rows % 12 if vectors == 4 else 0
         for k in range(0, K, BLOCK):
             for r in range(0, sixes, 6):
-                six_rows(out, A, W, r, p, k, first and k == 0)
+                six_rows(o, a, w, r, p, k, K, first and k == 0, not first)
             for r in range(sixes, rows, 4):
-                four_rows(out, A, W, r, p, k, first and k == 0, vectors)
+                four_rows(o, a, w, r, p, k, K, first and k == 0, not first, vectors)
         p += vectors
     for r in range(rows, R):
-        one_row(out, A, W, r, first)
+        one_row(o, a, w, r, P, K, first)
 
 
 @compiled
-def six_rows(out: Array, A: Array, W: Array, r: int, p: int, k: int, first: bool) -> None:
+def six_rows(out: Bare, A: Bare, W: Bare, r: int, p: int, k: int, K: int, first: bool, far: bool) -> None:
     """A block of six rows, four vectors wide."""
-    tile(out, A, W, r, p, k, first, 6, 4)
+    tile(out, A, W, r, p, k, K, first, far, 6, 4)
 
 
 @compiled
-def four_rows(out: Array, A: Array, W: Array, r: int, p: int, k: int, first: bool, vectors: int) -> None:
+def four_rows(
+    out: Bare, A: Bare, W: Bare, r: int, p: int, k: int, K: int, first: bool, far: bool, vectors: int
+) -> None:
     """A block of four rows, some vectors wide."""
     if vectors == 1:
-        tile(out, A, W, r, p, k, first, 4, 1)
+        tile(out, A, W, r, p, k, K, first, far, 4, 1)
     elif vectors == 2:
-        tile(out, A, W, r, p, k, first, 4, 2)
+        tile(out, A, W, r, p, k, K, first, far, 4, 2)
     elif vectors == 3:
-        tile(out, A, W, r, p, k, first, 4, 3)
+        tile(out, A, W, r, p, k, K, first, far, 4, 3)
     else:
-        tile(out, A, W, r, p, k, first, 4, 4)
+        tile(out, A, W, r, p, k, K, first, far, 4, 4)
 
 
 @compiled
-def one_row(out: Array, A: Array, W: Array, r: int, first: bool) -> None:
+def one_row(out: Bare, A: Bare, W: Bare, r: int, P: int, K: int, first: bool) -> None:
     """All blocks of one row, eight vectors wide where it can be: a single chain waits for itself."""
-    K, P = A.shape[1], len(W)
     for k in range(0, K, BLOCK):
         is_first = first and k == 0
         p = 0
         while P - p >= 8:
-            tile(out, A, W, r, p, k, is_first, 1, 8)
+            tile(out, A, W, r, p, k, K, is_first, not first, 1, 8)
             p += 8
         if P - p >= 4:
-            tile(out, A, W, r, p, k, is_first, 1, 4)
+            tile(out, A, W, r, p, k, K, is_first, not first, 1, 4)
             p += 4
         if P - p >= 2:
-            tile(out, A, W, r, p, k, is_first, 1, 2)
+            tile(out, A, W, r, p, k, K, is_first, not first, 1, 2)
             p += 2
         if P - p >= 1:
-            tile(out, A, W, r, p, k, is_first, 1, 1)
+            tile(out, A, W, r, p, k, K, is_first, not first, 1, 1)
 
 
 @compiled
@@ -220,7 +269,7 @@ def outer_sum(out: Array, D: Array, start: int, E: Array, first: bool) -> None:
     +0, r ascending; the blocks are added from the last to the first, the order in which the loop back through time
     meets them. ``out`` is +0 before the first.
     """
-    add_blocks(out, D.T[start : start + len(out), :], panels(E.T), first)
+    add_blocks(out, D.T[start:, :], panels(E.T), first)
 
 
 @compiled

@@ -135,11 +135,12 @@ def step_forward(
             for j in range(cell.late * H):
                 u[i, first + j] = u_late[i, j]
     units.forward(params.cell, step)
-    for i in range(len(rows)):
-        for s in range(cell.states):
-            now = h[rows[i]] if s == 0 else tape[rows[i] * cell.kept + s - 1]
+    for s in range(cell.states):
+        now, each, place = (h, 1, 0) if s == 0 else (tape, cell.kept, s - 1)
+        for i in range(len(rows)):
+            r, b = rows[i] * each + place, s * B + sequences[i]
             for j in range(H):
-                last[s * B + sequences[i], j] = now[j]
+                last[b, j] = now[r, j]
 
 
 @compiled
@@ -198,7 +199,7 @@ def backward(
     if loss.has_dstate:
         copy(loss.dstate, carried)
     dprev = np.empty_like(carried)
-    sums = zero_sums(params, inputs.are_tokens, tape.shape[1])
+    sums = zero_sums(grads, inputs.are_tokens, tape.shape[1])
     rows, starts = row_blocks(len(h) // B, B, lengths)
     for block in range(len(starts) - 2, -1, -1):
         block_rows = rows[starts[block] : starts[block + 1]]
@@ -244,9 +245,9 @@ def previous_states(cell: Cell, h: Array, tape: Array, state: Array, rows: Indic
         after, each, place = (h, 1, 0) if s == 0 else (tape, cell.kept, s - 1)
         for i in range(R):
             r = rows[i] - B
-            prev = after[r * each + place] if r >= 0 else state[s * B + rows[i]]
+            prev, n = (after, r * each + place) if r >= 0 else (state, s * B + rows[i])
             for j in range(out.shape[1]):
-                out[s * R + i, j] = prev[j]
+                out[s * R + i, j] = prev[n, j]
     return out
 
 
@@ -273,13 +274,13 @@ def step_backward(
     R, B = len(rows), len(carried) // cell.states
     sequences = sequences_of(rows, B)
     for i in range(R):
-        dh_now = carried[sequences[i]]
+        r, b = rows[i], sequences[i]
         if loss.has_dy:
             for j in range(H):
-                dh_now[j] = dh[first + i, j] + dh_now[j]
+                carried[b, j] = dh[first + i, j] + carried[b, j]
         if loss.has_dh:
             for j in range(H):
-                dh_now[j] += loss.dh[rows[i], j]
+                carried[b, j] += loss.dh[r, j]
     dq = np.zeros((R, padded(H, h)), h.dtype) if cell.late else carried  # which is not read as dq then
     step = units.Backward(rows, sequences, first, carried, dq, h, tape, before, da, du, dprev)
     if cell.late:
@@ -289,21 +290,27 @@ def step_backward(
     dh_prev = np.zeros((R, padded(H, h)), h.dtype)
     product(dh_prev, du[first:end], W_early)
     for i in range(R):
+        b = sequences[i]
         for j in range(H):
-            carried[sequences[i], j] = dh_prev[i, j] + dprev[sequences[i], j]
+            carried[b, j] = dh_prev[i, j] + dprev[b, j]
         for b in range(B + sequences[i], len(carried), B):
             for j in range(H):
                 carried[b, j] = dprev[b, j]
 
 
 @inlined
-def zero_sums(params: Weights, are_tokens: bool, width: int) -> Sums:
-    """+0 throughout; W_hh as wide as the tape, whose rows are a factor of it."""
-    (GH, X), H, V, W = params.W_xh.shape, params.W_hh.shape[1], len(params.W_hy), params.W_hh
-    W_xh = np.zeros((GH, 0 if are_tokens else padded(X, W)), W.dtype)
-    W_hh, W_hy = np.zeros((GH, width), W.dtype), np.zeros((V, padded(H, W)), W.dtype)
+def zero_sums(grads: Weights, are_tokens: bool, width: int) -> Sums:
+    """+0 throughout, as the gradients are; W_hh as wide as the tape, whose rows are a factor of it."""
+    (GH, X), H, W = grads.W_xh.shape, grads.W_hh.shape[1], grads.W_hh
+    W_xh, W_hy = wide_enough(grads.W_xh, 0 if are_tokens else padded(X, W)), wide_enough(grads.W_hy, padded(H, W))
     columns = np.zeros((X if are_tokens else 0, GH), W.dtype)
-    return Sums(W_xh, W_hh, W_hy, columns, columns.copy())
+    return Sums(W_xh, wide_enough(W, width), W_hy, columns, columns.copy())
+
+
+@compiled
+def wide_enough(grad: Array, width: int) -> Array:
+    """A gradient that is +0, or, if its rows are not as wide as its sum's, an array for that."""
+    return grad if grad.shape[1] == width else np.zeros((len(grad), width), grad.dtype)
 
 
 @inlined
@@ -342,16 +349,23 @@ def weight_gradients(
 
 @inlined
 def copy_sums(sums: Sums, are_tokens: bool, grads: Weights) -> None:
-    """The sums as gradients, shaped like the parameters."""
+    """The sums as gradients, shaped like the parameters, where they are not the gradients themselves."""
     GH, X = grads.W_xh.shape
     if are_tokens:
         for i in range(GH):
             for k in range(X):
                 grads.W_xh[i, k] = sums.columns[k, i]
     else:
-        copy(sums.W_xh, grads.W_xh)
-    copy(sums.W_hh, grads.W_hh)
-    copy(sums.W_hy, grads.W_hy)
+        narrow(sums.W_xh, grads.W_xh)
+    narrow(sums.W_hh, grads.W_hh)
+    narrow(sums.W_hy, grads.W_hy)
+
+
+@compiled
+def narrow(total: Array, grad: Array) -> None:
+    """The sum as the gradient, unless ``wide_enough`` took that for it."""
+    if total.shape[1] != grad.shape[1]:
+        copy(total, grad)
 
 
 @inlined
@@ -427,8 +441,9 @@ def gather(array: Array, rows: Indices) -> Array:
     """The rows of an array that exist in a block, side by side."""
     out = np.empty((len(rows), array.shape[1]), array.dtype)
     for i in range(len(rows)):
+        r = rows[i]
         for j in range(out.shape[1]):
-            out[i, j] = array[rows[i], j]
+            out[i, j] = array[r, j]
     return out
 
 
@@ -436,5 +451,6 @@ def gather(array: Array, rows: Indices) -> Array:
 def scatter(block: Array, rows: Indices, array: Array) -> None:
     """Puts the rows of a block where they belong."""
     for i in range(len(rows)):
+        r = rows[i]
         for j in range(array.shape[1]):
-            array[rows[i], j] = block[i, j]
+            array[r, j] = block[i, j]
