@@ -37,23 +37,23 @@ WIDE = bool(_FEATURES.get("avx512f") or _FEATURES.get("neon"))
 
 
 @compiled
-def lanes(W: Array) -> int:
-    """How many numbers of W's dtype a vector holds."""
-    return VECTOR_BYTES // W.itemsize
+def lanes(size: int) -> int:
+    """How many numbers of so many bytes a vector holds."""
+    return VECTOR_BYTES // size
 
 
 @compiled
-def padded(N: int, W: Array) -> int:
-    """N rounded up to whole vectors of W's dtype."""
-    return -(-N // lanes(W)) * lanes(W)
+def padded(N: int, size: int) -> int:
+    """N rounded up to whole vectors of numbers of so many bytes."""
+    return -(-N // lanes(size)) * lanes(size)
 
 
 @compiled
 def panels(W: Array) -> Array:
     """W (N, K) as panels (N/LANES, K, LANES): ``panels[p, k, l] = W[p * LANES + l, k]``, +0 past N."""
     N, K = W.shape
-    L = lanes(W)
-    out = np.zeros((padded(N, W) // L, K, L), W.dtype)
+    L = lanes(W.itemsize)
+    out = np.zeros((padded(N, W.itemsize) // L, K, L), W.dtype)
     whole = N // L
     for p in range(whole):  # of L outputs, a number that LLVM knows: it reads and writes vectors
         for k in range(K):
@@ -172,7 +172,7 @@ def product(out: Array, A: Array, W: Array) -> None:
     out (R, N), A (R, K or more), W panels. The first block's chain continues from ``out``; each later one starts
     from +0 and is added when it is whole.
     """
-    add_blocks(out, A, W, bool(1))  # not True, a literal, for which all would be compiled once more
+    add_blocks(out, A[:, :], W, bool(1))  # in the types of outer_sum, for which it is compiled anyway
 
 
 @compiled
@@ -181,18 +181,17 @@ def add_blocks(out: Array, A: Array, W: Array, first: bool) -> None:
     R, P, K = len(out), W.shape[0], W.shape[1]
     o, a, w = bare(out), bare(A), bare(W)
     rows = R - R % 4
-    widest = 4 if WIDE else 2
-    p = 0
-    while rows > 0 and p < P:
+    strips = -(-P // (4 if WIDE else 2)) if rows > 0 else 0
+    for strip in range(strips):
         # As even as can be: a narrow tile has too few chains to keep the units busy.
-        vectors = -(-(P - p) // -(-(P - p) // widest))
+        p = P * strip // strips
+        vectors = P * (strip + 1) // strips - p
         sixes = rows - rows % 12 if vectors == 4 else 0
         for k in range(0, K, BLOCK):
             for r in range(0, sixes, 6):
                 six_rows(o, a, w, r, p, k, K, first and k == 0, not first)
             for r in range(sixes, rows, 4):
                 four_rows(o, a, w, r, p, k, K, first and k == 0, not first, vectors)
-        p += vectors
     for r in range(rows, R):
         one_row(o, a, w, r, P, K, first)
 

@@ -168,7 +168,7 @@ def input_part(params: Weights, W_xh: Array, inputs: Inputs, rows: Indices) -> A
 @compiled
 def recurrent_part(cell: Cell, b_h: Array, h_prev: Array, W: Array) -> Array:
     """``W_hh h_{t-1}``, from a bias of its own if it is kept apart, for some rows of W_hh: b_h has no fewer than W."""
-    u = repeat(b_h, len(h_prev)) if cell.apart else np.zeros((len(h_prev), padded(len(b_h), b_h)), b_h.dtype)
+    u = repeat(b_h, len(h_prev)) if cell.apart else np.zeros((len(h_prev), padded(len(b_h), b_h.itemsize)), b_h.dtype)
     product(u, h_prev, W)
     return u
 
@@ -230,7 +230,7 @@ def backward(
 @inlined
 def output_part(W_hy: Array, loss: Loss, rows: Indices, H: int) -> Array:
     """``W_hy^T dy`` of a block's rows; nothing of meaning if J does not depend on the outputs directly."""
-    dh = np.zeros((len(rows), padded(H, W_hy)), W_hy.dtype)
+    dh = np.zeros((len(rows), padded(H, W_hy.itemsize)), W_hy.dtype)
     if loss.has_dy:
         product(dh, gather(loss.dy, rows), W_hy)
     return dh
@@ -281,13 +281,13 @@ def step_backward(
         if loss.has_dh:
             for j in range(H):
                 carried[b, j] += loss.dh[r, j]
-    dq = np.zeros((R, padded(H, h)), h.dtype) if cell.late else carried  # which is not read as dq then
+    dq = np.zeros((R, padded(H, h.itemsize)), h.dtype) if cell.late else carried  # which is not read as dq then
     step = units.Backward(rows, sequences, first, carried, dq, h, tape, before, da, du, dprev)
     if cell.late:
         units.reset_backward(params.cell, step)
         product(dq, gather(dprev, sequences), W_late)
     units.backward(params.cell, step)
-    dh_prev = np.zeros((R, padded(H, h)), h.dtype)
+    dh_prev = np.zeros((R, padded(H, h.itemsize)), h.dtype)
     product(dh_prev, du[first:end], W_early)
     for i in range(R):
         b = sequences[i]
@@ -301,10 +301,11 @@ def step_backward(
 @inlined
 def zero_sums(grads: Weights, are_tokens: bool, width: int) -> Sums:
     """+0 throughout, as the gradients are; W_hh as wide as the tape, whose rows are a factor of it."""
-    (GH, X), H, W = grads.W_xh.shape, grads.W_hh.shape[1], grads.W_hh
-    W_xh, W_hy = wide_enough(grads.W_xh, 0 if are_tokens else padded(X, W)), wide_enough(grads.W_hy, padded(H, W))
-    columns = np.zeros((X if are_tokens else 0, GH), W.dtype)
-    return Sums(W_xh, wide_enough(W, width), W_hy, columns, columns.copy())
+    (GH, X), H, size = grads.W_xh.shape, grads.W_hh.shape[1], grads.W_hh.itemsize
+    W_xh = wide_enough(grads.W_xh, 0 if are_tokens else padded(X, size))
+    W_hh, W_hy = wide_enough(grads.W_hh, width), wide_enough(grads.W_hy, padded(H, size))
+    columns = np.zeros((X if are_tokens else 0, GH), W_xh.dtype)
+    return Sums(W_xh, W_hh, W_hy, columns, columns.copy())
 
 
 @compiled
@@ -429,7 +430,7 @@ def copy(source: Array, target: Array) -> None:
 def repeat(b: Array, R: int) -> Array:
     """Rows that all are b (N,), as wide as whole vectors: (R, padded N)."""
     N = len(b)
-    out = np.zeros((R, padded(N, b)), b.dtype)
+    out = np.zeros((R, padded(N, b.itemsize)), b.dtype)
     for r in range(R):
         for n in range(N):
             out[r, n] = b[n]
