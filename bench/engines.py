@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from problems import Problem, problem
-from shapes import GATES, SAME_COST, Shape, reduced, same_cost
+from shapes import GATES, SAME_COST, TWO_CALLS, WITH_DINPUTS, Shape, reduced, same_cost
 from timing import Contender, Results, repeat
 
 import rnncore
@@ -18,35 +18,34 @@ Bits = dict[str, npt.NDArray[np.unsignedinteger]]
 
 
 def gradient(task: Problem, backend: str | None, threads: int | None) -> rnncore.BpttResult:
-    """The call that is timed: one sequence without its axis where the batch is 1, as a user would."""
-    if task.shape.B == 1:
-        inputs, labels = task.inputs[:, 0], task.labels[:, 0]
-    else:
-        inputs, labels = task.inputs, task.labels
-    return rnncore.bptt(task.params, inputs, labels, state=initial(task), backend=backend, threads=threads)
+    """The call that is timed."""
+    inputs, labels, state = arguments(task)
+    return rnncore.bptt(task.params, inputs, labels, state=state, backend=backend, threads=threads)
 
 
-def initial(task: Problem) -> Any:
-    """The initial state, without the axis of the sequences where there is one."""
+def arguments(task: Problem) -> tuple[Any, Any, Any]:
+    """Inputs, labels and initial state: one sequence without its axis where the batch is 1, as a user has it."""
     if task.shape.B > 1:
-        return task.state
+        return task.inputs, task.labels, task.state
     first = [state[0].copy() for state in task.states]
-    return first[0] if len(first) == 1 else tuple(first)
+    return task.inputs[:, 0].copy(), task.labels[:, 0].copy(), first[0] if len(first) == 1 else tuple(first)
 
 
 def named(result: rnncore.BpttResult) -> Results:
     """What peers can be compared with: the loss, and the gradients of parameters and initial states (S, B, H)."""
-    gradients = {name: getattr(result.grads, name) for name in result.grads.names()}
+    return {"loss": np.array(result.loss), **gradients(result)}
+
+
+def gradients(result: rnncore.BpttResult | rnncore.BackwardResult) -> Results:
+    """Of parameters and initial states."""
     dstates = result.dstate if isinstance(result.dstate, tuple) else (result.dstate,)
-    return {"loss": np.array(result.loss), "dstate": np.stack([np.atleast_2d(d) for d in dstates]), **gradients}
+    dstate = np.stack([np.atleast_2d(d) for d in dstates])
+    return {"dstate": dstate, **{name: getattr(result.grads, name) for name in result.grads.names()}}
 
 
 def contender(task: Problem, backend: str, threads: int | None) -> Contender:
     """An engine through the public function; its arguments are prepared, so that the call alone is timed."""
-    one = task.shape.B == 1
-    inputs = task.inputs[:, 0].copy() if one else task.inputs
-    labels = task.labels[:, 0].copy() if one else task.labels
-    state = initial(task)
+    inputs, labels, state = arguments(task)
     params, bptt = task.params, rnncore.bptt
 
     def call() -> None:
@@ -55,8 +54,30 @@ def contender(task: Problem, backend: str, threads: int | None) -> Contender:
     return Contender(f"rnncore {backend}", threads, repeat(call), lambda: named(gradient(task, backend, threads)))
 
 
+def otherwise(task: Problem) -> list[Contender]:
+    """The same gradient on one thread by ``forward`` and ``backward``, and with that of the inputs, if these have one.
+
+    What ``backward`` is given, dJ by the outputs, is prepared: a loss of the user's own costs what it costs.
+    """
+    inputs, labels, state = arguments(task)
+    params, options = task.params, {"backend": "cpp", "threads": 1}
+    _, dy = rnncore.cross_entropy(rnncore.forward(params, inputs, state=state, **options).y, labels)
+
+    def two_calls() -> rnncore.BackwardResult:
+        return rnncore.backward(params, rnncore.forward(params, inputs, state=state, **options), dy=dy, **options)
+
+    def with_dinputs() -> rnncore.BpttResult:
+        return rnncore.bptt(params, inputs, labels, state=state, need_dinputs=True, **options)
+
+    calls = {TWO_CALLS: two_calls} if task.shape.tokens else {TWO_CALLS: two_calls, WITH_DINPUTS: with_dinputs}
+    return [Contender(name, 1, repeat(call), lambda call=call: gradients(call())) for name, call in calls.items()]
+
+
 def contenders(task: Problem, all_cores: int) -> list[Contender]:
-    """The default instruction set on one thread, all cores, and as it chooses; AVX2 if that is not it, and Numba."""
+    """The default instruction set on one thread, all cores, and as it chooses; AVX2 if that is not it, and Numba.
+
+    Beside the first of them, what is compared with it.
+    """
     available = engines()
     chosen: list[tuple[str, int | None]] = []
     if any(name.startswith("cpp.") for name in available):
@@ -66,7 +87,9 @@ def contenders(task: Problem, all_cores: int) -> list[Contender]:
     if "numba" in available:
         chosen.append(("numba", 1))
     made = [contender(task, backend, threads) for backend, threads in dict.fromkeys(chosen)]
-    return made[:1] + yardstick(task.shape, task.dtype) + made[1:] if chosen[:1] == [("cpp", 1)] else made
+    if chosen[:1] != [("cpp", 1)]:
+        return made
+    return made[:1] + otherwise(task) + yardstick(task.shape, task.dtype) + made[1:]
 
 
 def yardstick(shape: Shape, dtype: str) -> list[Contender]:
@@ -103,6 +126,17 @@ def differences(task: Problem, runs: list[tuple[str, int | None]]) -> list[str]:
     return found
 
 
+def unlike_bptt(task: Problem) -> list[str]:
+    """Which of the other calls give other gradients than ``bptt``."""
+    expected = gradients(gradient(task, "cpp", 1))
+    found = []
+    for contender in otherwise(task):
+        given = contender.results()
+        wrong = [name for name in expected if expected[name].tobytes() != given[name].tobytes()]
+        found += [f"{contender.name} differs from rnncore cpp in {', '.join(wrong)}"] if wrong else []
+    return found
+
+
 def check(shape: Shape, dtype: str, all_cores: int, definition_flops: float) -> dict[str, object]:
     """Every compiled engine and thread count in full, and with NumPy on as much of the shape as NumPy can do.
 
@@ -117,6 +151,8 @@ def check(shape: Shape, dtype: str, all_cores: int, definition_flops: float) -> 
     if full != fast:
         wrong += differences(problem(medium, dtype), [(name, all_cores) for name in fast])
     wrong += differences(problem(shape, dtype), [(name, n) for name in full for n in counts])
+    if any(name.startswith("cpp.") for name in fast):
+        wrong += unlike_bptt(problem(shape, dtype))
     return {
         "cell": shape.cell,
         "shape": shape.name,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import plot
-from shapes import SAME_COST, cell_of
+from shapes import SAME_COST, TWO_CALLS, WITH_DINPUTS, cell_of
 
 Results = dict[str, Any]
 Row = dict[str, Any]
@@ -176,6 +176,22 @@ def same_cost(results: Results) -> str:
     return table(head, body, left=4)
 
 
+def other_calls(results: Results) -> str:
+    """What it costs to ask for the gradient in two calls, and for that of the inputs, too."""
+    head = ["cell", "shape", "dtype", "X,H,V,B,T", "bptt"]
+    head += [text for name in ("forward + backward", "with dinputs") for text in (name, "by fastest calls")]
+    body = []
+    for names, rows in nets(results).items():
+        one = {row["contender"]: row for row in rows if row["threads"] == 1}
+        if TWO_CALLS not in one or "rnncore cpp" not in one:
+            continue
+        first, others = one["rnncore cpp"], [one.get(name) for name in (TWO_CALLS, WITH_DINPUTS)]
+        keys = ("median", "best")
+        costs = ["" if row is None else f"{row[key] / first[key]:.2f}" for row in others for key in keys]
+        body.append([*names, first["sizes"], seconds(first["median"]), *costs])
+    return table(head, body, left=4) if body else ""
+
+
 def summary(results: Results, dtype: str, name_of_cell: str) -> str:
     """A row per shape: our time and share, and how many times as fast as each of the others we are, one thread."""
     rows = [row for row in results["rows"] if row["dtype"] == dtype and cell_of(row) == name_of_cell]
@@ -311,6 +327,8 @@ def sections(results: Results) -> list[tuple[str, str]]:
     found += [(f"{dtype}, all cells, the same by the fastest calls", overview(best, dtype)) for dtype in dtypes]
     if against_rnn(results):
         found.append(('Several gates beside "rnn" of the same cost, one thread', same_cost(results)))
+    if text := other_calls(results):
+        found.append(("Times one call of bptt, one thread: two calls, and the gradients of the inputs", text))
     for dtype, name in tables:
         found.append((f"{name}, {dtype}, one thread; times as fast as others", summary(results, dtype, name)))
         found.append((f"{name}, {dtype}, the same by the fastest calls", summary(best, dtype, name)))

@@ -10,6 +10,8 @@ from typing import Any
 GATES = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_reset_before": 3}
 """How many products of H rows a step of each cell needs."""
 SAME_COST = "rnncore rnn of the same cost"
+TWO_CALLS = "rnncore forward, backward"
+WITH_DINPUTS = "rnncore with dinputs"
 SMALLEST = 16  # the sizes of a net of the same cost are multiples of that
 
 

@@ -134,7 +134,9 @@ void pack(Panels<Real> to, PanelRange panels, const Real* acc, const Real* W, In
 }
 
 // out[r, n] (+)= sum over `terms` k of A[r, k] w[k, n] for `tiles` times M rows and N vectors: one block of
-// every sum. With starts the sums begin there; without, they are added to out.
+// every sum. With starts the sums begin there; without, they are added to out. The weights of the next block follow
+// these; a large layer's lie far away, and each of the first N tiles asks for its part of them, unless a tile is all
+// there is: it reads on from these, which the processor foresees.
 template <class Real, int M, int N>
 void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Real* weights, Index terms,
                   Rows<Real> out) {
@@ -147,7 +149,10 @@ void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Rea
       RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = starts ? load<V>(starts + n * lanes<Real>) : V{};
     }
     const Real* w = weights;
+    const Index part = tiles > 1 && r < N * M ? N + r / M : 0;  // 0 asks for what is near
+    [[maybe_unused]] const Real* const ahead = weights + part * terms * lanes<Real>;
     for (Index k = 0; k < terms; ++k, w += N * lanes<Real>) {
+      if constexpr (M > 1) prefetch_for_later(ahead + k * lanes<Real>);
       V row[N];
       RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = load<V>(w + n * lanes<Real>);
       RNNCORE_UNROLL for (int m = 0; m < M; ++m) {

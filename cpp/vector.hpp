@@ -102,6 +102,12 @@ RNNCORE_INLINE void prefetch(T* at) {
       __builtin_prefetch(reinterpret_cast<const char*>(at) + line * 64, std::is_const_v<T> ? 0 : 1);
 }
 
+// The same of one line, no nearer than into the L2 cache: for what is read after all that the L1 cache holds now.
+template <class T>
+RNNCORE_INLINE void prefetch_for_later(const T* at) {
+  __builtin_prefetch(at, 0, 2);
+}
+
 // The same number in every lane. `x - V{}` would do too, but only x - 0 keeps the sign of a zero:
 // V{} + x turns -0 into +0.
 template <class V>

@@ -281,7 +281,7 @@ class Entry:
 
     def __init__(self, function: Any, directory: Path | None) -> None:
         self.ready: set[Any] = set()
-        self.compiled = numba.njit(no_cfunc_wrapper=True, **OPTIONS)(function.py_func)
+        self.compiled = numba.njit(**OPTIONS)(function.py_func)
         if directory is not None:
             enable_cache(self.compiled, directory)
 

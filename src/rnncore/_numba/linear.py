@@ -20,6 +20,8 @@ from . import compiled
 
 cgutils: Any = numba_cgutils
 intrinsic: Any = extending.intrinsic
+pointer_to: Any = types.CPointer
+tuple_of: Any = types.Tuple
 
 BLOCK = 128
 
@@ -71,8 +73,7 @@ def bare(_: Any, array: Any) -> Any:
 
     Counting costs a small tile dear. Whoever holds this must hold the array, too.
     """
-    pointer: Any = types.CPointer(array.dtype)
-    kind: Any = types.Tuple([pointer] + [types.intp] * 2)
+    kind = tuple_of([pointer_to(array.dtype)] + [types.intp] * 2)
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         whole = context.make_array(array)(context, builder, arguments[0])
