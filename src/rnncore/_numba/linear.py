@@ -69,7 +69,7 @@ def panels(W: Array) -> Array:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def bare(_: Any, array: Any) -> Any:
-    """Where an array begins, and its strides but the last: what is passed on without counting who refers to the array.
+    """Where an array begins, and its first two strides: what is passed on without counting who refers to the array.
 
     Counting costs a small tile dear. Whoever holds this must hold the array, too.
     """
