@@ -82,6 +82,15 @@ def bare(_: Any, array: Any) -> Any:
     return kind(array), generate
 
 
+def ask_for(builder: Any, pointer: Any) -> None:
+    """Asks for the line of memory at a pointer to be brought into the caches."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+    to_read, close, data = (ir.Constant(number, n) for n in (0, 3, 1))
+    builder.call(prefetch, [builder.bitcast(pointer, byte), to_read, close, data])
+
+
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def tile(
     _: Any, out: Any, A: Any, W: Any, r: Any, p: Any, k: Any, K: Any, first: Any, far: Any, rows: Any, vectors: Any
@@ -127,31 +136,24 @@ def tile(
             first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
             return builder.shuffle_vector(first, first, ir.Constant(index, None))
 
-        def ask(pointer: Any) -> None:
-            byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-            prefetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-            read, close, data = (ir.Constant(number, n) for n in (0, 3, 1))
-            builder.call(prefetch, [builder.bitcast(pointer, byte), read, close, data])
-
         tiles = [(i, j) for i in range(rows.literal_value) for j in range(vectors.literal_value)]
         places = [at(o, plus(r, i), builder.mul(plus(p, j), constant(size))) for i, j in tiles]
         with builder.if_then(far):
             for place in places:
-                ask(place)
+                ask_for(builder, place)
         sums = [cgutils.alloca_once(builder, vector) for _ in tiles]
         for place, total in zip(places, sums, strict=True):
             builder.store(builder.select(first, load(place), ir.Constant(vector, None)), total)
         left = builder.sub(K, k)
         is_last = builder.icmp_signed("<=", left, constant(BLOCK))
         count = builder.select(is_last, left, constant(BLOCK))
-        nth = builder.udiv(r, constant(rows.literal_value))
+        nth = builder.udiv(r, constant(rows.literal_value))  # tile of these rows
         p_next = builder.add(builder.select(is_last, plus(p, vectors.literal_value), p), nth)
         k_next = builder.select(is_last, constant(0), plus(k, BLOCK))
         asks = builder.icmp_signed("<", nth, constant(vectors.literal_value))
-        ahead = builder.select(asks, at(w, p_next, k_next), at(w, p, k))
+        ahead = builder.select(asks, at(w, p_next, k_next), at(w, p, k))  # the latter is near
         with cgutils.for_range(builder, count) as loop:
-            ask(builder.gep(ahead, [loop.index]))
+            ask_for(builder, builder.gep(ahead, [loop.index]))
             k_now = builder.add(k, loop.index)
             w_k = [load(at(w, plus(p, j), k_now)) for j in range(vectors.literal_value)]
             a_k = [broadcast(at(a, plus(r, i), k_now)) for i in range(rows.literal_value)]
