@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import extending, types
+from numba.core import cgutils as numba_cgutils
 
 from . import compiled
 from .fma import fma
 
+cgutils: Any = numba_cgutils
 intrinsic: Any = extending.intrinsic
 overload: Any = extending.overload
 
@@ -155,16 +157,17 @@ def from_bits(_: Any, i: Any, like: Any) -> Any:
     return like(i, like), generate
 
 
-def polynomial(x: float, c: tuple[float, ...]) -> float:
+@intrinsic  # type: ignore[untyped-decorator]
+def polynomial(_: Any, x: Any, c: Any) -> Any:
     """c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule."""
-    raise NotImplementedError
 
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        total, *coefficients = reversed(cgutils.unpack_tuple(builder, arguments[1]))
+        for coefficient in coefficients:
+            total = builder.fma(total, arguments[0], coefficient)
+        return total
 
-@overload(polynomial, strict=False)  # type: ignore[untyped-decorator]
-def _polynomial(x: Any, c: Any) -> Any:
-    if len(c) == 1:
-        return lambda x, c: c[0]
-    return lambda x, c: fma(polynomial(x, c[1:]), x, c[0])
+    return x(x, c), generate
 
 
 @compiled
