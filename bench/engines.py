@@ -27,8 +27,8 @@ def arguments(task: Problem) -> tuple[Any, Any, Any]:
     """Inputs, labels and initial state: one sequence without its axis where the batch is 1, as a user has it."""
     if task.shape.B > 1:
         return task.inputs, task.labels, task.state
-    first = [state[0].copy() for state in task.states]
-    return task.inputs[:, 0].copy(), task.labels[:, 0].copy(), first[0] if len(first) == 1 else tuple(first)
+    first = [state[0] for state in task.states]
+    return task.inputs[:, 0], task.labels[:, 0], first[0] if len(first) == 1 else tuple(first)
 
 
 def named(result: rnncore.BpttResult) -> Results:
