@@ -1,5 +1,6 @@
 """Compiled code is kept on disk by a digest of its sources: found again, never stale, and not needed."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -84,3 +85,14 @@ def test_without_a_writable_place_it_works_and_says_so_once(tmp_path: Path) -> N
     said = softmax_in_new_process(NUMBA_CACHE_DIR=str(file))
     assert "hits 0 misses 1" in said
     assert said.count("cannot be kept") == 1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(gc, "isenabled", lambda: enabled)
+    monkeypatch.setattr(gc, "enable", lambda: calls.append(True))
+    monkeypatch.setattr(gc, "disable", lambda: calls.append(False))
+    with pytest.raises(ZeroDivisionError), engine.no_collections():
+        _ = 1 / 0
+    assert calls == ([False, True] if enabled else [False])
