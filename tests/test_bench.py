@@ -12,8 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
+import rnncore
 from rnncore.cells import CELLS
 
 BENCH = Path(__file__).parents[1] / "bench"
@@ -106,6 +108,37 @@ def test_cells_are_told_apart_and_held_to_rnn() -> None:
     assert "0.80 at least; under 0.85: lstm S1 float32 0.80." in page
     overview = next(line for line in page.splitlines() if line.startswith("| S1 "))
     assert [text.strip() for text in overview.split("|")[7:11]] == ["500 us", "2 %", "2 x", "0.8 x jax"]
+
+
+def test_the_other_calls_are_told_by_what_bptt_takes() -> None:
+    report, shapes = load("report"), load("shapes")
+    two, more = row("S1", shapes.TWO_CALLS, 3e-4) | {"best": 2.2e-4}, row("S1", shapes.WITH_DINPUTS, 2.5e-4)
+    found = results(row("S1", "rnncore cpp", 2e-4), two, more, row("S1t", "rnncore cpp", 1e-4))
+    found["rows"].append(row("S1t", shapes.TWO_CALLS, 1.1e-4))
+    report.finish(found)
+    lines = report.other_calls(found).splitlines()[2:]
+    assert [[text.strip() for text in line.split("|")[6:10]] for line in lines] == [
+        ["1.50", "1.10", "1.25", "1.25"],
+        ["1.10", "1.10", "", ""],
+    ]
+    assert report.other_calls(results(row("S1", "rnncore cpp", 2e-4))) == ""
+
+
+def test_another_call_that_gives_another_gradient_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    engines, problems, shapes = load("engines"), load("problems"), load("shapes")
+    if not any(name.startswith("cpp.") for name in engines.engines()):
+        pytest.skip("the compiled core is not here")
+    task = problems.problem(shapes.named("tiny")[0], "float32")
+    assert engines.unlike_bptt(task) == []
+    right = rnncore.backward
+
+    def wrong(*given: Any, **options: Any) -> rnncore.BackwardResult:
+        found = right(*given, **options)
+        found.grads.W_hh[0, 0] = np.nextafter(found.grads.W_hh[0, 0], np.float32(np.inf))
+        return found
+
+    monkeypatch.setattr(rnncore, "backward", wrong)
+    assert engines.unlike_bptt(task) == [f"{shapes.TWO_CALLS} differs from rnncore cpp in W_hh"]
 
 
 def test_compare_counts_in_the_peaks_of_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
