@@ -3,8 +3,8 @@
 Results are equal to ``_numpy``'s to the last bit. Nothing is contracted, reordered or run in parallel:
 an fma is written as one, and additions stay where they are.
 
-Numba's decorators have no types, hence the marks ``type: ignore[untyped-decorator]`` where one of them stays bare.
-A function for ``overload`` has a body that Python never runs, hence the ``raise NotImplementedError``.
+What ``overload`` fills in has a body that Python never runs, hence the ``raise NotImplementedError`` there; and Numba
+gives that decorator no type, hence the mark.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import numba
 import numpy as np
+from numba import extending
+from numba.core import cgutils as numba_cgutils
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 ONE: Any = np.int8(1)  # a number so narrow that it does not widen float32
@@ -20,7 +22,9 @@ ZERO: Any = np.int8(0)
 Numbers: TypeAlias = tuple[float, ...]
 """Of one unit: one for each gate, state, or row that is saved."""
 
+cgutils: Any = numba_cgutils
 _njit: Any = numba.njit
+_intrinsic: Any = extending.intrinsic
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -35,6 +39,11 @@ def compiled(function: Function) -> Function:
 def of_one_unit(function: Function) -> Function:
     """``compiled`` for a loop over units that LLVM can turn into vectors, as it holds no call that way."""
     return cast(Function, _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, **OPTIONS)(function))
+
+
+def intrinsic(prefer_literal: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """``numba.extending.intrinsic``, typed, for functions that are written in LLVM's words."""
+    return lambda function: _intrinsic(prefer_literal=prefer_literal)(function)
 
 
 def inlined(function: Function) -> Function:

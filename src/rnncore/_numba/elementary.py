@@ -9,13 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 from numba import extending, types
-from numba.core import cgutils as numba_cgutils
 
-from . import compiled
+from . import cgutils, compiled, intrinsic
 from .fma import fma
 
-cgutils: Any = numba_cgutils
-intrinsic: Any = extending.intrinsic
 overload: Any = extending.overload
 
 
@@ -135,7 +132,7 @@ def _constants(x: Any) -> Any:
     return lambda x: table
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic()
 def bits(_: Any, x: Any) -> Any:
     """The bits of a number as an integer of the same size."""
     integer: Any = types.int32 if x == types.float32 else types.int64
@@ -146,7 +143,7 @@ def bits(_: Any, x: Any) -> Any:
     return integer(x), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic()
 def from_bits(_: Any, i: Any, like: Any) -> Any:
     """The number of `like`'s type with these bits; integers of 32 bits have become wider on the way."""
 
@@ -157,7 +154,7 @@ def from_bits(_: Any, i: Any, like: Any) -> Any:
     return like(i, like), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic()
 def polynomial(_: Any, x: Any, c: Any) -> Any:
     """c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule."""
 

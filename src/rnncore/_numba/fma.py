@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from numba import extending, types
+from numba import types
 
-intrinsic: Any = extending.intrinsic
+from . import intrinsic
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic()
 def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c`` of three numbers of one type, float32 or float64."""
     if a not in (types.float32, types.float64) or not a == b == c:

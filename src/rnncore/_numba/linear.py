@@ -12,14 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import extending, types
-from numba.core import cgutils as numba_cgutils
+from numba import types
 
 from ..types import Array, Indices
-from . import compiled
+from . import cgutils, compiled, intrinsic
 
-cgutils: Any = numba_cgutils
-intrinsic: Any = extending.intrinsic
 pointer_to: Any = types.CPointer
 tuple_of: Any = types.Tuple
 
@@ -67,7 +64,7 @@ def panels(W: Array) -> Array:
     return out
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic()
 def bare(_: Any, array: Any) -> Any:
     """Where an array begins, and its first two strides: what is passed on without counting who refers to the array.
 
@@ -82,6 +79,20 @@ def bare(_: Any, array: Any) -> Any:
     return kind(array), generate
 
 
+def element(builder: Any, array: Any, i: Any, j: Any, kind: Any) -> Any:
+    """A pointer of a kind to the element [i, j] of a bare array."""
+    start, row, column = array
+    offset = builder.add(builder.mul(i, row), builder.mul(j, column))
+    return cgutils.pointer_add(builder, start, offset, kind)
+
+
+def broadcast(builder: Any, number: Any, vector: Any) -> Any:
+    """A vector of a number in all lanes."""
+    lane, index = ir.IntType(32), ir.VectorType(ir.IntType(32), vector.count)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(lane, 0))
+    return builder.shuffle_vector(first, first, ir.Constant(index, None))
+
+
 def ask_for(builder: Any, pointer: Any) -> None:
     """Asks for the line of memory at a pointer to be brought into the caches."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -91,7 +102,16 @@ def ask_for(builder: Any, pointer: Any) -> None:
     builder.call(prefetch, [builder.bitcast(pointer, byte), to_read, close, data])
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def panel_ahead(builder: Any, w: Any, nth: Any, p: Any, k: Any, is_last: Any, vectors: int, kind: Any) -> Any:
+    """What the nth tile asks for: a panel of W's next block, or, once each is asked for, one of this, which is near."""
+    width, block, zero = (ir.Constant(k.type, n) for n in (vectors, BLOCK, 0))
+    p_next = builder.add(builder.select(is_last, builder.add(p, width), p), nth)
+    k_next = builder.select(is_last, zero, builder.add(k, block))
+    is_left = builder.icmp_signed("<", nth, width)
+    return builder.select(is_left, element(builder, w, p_next, k_next, kind), element(builder, w, p, k, kind))
+
+
+@intrinsic(prefer_literal=True)
 def tile(
     _: Any, out: Any, A: Any, W: Any, r: Any, p: Any, k: Any, K: Any, first: Any, far: Any, rows: Any, vectors: Any
 ) -> Any:
@@ -113,14 +133,12 @@ def tile(
         dtype = out[0].dtype
         real = context.get_data_type(dtype)
         size = VECTOR_BYTES // context.get_abi_sizeof(real)
-        vector, index = ir.VectorType(real, size), ir.VectorType(ir.IntType(32), size)
+        vector = ir.VectorType(real, size)
         kind = f"v{size}f{dtype.bitwidth}"
         fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.{kind}")
 
         def at(array: Any, i: Any, j: Any) -> Any:
-            start, *strides = array
-            offset = builder.add(builder.mul(i, strides[0]), builder.mul(j, strides[1]))
-            return cgutils.pointer_add(builder, start, offset, vector.as_pointer())
+            return element(builder, array, i, j, vector.as_pointer())
 
         def constant(n: int) -> Any:
             return ir.Constant(k.type, n)
@@ -130,11 +148,6 @@ def tile(
 
         def load(pointer: Any) -> Any:
             return builder.load(pointer, align=context.get_abi_sizeof(real))
-
-        def broadcast(pointer: Any) -> Any:
-            scalar = builder.load(builder.bitcast(pointer, real.as_pointer()))
-            first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-            return builder.shuffle_vector(first, first, ir.Constant(index, None))
 
         tiles = [(i, j) for i in range(rows.literal_value) for j in range(vectors.literal_value)]
         places = [at(o, plus(r, i), builder.mul(plus(p, j), constant(size))) for i, j in tiles]
@@ -147,16 +160,14 @@ def tile(
         left = builder.sub(K, k)
         is_last = builder.icmp_signed("<=", left, constant(BLOCK))
         count = builder.select(is_last, left, constant(BLOCK))
-        nth = builder.udiv(r, constant(rows.literal_value))  # tile of these rows
-        p_next = builder.add(builder.select(is_last, plus(p, vectors.literal_value), p), nth)
-        k_next = builder.select(is_last, constant(0), plus(k, BLOCK))
-        asks = builder.icmp_signed("<", nth, constant(vectors.literal_value))
-        ahead = builder.select(asks, at(w, p_next, k_next), at(w, p, k))  # the latter is near
+        nth = builder.udiv(r, constant(rows.literal_value))
+        ahead = panel_ahead(builder, w, nth, p, k, is_last, vectors.literal_value, vector.as_pointer())
         with cgutils.for_range(builder, count) as loop:
             ask_for(builder, builder.gep(ahead, [loop.index]))
             k_now = builder.add(k, loop.index)
             w_k = [load(at(w, plus(p, j), k_now)) for j in range(vectors.literal_value)]
-            a_k = [broadcast(at(a, plus(r, i), k_now)) for i in range(rows.literal_value)]
+            numbers = [element(builder, a, plus(r, i), k_now, real.as_pointer()) for i in range(rows.literal_value)]
+            a_k = [broadcast(builder, builder.load(number), vector) for number in numbers]
             for (i, j), total in zip(tiles, sums, strict=True):
                 builder.store(builder.call(fma, [a_k[i], w_k[j], builder.load(total)]), total)
         for place, total in zip(places, sums, strict=True):
@@ -184,11 +195,11 @@ def add_blocks(out: Array, A: Array, W: Array, first: bool) -> None:
     R, P, K = len(out), W.shape[0], W.shape[1]
     o, a, w = bare(out), bare(A), bare(W)
     rows = R - R % 4
-    strips = -(-P // (4 if WIDE else 2)) if rows > 0 else 0
-    for strip in range(strips):
+    groups = -(-P // (4 if WIDE else 2)) if rows > 0 else 0
+    for group in range(groups):
         # As even as can be: a narrow tile has too few chains to keep the units busy.
-        p = P * strip // strips
-        vectors = P * (strip + 1) // strips - p
+        p = P * group // groups
+        vectors = P * (group + 1) // groups - p
         sixes = rows - rows % 12 if vectors == 4 else 0
         for k in range(0, K, BLOCK):
             for r in range(0, sixes, 6):

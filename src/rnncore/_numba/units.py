@@ -11,19 +11,18 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba import extending, types
+from numba import types
 
 from ..cells import CELLS, Cell
 from ..types import Array, Indices
-from . import compiled, inlined
+from . import compiled, inlined, intrinsic
 
-intrinsic: Any = extending.intrinsic
 tuple_of: Any = types.UniTuple
 
 READ, WRITTEN = 0, range(1, 17)  # names of places, for LLVM
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def at(_: Any, array: Any, i: Any, j: Any, stride: Any, count: Any) -> Any:
     """The numbers ``array[i, j]``, ``array[i, j + stride]`` and so on, as many as the literal ``count`` says."""
     numbers = tuple_of(array.dtype, count.literal_value)
@@ -37,7 +36,7 @@ def at(_: Any, array: Any, i: Any, j: Any, stride: Any, count: Any) -> Any:
     return numbers(array, i, j, stride, count), generate
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@intrinsic(prefer_literal=True)
 def put(_: Any, array: Any, i: Any, j: Any, stride: Any, numbers: Any, place: Any) -> Any:
     """``array[i, j], array[i, j + stride], ... = numbers``.
 
