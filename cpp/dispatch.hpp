@@ -1,14 +1,14 @@
 // The instruction sets that were compiled in, worst first, and which of them this machine runs.
 #pragma once
 
-#include "kernels.hpp"
+#include "problem.hpp"
 
 namespace rnncore {
 
 struct InstructionSet {
   const char* name;
   bool runs_here;
-  const Columns* columns;
+  const Column* column;
 };
 
 constexpr int instruction_set_count = RNNCORE_ISA_COUNT;

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from nets import Net, Numbers, Results, make_net, named_states, run, with_changes
+from nets import Array, Net, Numbers, Results, make_net, named_states, run, with_changes
 
 import rnncore
 from rnncore import optim
@@ -117,10 +117,35 @@ def of_sampling(engine: str) -> Results:
     return results
 
 
+def of_unsorted(B: int, lists: bool, engine: str) -> Results:
+    """Each cell on sequences that come neither longest nor shortest first: sums keep the order of this batch."""
+    T, numbers, results = max(4, 60 // B), Numbers(99), {}
+    for dtype in ("float32", "float64"):
+        for cell in CELLS:
+            net = make_net(T, B, 2, 5, 3, dtype, seed=99, labels="some", own_loss=True, cell=cell)
+            lengths = numbers.below(T + 1, B)
+            lengths[0], lengths[B // 2] = 0, T
+            net = as_lists(net, lengths) if lists else with_changes(net, lengths=lengths)
+            found = run(net, engine).items()
+            results |= {f"{dtype} {cell} {n}": np.concatenate(a) if isinstance(a, list) else a for n, a in found}
+    return results
+
+
+def as_lists(net: Net, lengths: Array) -> Net:
+    """The net with what has steps as lists of sequences (T_b, ...)."""
+    arrays = {"inputs": net.inputs, "labels": net.labels, "dh": net.dh}
+    return with_changes(net, **{n: [a[:T_b, b] for b, T_b in enumerate(lengths)] for n, a in arrays.items()})
+
+
 CASES: dict[str, Callable[[str], Results]] = {
     **{name: partial(of_net, name) for name in NETS},
     "optimizers": of_optimizers,
     "sampling": of_sampling,
+    **{
+        f"unsorted {'lists' if lists else 'lengths'}, B = {B}": partial(of_unsorted, B, lists)
+        for B in (5, 33, 129, 300)
+        for lists in (True, False)
+    },
 }
 """What to digest the results of, each a function of the engine."""
 

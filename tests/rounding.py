@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from nets import Array, Net, as_states, named_arrays, named_states, state_arrays
 
-from rnncore._numpy.sequence import cell_of
+from rnncore._numpy.layer import cell_of
 from rnncore.cells import CELLS
 
 ELEMENTARY = 4
@@ -166,17 +166,20 @@ class Cell:
     def __init__(self, net: Net, w: dict[str, Array]) -> None:
         self.w, self.H, self.about = w, net.params.hidden, CELLS[net.params.cell]
         self.own = definition(net.params.cell)
-        late = len(w["W_hh"]) - self.about.late * self.H
-        self.early, self.late = slice(late), slice(late, None)  # the rows of W_hh that read h_{t-1}, and those of q
+        late = len(w["W_hh"]) - self.about.gates_after_reset * self.H
+        self.before_reset, self.after_reset = (
+            slice(late),
+            slice(late, None),
+        )  # the rows of W_hh that read h_{t-1}, and those of q
         none = np.zeros_like(w["b_h"])
-        self.b_a, self.b_u = (w["b_x"], w["b_h"]) if self.about.apart else (w["b_h"], none)
+        self.b_a, self.b_u = (w["b_x"], w["b_h"]) if self.about.own_recurrent_bias else (w["b_h"], none)
 
     def forward(self, x: Rounded, prev: States) -> tuple[States, States]:
         """The states after, and what is saved."""
         a = by_gate(product(self.b_a, x, self.w["W_xh"]), self.H)
-        part = by_gate(self.recurrent(prev[0], self.early), self.H)
-        if self.about.late:
-            late = self.recurrent(self.own.reset(a, part, prev), self.late)
+        part = by_gate(self.recurrent(prev[0], self.before_reset), self.H)
+        if self.about.gates_after_reset:
+            late = self.recurrent(self.own.reset(a, part, prev), self.after_reset)
             part = joined([part, by_gate(late, self.H)], 0)
         now: tuple[States, States] = self.own.forward(a, part, prev)
         return now
@@ -186,12 +189,12 @@ class Cell:
 
     def backward(self, dstate: States, state: States, saved: States, prev: States) -> tuple[Rounded, Rounded, States]:
         """da and du, (B, G*H), and dJ by the states before."""
-        if self.about.late:
+        if self.about.gates_after_reset:
             du_late = self.own.reset_backward(dstate, state, saved, prev)
-            dstate = (*dstate, transposed(du_late, self.w["W_hh"][self.late]))
+            dstate = (*dstate, transposed(du_late, self.w["W_hh"][self.after_reset]))
         da, du, dprev = self.own.backward(dstate, state, saved, prev)
         da, du = joined(da, 1), joined(du, 1)
-        return da, du, (transposed(du[:, self.early], self.w["W_hh"][self.early]) + dprev[0], *dprev[1:])
+        return da, du, (transposed(du[:, self.before_reset], self.w["W_hh"][self.before_reset]) + dprev[0], *dprev[1:])
 
 
 def bounds(net: Net, u: float) -> dict[str, Array]:
@@ -214,16 +217,16 @@ def bounds(net: Net, u: float) -> dict[str, Array]:
         dus.insert(0, du[None])
 
     da, du = joined(das, 0), joined(dus, 0)
-    by_W_hh = outer_bound(du[..., cell.early], h[:-1])
-    if cell.about.late:
+    by_W_hh = outer_bound(du[..., cell.before_reset], h[:-1])
+    if cell.about.gates_after_reset:
         q = joined((kept[-1][None] for kept in saved), 0)
-        by_W_hh = np.concatenate([by_W_hh, outer_bound(du[..., cell.late], q)])
+        by_W_hh = np.concatenate([by_W_hh, outer_bound(du[..., cell.after_reset], q)])
     return {
         "loss": e_loss,
         "grads.W_xh": outer_bound(da, exactly(g.x, u)),
         "grads.W_hh": by_W_hh,
         "grads.W_hy": outer_bound(dy, h[1:]),
-        **({"grads.b_x": row_bound(da)} if cell.about.apart else {}),
+        **({"grads.b_x": row_bound(da)} if cell.about.own_recurrent_bias else {}),
         "grads.b_h": row_bound(du),
         "grads.b_y": row_bound(dy),
         **named_states("dstate", net.params.cell, as_states(array.e for array in carried)),

@@ -241,7 +241,7 @@ def by_hand_for(cell: str) -> Iterator[tuple[str, dict, Callable[[Net], Net]]]:
     yield "V=129: the sum over dy against blocks of 128", {**small, "V": 129, "T": 2}, unchanged
     states = [f"{place} {letter}" for place in ("state", "dstate") for letter in about.states]
     states = states if len(about.states) > 1 else ["state", "dstate"]
-    biases = ["b_x", "b_h"] if about.apart else ["b_h"]
+    biases = ["b_x", "b_h"] if about.own_recurrent_bias else ["b_h"]
     for number, name in ((np.nan, "NaN"), (np.inf, "Inf"), (-np.inf, "-Inf"), (-0.0, "-0")):
         for place in ("inputs", "W_xh", "W_hh", "W_hy", *biases, "b_y", *states, "dh"):
             yield f"{name} in {place}", {**small, "H": 5, "own_loss": True}, poisoned(number, place)

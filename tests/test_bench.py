@@ -236,15 +236,6 @@ def test_roofline_names_the_limit() -> None:
     assert needs["chain"] == pytest.approx(5 * 64 * 128 * 1e-9)
 
 
-def test_readme_quotes_the_newest_results() -> None:
-    roofline = load("roofline")
-    newest = roofline.newest()
-    assert not newest.stem.startswith(("sweep", "growth"))
-    readme = (BENCH.parent / "README.md").read_text()
-    assert f"bench/results/{newest.stem}.md" in readme
-    assert load("quote").table(roofline.load(newest)) in readme
-
-
 def test_the_sweep_has_enough_points_on_every_axis() -> None:
     sweep = load("sweep")
     points = {p.name: p for line in sweep.lines() for p in line} | {p.name: p for p in sweep.scattered()}
@@ -270,6 +261,32 @@ def test_the_sweep_finds_what_falls_out_of_line() -> None:
     assert points[1]["neighbour"]["reason"] == ""
     reasons = [sweep.reason({**points[0], "T": T}, points[0], lost) for T, lost in ((1, 4e-6), (100, 2e-5), (1, 1e-4))]
     assert reasons == ["the call", "latency of a step", ""]
+
+
+def test_ragged_batches_are_told_by_the_steps_that_exist() -> None:
+    ragged, shapes = load("ragged"), load("shapes")
+    net = ragged.ragged(shapes.Shape("", 3, 5, 4, 6, 20, cell="lstm"))
+    assert [len(x) for x in net.inputs] == [len(label) for label in net.labels] == net.lengths.tolist()
+    assert sorted(net.lengths, reverse=True) != net.lengths.tolist()
+    times = {ragged.FULL: [1e-6, 1e-6], ragged.RAGGED: [1.25e-6, 1.5e-6]}
+    one = {"cell": "lstm", "sizes": "3,5,4,6,20", "B": 6, "steps": 70, "per_step": times}
+    other = one | {"per_step": times | {ragged.TORCH: [2e-6, 2e-6], ragged.PACKED: [5e-6, 6e-6]}}
+    lines = ragged.markdown({**load("environment").describe(), "rows": [one, other]}).splitlines()[-2:]
+    cells = [[text.strip() for text in line.split("|")[4:13]] for line in lines]
+    assert cells[0] == ["1 us", "1.25 us", "1.25", "1.50", "", "", "", "", ""]
+    assert cells[1] == ["1 us", "1.25 us", "1.25", "1.50", "2 us", "5 us", "2.50", "3.00", "4 x"]
+
+
+@pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "lstm", "gru"])
+def test_packed_sequences_find_the_same_gradient_where_pytorch_is_installed(cell: str) -> None:
+    pytest.importorskip("torch")
+    engines, peers, ragged, shapes = load("engines"), load("peers"), load("ragged"), load("shapes")
+    net = ragged.ragged(shapes.Shape("", 3, 5, 4, 6, 20, cell=cell))
+    packed = ragged.by_torch(net)
+    packed.run(1)
+    options = {"state": net.task.state, "backend": "numpy"}
+    expected = engines.named(rnncore.bptt(net.task.params, net.inputs, net.labels, **options))
+    assert peers.error(expected, packed.results()) < peers.TOLERANCE["float32"]
 
 
 def start(*arguments: object) -> "subprocess.Popen[str]":

@@ -1,5 +1,6 @@
 """Calls from many threads, in forked children and under Ctrl-C: the same bits, the GIL free, and an end when asked."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import nets
@@ -16,8 +18,9 @@ import numpy as np
 import pytest
 
 import rnncore
+from rnncore.cells import CELLS
 
-pytest.importorskip("rnncore._core", reason="the other engines hold the GIL or run one thread")
+_core = pytest.importorskip("rnncore._core", reason="the other engines hold the GIL or run one thread")
 
 NETS = [nets.make_net(40, 16, 8, 32, 5, dtype, tokens=tokens) for dtype in ("float32", "float64") for tokens in (0, 1)]
 
@@ -120,3 +123,101 @@ def test_threads_leave_the_callers_cores_alone() -> None:
     before = os.sched_getaffinity(0)
     flat(NETS[0], 2)
     assert os.sched_getaffinity(0) == before
+
+
+def cores_of_quota(root: Path, groups: str, files: dict[str, str]) -> int:
+    """What the core finds in a made-up system."""
+    for name, text in ({"proc/self/cgroup": groups} | files).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return _core.cores_of_quota(str(root))
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "cores"),
+    [
+        ("0::/\n", {}, 0),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 0),
+        ("0::/\n", {"cpu.max": "300000 100000\n"}, 3),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 1),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "250000 100000\n"}, 2),
+        ("0::/a/b\n", {"a/b/cpu.max": "100000 100000\n", "a/cpu.max": "250000 100000\n"}, 1),
+        ("0::/elsewhere\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("4:memory:/a\n3:cpu,cpuacct:/a\n", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, 0),
+        ("3:cpu,cpuacct:/a\n", {"cpu/a/cpu.cfs_quota_us": "400000", "cpu/a/cpu.cfs_period_us": "100000"}, 4),
+        ("3:cpuset:/a\n", {"cpu/a/cpu.cfs_quota_us": "400000", "cpu/a/cpu.cfs_period_us": "100000"}, 0),
+        ("nonsense\n", {"cpu.max": "words\n"}, 0),
+    ],
+)
+def test_cpu_quotas_are_seen(tmp_path: Path, groups: str, files: dict[str, str], cores: int) -> None:
+    """Of control groups of both versions, and of the groups around a process's own; a busy host changes nothing."""
+    assert cores_of_quota(tmp_path, groups, {f"sys/fs/cgroup/{name}": text for name, text in files.items()}) == cores
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
+def test_cores_are_those_that_the_process_may_use() -> None:
+    quota = _core.cores_of_quota("")
+    allowed = len(os.sched_getaffinity(0))
+    assert _core.usable_cores() == (min(allowed, quota) if quota else allowed)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_work_between_two_looks_is_bounded(cell: str, threads: int) -> None:
+    """Ctrl-C is answered in time because a kernel asks after a bounded number of operations, however large a step."""
+    between, B, T, X, H = 2e8, 32, 10, 300, 500
+    params = rnncore.init_params(cell, X, H, 10)
+    operations = 6 * T * B * params.W_hh.shape[0] * (X + H)
+    before = _core.looks()
+    rnncore.bptt(params, np.zeros((T, B, X), np.float32), np.zeros((T, B), np.int64), backend="cpp", threads=threads)
+    assert _core.looks() - before >= operations / between / threads / 3  # dx is not asked for, and shares are uneven
+
+
+FIRST_CALLS = """
+import threading
+import numpy as np, rnncore
+params, tokens = rnncore.init_params("lstm", 3, 4, 3), np.array([0, 1, 2])
+begin = threading.Barrier(8)
+
+def call(k):
+    begin.wait()
+    if k % 2:
+        rnncore.bptt(params, tokens, tokens, backend="cpp")
+    else:
+        rnncore.forward(params, [tokens, tokens[:1]], backend="cpp")
+
+threads = [threading.Thread(target=call, args=(k,)) for k in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("all came back")
+"""
+
+
+def test_the_first_calls_may_come_together() -> None:
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-c", FIRST_CALLS], capture_output=True, text=True, timeout=60)
+        assert done.stdout == "all came back\n"
+
+
+def test_indices_that_change_during_a_call_do_no_harm() -> None:
+    """They are checked in a copy that nobody else can write to."""
+    params = rnncore.init_params("rnn", 65, 64, 65)
+    tokens = np.zeros((400, 8), np.int64)
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            tokens[:] = 2**40
+            tokens[:] = 0
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(50):
+            with contextlib.suppress(ValueError):  # for tokens that are seen out of range
+                rnncore.bptt(params, tokens, tokens, backend="cpp", threads=2)
+    finally:
+        done.set()
+        writer.join()

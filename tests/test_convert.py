@@ -16,10 +16,11 @@ import pytest
 
 import rnncore
 from rnncore import Params, convert
+from rnncore.cells import CELLS
+from rnncore.convert.torch import MODES
 
 Array = np.ndarray
-CELLS = ("rnn", "rnn_relu", "lstm", "gru", "gru_reset_before")
-TORCH_CELLS = CELLS[:-1]
+TORCH_CELLS = tuple(MODES.values())
 T, B, X, H, V = 7, 3, 4, 5, 6
 
 

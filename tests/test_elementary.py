@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pytest
 
 from rnncore._numpy.elementary import CONSTANTS
-from rnncore.backends import engine as engine_named
-from rnncore.backends import engines
+from rnncore.engines import engine as engine_named
+from rnncore.engines import engines
 
 Array = npt.NDArray[Any]
 DTYPES = [np.float32, np.float64]

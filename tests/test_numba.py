@@ -1,29 +1,40 @@
-"""Compiled code is kept on disk by a digest of its sources: found again, never stale, and not needed."""
+"""Compiled code is kept on disk by a digest of its sources: found again, never stale, and not needed.
+
+No call into it takes long, so that Python can answer signals between two.
+"""
 
 import gc
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("numba")
 
-from rnncore._numba import engine
+import numpy as np
+
+import rnncore
+from rnncore._numba import buffers, entries, stack
+from rnncore._numba.linear import BLOCK
+from rnncore.cells import CELLS
+from rnncore.net import net_of
 
 SOFTMAX = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 logging.getLogger("numba").setLevel(logging.WARNING)
 import numba, numpy as np
-from rnncore._numba import engine
+from rnncore._numba import engine, entries, softmax
 before = numba.config.CACHE_DIR
 p = engine.NumbaEngine().softmax(np.zeros((1, 4), np.float32))
 assert p.tolist() == [[0.25] * 4]
 assert numba.config.CACHE_DIR == before
-stats = engine.entry("softmax").compiled.stats
+stats = entries.entry(softmax.softmax).compiled.stats
 print("hits", sum(stats.cache_hits.values()), "misses", sum(stats.cache_misses.values()))
 """
 
@@ -31,7 +42,7 @@ print("hits", sum(stats.cache_hits.values()), "misses", sum(stats.cache_misses.v
 def softmax_in_new_process(**environment: str) -> str:
     """What a process says that computes one softmax."""
     kept = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
-    package = str(Path(engine.__file__).parents[2])
+    package = str(Path(entries.__file__).parents[2])
     path = os.pathsep.join([package, kept.get("PYTHONPATH", "")])
     run = subprocess.run(
         [sys.executable, "-c", SOFTMAX],
@@ -58,25 +69,25 @@ def test_the_cache_is_where_the_user_has_others(tmp_path: Path) -> None:
         pytest.skip("XDG_CACHE_HOME is for the other systems")
     softmax_in_new_process(XDG_CACHE_HOME=str(tmp_path))
     (directory,) = (tmp_path / "rnncore").iterdir()
-    assert directory.name == f"numba-{engine.source_digest(Path(engine.__file__).parent)}"
+    assert directory.name == f"numba-{entries.source_digest(Path(entries.__file__).parent)}"
 
 
-@pytest.mark.parametrize("source", sorted(path.name for path in Path(engine.__file__).parent.glob("*.py")))
+@pytest.mark.parametrize("source", sorted(path.name for path in Path(entries.__file__).parent.glob("*.py")))
 def test_an_edit_of_any_source_is_another_key(source: str, tmp_path: Path) -> None:
     column = tmp_path / "_numba"
-    shutil.copytree(Path(engine.__file__).parent, column, ignore=shutil.ignore_patterns("__pycache__"))
-    before = engine.source_digest(column)
+    shutil.copytree(Path(entries.__file__).parent, column, ignore=shutil.ignore_patterns("__pycache__"))
+    before = entries.source_digest(column)
     with (column / source).open("a") as file:
         file.write("# edited\n")
-    assert before == engine.source_digest(Path(engine.__file__).parent)
-    assert engine.source_digest(column) != before
+    assert before == entries.source_digest(Path(entries.__file__).parent)
+    assert entries.source_digest(column) != before
 
 
 def test_another_registry_of_cells_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    column = Path(engine.__file__).parent
-    before = engine.source_digest(column)
-    monkeypatch.setattr(engine, "CELLS", {**engine.CELLS, "new": engine.CELLS["rnn"]})
-    assert engine.source_digest(column) != before
+    column = Path(entries.__file__).parent
+    before = entries.source_digest(column)
+    monkeypatch.setattr(entries, "CELLS", {**CELLS, "new": CELLS["rnn"]})
+    assert entries.source_digest(column) != before
 
 
 def test_without_a_writable_place_it_works_and_says_so_once(tmp_path: Path) -> None:
@@ -93,6 +104,74 @@ def test_the_garbage_collector_is_left_as_it_was(enabled: bool, monkeypatch: pyt
     monkeypatch.setattr(gc, "isenabled", lambda: enabled)
     monkeypatch.setattr(gc, "enable", lambda: calls.append(True))
     monkeypatch.setattr(gc, "disable", lambda: calls.append(False))
-    with pytest.raises(ZeroDivisionError), engine.no_collections():
+    with pytest.raises(ZeroDivisionError), entries.no_collections():
         _ = 1 / 0
     assert calls == ([False, True] if enabled else [False])
+
+
+def rows_left(rows: Any, position: int) -> int:
+    """Return how many rows are left to do from a position on, each twice: for its step, and for its sums."""
+    t = position // 2
+    left = 2 * rows.start[t]
+    if position % 2 == 0:
+        left -= rows.start[t] - rows.start[stack.chunk_start.py_func(rows.start, t, rows.B)]
+    return int(left)
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
+    """Of each call of a span, its name and how many rows it worked on, while a span may take 2^20 operations."""
+    calls: list[tuple[str, int]] = []
+    call = entries.Entry.__call__
+
+    def spy(self: entries.Entry, real: Any, *arguments: Any) -> Any:
+        result, name = call(self, real, *arguments), self.compiled.__name__
+        if name == "forward_span":
+            start = arguments[3].rows.start
+            calls.append((name, start[result] - start[arguments[5]]))
+        elif name == "backward_span":
+            left = [rows_left(arguments[2].rows, position) for position in (arguments[6], result)]
+            calls.append((name, left[0] - left[1]))
+        elif name == "cross_entropy":
+            calls.append((name, arguments[3] - arguments[2]))
+        elif name == "sample_span":
+            calls.append((name, (result - arguments[5]) * arguments[4].tokens.shape[1]))
+        return result
+
+    monkeypatch.setattr(entries.Entry, "__call__", spy)
+    monkeypatch.setattr(buffers, "OPERATIONS", 2**20)
+    buffers.plan_of.cache_clear()
+    yield calls
+    buffers.plan_of.cache_clear()
+
+
+@pytest.mark.parametrize("B", [1, 7, 150])
+@pytest.mark.parametrize("is_ragged", [False, True])
+def test_a_span_works_on_few_rows(B: int, is_ragged: bool, spans: list[tuple[str, int]]) -> None:
+    """As many as the operations allow, and at most a chunk more, which is 128 rows or a step; and none is left out."""
+    params = rnncore.init_params("lstm", inputs=9, hidden=20, outputs=11)
+    lengths = np.full(B, 4500 // B) - (np.arange(B) % 5 if is_ragged else 0)
+    steps = [(np.zeros(T, int), np.zeros(T, int)) for T in lengths]
+    rnncore.bptt(params, *zip(*steps, strict=True), backend="numba")
+    for name, times in (("forward_span", 1), ("backward_span", 2), ("cross_entropy", 1)):
+        rows = [count for span, count in spans if span == name]
+        assert sum(rows) == times * sum(lengths)
+        assert len(rows) > 1
+        if name != "cross_entropy":
+            assert max(rows) <= buffers.plan_of(params._net).most + max(BLOCK, B)
+
+
+def test_sampling_works_in_spans(spans: list[tuple[str, int]]) -> None:
+    params = rnncore.init_params("gru", inputs=9, hidden=20, outputs=9)
+    rnncore.sample(params, np.zeros((1, 3), int), np.full((2000, 3), 0.5), backend="numba")
+    rows = [count for name, count in spans if name == "sample_span"]
+    assert sum(rows) == 6000
+    assert max(rows) <= buffers.plan_of(params._net).most + 3
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_span_takes_long(cell: str) -> None:
+    """At most 2^31 operations in float32, 0.1 s at 20 a nanosecond, up to H = 1024 (bench/shapes.py)."""
+    for X, H, V, B in ((1, 1, 1, 1), (3, 4, 3, 1), (65, 128, 65, 32), (256, 1024, 256, 1), (256, 1024, 256, 64)):
+        net = net_of(cell, X, H, V, np.dtype(np.float32))
+        assert (buffers.plan_of(net).most + max(BLOCK, B)) * buffers.operations(net) <= 2**31

@@ -1,6 +1,7 @@
 """The optimizers do what their papers say, with the same bits in every engine, and continue to the bit from a state."""
 
 import copy
+import io
 import math
 import pickle
 
@@ -10,8 +11,8 @@ import pytest
 from nets import assert_same_bits
 
 import rnncore
-from rnncore.backends import current
-from rnncore.optim import SGD, Adagrad, Adam, RMSprop, clip_by_norm, clip_by_value, norm
+from rnncore.engines import current
+from rnncore.optim import SGD, Adagrad, Adam, Optimizer, RMSprop, clip_by_norm, clip_by_value, norm
 
 DTYPES = ["float32", "float64"]
 MAKE = {
@@ -285,8 +286,8 @@ def test_numbers_may_change_between_steps():
     optimizer.learning_rate /= 2
     optimizer.step(x, np.ones(2))
     assert x.tolist() == [-1.5, -1.5]
-    with pytest.raises(ValueError, match=r"learning_rate must be positive and finite, got 0\.0"):
-        optimizer.learning_rate = 0
+    with pytest.raises(ValueError, match=r"learning_rate must be at least 0 and finite, got -1\.0"):
+        optimizer.learning_rate = -1
     with pytest.raises(AttributeError, match="v of a SGD cannot be changed"):
         optimizer.v = np.zeros(1)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
@@ -310,12 +311,18 @@ def test_what_does_not_fit_is_refused(rule):
             MAKE[rule](x).step(x, wrong)
         with pytest.raises(ValueError, match=r"x must be float32 of shape \(5,\), got"):
             MAKE[rule](x).step(wrong, x)
-    for rate in (0, -1, math.nan, math.inf):
-        with pytest.raises(ValueError, match="learning_rate must be positive and finite, got"):
+    for rate in (-1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="learning_rate must be at least 0 and finite, got"):
             MAKE[rule](x, learning_rate=rate)
-    for rate in (1e39, 1e-50):
-        with pytest.raises(ValueError, match="learning_rate must be positive and finite in float32, got 1e"):
-            MAKE[rule](x, learning_rate=rate)
+    with pytest.raises(ValueError, match="learning_rate must be at least 0 and finite in float32, got 1e"):
+        MAKE[rule](x, learning_rate=1e39)
+    if "epsilon" in MAKE[rule](x).state_dict():
+        for epsilon in (0, -1, math.nan, math.inf):
+            with pytest.raises(ValueError, match="epsilon must be positive and finite, got"):
+                MAKE[rule](x, epsilon=epsilon)
+        for epsilon in (1e39, 1e-50):
+            with pytest.raises(ValueError, match="epsilon must be positive and finite in float32, got 1e"):
+                MAKE[rule](x, epsilon=epsilon)
     with pytest.raises(ValueError, match="x must be a vector of float32 or float64, got ndarray int64"):
         MAKE[rule](np.zeros(5, int))
     with pytest.raises(ValueError, match="must be float32 of shape"):
@@ -419,3 +426,123 @@ def test_limits_are_positive(limit):
     for clip in (clip_by_norm, clip_by_value):
         with pytest.raises(ValueError, match="limit must be positive, got"):
             clip(np.ones(3), limit)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", MAKE)
+def test_a_learning_rate_of_0_moves_nothing_and_remembers(rule, dtype, engine):
+    """As schedules end; a rate that float32 rounds to 0 is no other."""
+    x, dx = np.linspace(1, 2, 37, dtype=dtype), gradients(1, dtype=dtype)[0]
+    for rate in (0, 0.0, 1e-50) if dtype == "float32" else (0, 0.0):
+        still, moving, kept = MAKE[rule](x, learning_rate=rate), MAKE[rule](x, learning_rate=0.1), x.copy()
+        still.step(kept, dx, backend=engine)
+        moving.step(x.copy(), dx, backend=engine)
+        assert kept.tobytes() == x.tobytes()
+        still.learning_rate = 0.1
+        assert all(np.array_equal(value, moving.state_dict()[name]) for name, value in still.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", MAKE)
+def test_a_state_goes_through_npz_to_the_bit(rule, dtype):
+    x, file = np.zeros(37, dtype), io.BytesIO()
+    one, other = MAKE[rule](x, learning_rate=1 / 3), MAKE[rule](x)
+    for dx in gradients(5, dtype=dtype):
+        one.step(x, dx)
+    np.savez(file, **one.state_dict())
+    file.seek(0)
+    with np.load(file) as state:
+        other.load_state_dict(state)
+    y, expected = x.copy(), one.state_dict()
+    assert {name: type(value) for name, value in other.state_dict().items()} == {
+        name: type(value) for name, value in expected.items()
+    }
+    assert_same_bits(*({n: np.array(v) for n, v in state.items()} for state in (expected, other.state_dict())))
+    for dx in gradients(5, dtype=dtype):
+        one.step(x, dx)
+        other.step(y, dx)
+    assert x.tobytes() == y.tobytes()
+
+
+@pytest.mark.parametrize("rule", MAKE)
+def test_a_foreign_state_is_refused_by_name(rule):
+    optimizer = MAKE[rule](np.zeros(5))
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match=r"must have the entries learning_rate, .*, got 'nonsense' as well"):
+        optimizer.load_state_dict({**before, "learning_rate": 0.5, "nonsense": 1})
+    for name in before:
+        with pytest.raises(KeyError, match=rf"must have the entries learning_rate, .*'{name}' is missing"):
+            optimizer.load_state_dict({key: value for key, value in before.items() if key != name})
+        if isinstance(before[name], np.ndarray):
+            with pytest.raises(ValueError, match=f"{name} must be float64 of shape"):
+                optimizer.load_state_dict({**before, "learning_rate": 0.5, name: before[name].tolist()})
+            with pytest.raises(TypeError, match=f"{name} must be an array without a mask"):
+                optimizer.load_state_dict({**before, "learning_rate": 0.5, name: np.ma.array(before[name])})
+    for wrong in (None, 1, list(before.items())):
+        with pytest.raises(TypeError, match=r"state of .* must have the entries learning_rate, .*, got"):
+            optimizer.load_state_dict(wrong)
+    assert optimizer.learning_rate == before["learning_rate"]
+
+
+@pytest.mark.parametrize("rule", MAKE)
+def test_attributes_that_nothing_reads_are_refused(rule):
+    optimizer = MAKE[rule](np.zeros(5))
+    for name in ("lr", "learningrate", "_memory", "step"):
+        with pytest.raises(AttributeError, match=f"has the numbers learning_rate, .*, not '{name}'"):
+            setattr(optimizer, name, 0.1)
+
+
+@pytest.mark.parametrize("rule", MAKE)
+def test_what_overlaps_is_refused(rule, engine):
+    whole = np.arange(30.0)
+    x = whole[:10]
+    optimizer, own = MAKE[rule](x), np.ones(10)
+    aliases = [x, whole[:10], whole[9:19], whole[:20:2], whole[9::-1], np.frombuffer(whole, count=10)]
+    for dx in aliases:
+        with pytest.raises(ValueError, match="dx must not overlap x"):
+            optimizer.step(x, dx, backend=engine)
+    for dx in (own, own[:], own[::-1]):
+        with pytest.raises(ValueError, match="dx must not overlap x"):
+            optimizer.step(own, dx, backend=engine)
+    assert whole.tolist() == list(range(30))
+    optimizer.step(x, whole[10:20], backend=engine)  # neighbours
+    table = np.ones((10, 11))
+    optimizer.step(table[0, 1:], table[:, 0], backend=engine)  # in the gaps of a column
+    empty = np.zeros(0)
+    MAKE[rule](empty).step(empty, empty, backend=engine)
+
+
+@pytest.mark.parametrize("rule", MAKE)
+def test_numbers_that_merely_look_like_it_are_refused(rule, engine):
+    x, dx = np.zeros(3), np.ones(3)
+    optimizer = MAKE[rule](x)
+    for name in ("scale", "clip_norm", "clip_value"):
+        for wrong in (True, np.True_, 1 + 0j, np.ones(()), np.ones(1), "1"):
+            with pytest.raises(TypeError, match=f"{name} must be a number, got"):
+                optimizer.step(x, dx, backend=engine, **{name: wrong})
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            optimizer.step(x, dx, backend=engine, **{name: 10**400})
+    with pytest.raises(ValueError, match="scale must be positive and finite, got inf"):
+        optimizer.step(x, dx, scale=math.inf, backend=engine)
+    for name in [name for name, value in optimizer.state_dict().items() if type(value) is float]:
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            setattr(optimizer, name, 10**400)
+    assert not x.any()
+
+
+@pytest.mark.parametrize("rule", MAKE)
+def test_masked_arrays_are_refused(rule):
+    x, masked = np.zeros(3), np.ma.array(np.ones(3), mask=[1, 0, 0])
+    with pytest.raises(TypeError, match="x must be an array without a mask"):
+        MAKE[rule](masked)
+    for arguments in ((masked, x), (x, masked)):
+        with pytest.raises(TypeError, match="x must be an array without a mask"):
+            MAKE[rule](x).step(*arguments)
+    for function in (norm, lambda dx: clip_by_norm(dx, 1.0), lambda dx: clip_by_value(dx, 1.0)):
+        with pytest.raises(TypeError, match="x must be an array without a mask"):
+            function(masked)
+
+
+def test_the_common_base_is_no_optimizer():
+    with pytest.raises(TypeError, match="SGD, Adagrad, RMSprop and Adam"):
+        Optimizer(np.zeros(3))

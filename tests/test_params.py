@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import rnncore
-from rnncore import params as params_module
-from rnncore.params import write_whole
+from rnncore.files import write_whole
+from rnncore.init import _orthogonal
 
 SHAPES = {"W_xh": (3, 5), "W_hh": (3, 3), "W_hy": (2, 3), "b_h": (3,), "b_y": (2,)}
 GRU_SHAPES = {"W_xh": (9, 5), "W_hh": (9, 3), "W_hy": (2, 3), "b_x": (9,), "b_h": (9,), "b_y": (2,)}
@@ -238,7 +238,7 @@ def test_orthogonal_weights_prefer_no_direction() -> None:
     """Of matrices drawn evenly, entries have mean 0 and variance 1/H, the trace mean 0 and variance 1, and half of the
     determinants are -1."""
     H, many = 4, 4000
-    rows = params_module._orthogonal(np.random.Generator(np.random.PCG64(0)), many * H, H)
+    rows = _orthogonal(np.random.Generator(np.random.PCG64(0)), many * H, H)
     drawn = rows.reshape(many, H, H)
     assert np.abs(drawn.mean(axis=0)).max() < 4 * np.sqrt(1 / H / many)
     assert np.abs((drawn**2).mean(axis=0) - 1 / H).max() < 4 * np.sqrt(2 / H**2 / many)

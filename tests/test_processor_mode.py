@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rnncore
-from rnncore import checks, rounding
+from rnncore import rounding
 from rnncore.optim import SGD, Adagrad, Adam, RMSprop
 
 core = pytest.importorskip("rnncore._core", reason="the compiled core sets the processor's mode")
@@ -84,6 +84,6 @@ def test_another_mode_is_noticed(mode: int) -> None:
 
 
 def test_without_the_core_it_is_an_error() -> None:
-    message = str(checks.rounding_mode("no core"))
+    message = str(rounding.cannot_round_error("no core"))
     assert "flush subnormal numbers" in message
     assert message.endswith("no core")

@@ -30,8 +30,8 @@ from nets import (
 )
 
 import rnncore
-from rnncore.backends import engines
 from rnncore.cells import CELLS
+from rnncore.engines import engines
 
 PER_SEQUENCE = ("y", "h", "state", "losses", "dy", "dstate", "dinputs")
 """What is the same to the bit for a sequence alone and in any batch; weight gradients and J are sums over a batch."""

@@ -1,14 +1,21 @@
-"""What the documents show runs: every block of Python in README.md and docs/ as it stands."""
+"""What the documents show runs: every block of Python in README.md and docs/, and every example in a docstring."""
 
 import doctest
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import rnncore
+
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = [path for path in PAGES if path.exists()]
+PACKAGE = Path(rnncore.__file__).parent
+SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>>" in path.read_text()]
+OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 FENCE = re.compile(r"^```(?P<language>\w+)[^\n]*\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -36,16 +43,25 @@ def test_python_blocks_run(document: Path, tmp_path: Path, monkeypatch: pytest.M
 def run_prompts(code: str, names: dict[str, object], document: Path, line: int) -> None:
     test = doctest.DocTestParser().get_doctest(code, names, document.name, str(document), line - 1)
     report: list[str] = []
-    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    runner = doctest.DocTestRunner(optionflags=options)
+    runner = doctest.DocTestRunner(optionflags=OPTIONS)
     failed, _ = runner.run(test, out=report.append, clear_globs=False)
     names.update(test.globs)
     assert not failed, "".join(report)
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_docstring_examples_run(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = ("rnncore", *source.relative_to(PACKAGE).with_suffix("").parts)
+    module = importlib.import_module(".".join(part for part in parts if part != "__init__"))
+    failed, tried = doctest.testmod(module, optionflags=OPTIONS)
+    assert tried > 0
+    assert not failed
+
+
 def test_shell_blocks_are_known() -> None:
     """Shell commands are not run here; CI runs the README's. Each must be one of these programs."""
-    programs = {"pip", "python", "pytest", "git", "cd"}
+    programs = {"pip", "python", "pytest", "git", "cd", "ruff", "mypy", "sphinx-build", ".ci/run"}
     shown = [code for path in DOCUMENTS for shell in ("bash", "sh", "console") for _, code in blocks(path, shell)]
     lines = "".join(shown).splitlines()
     commands = [part.split()[0] for line in lines for part in re.split(r"&&|;", line.split("#")[0]) if part.strip()]

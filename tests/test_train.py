@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 
 import rnncore
-from rnncore import modelfile, session, train
 from rnncore.cells import CELLS
-from rnncore.charmodel import LEARNING_RATES, OPTIMIZERS, Settings, Training, generate, smoothed
-from rnncore.text import Streams, TextError, Vocabulary, code_points, python_documentation, read_text
+from rnncore.charmodel import cli
+from rnncore.charmodel import file as modelfile
+from rnncore.charmodel import run as session
+from rnncore.charmodel.model import LEARNING_RATES, OPTIMIZERS, Settings, Training, generate, smoothed
+from rnncore.charmodel.text import Streams, TextError, Vocabulary, code_points, python_documentation, read_text
 
 SMALL = ["--hidden", "24", "--steps", "8", "--batch", "4"]
 PATTERN = "a stitch in time saves nine; "
@@ -55,8 +57,8 @@ def run(*arguments, **options):
 def called(command, *arguments):
     """A command in this process: its exit code."""
     parser = argparse.ArgumentParser()
-    getattr(train, f"add_{command}_arguments")(parser)
-    return getattr(train, f"run_{command}")(parser.parse_args(list(map(str, arguments))))
+    getattr(cli, f"add_{command}_arguments")(parser)
+    return getattr(cli, f"run_{command}")(parser.parse_args(list(map(str, arguments))))
 
 
 def entries(path):
@@ -198,7 +200,7 @@ def test_n_and_m_iterations_are_n_plus_m(text, tmp_path, options):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_state_goes_on_from_chunk_to_chunk(text, cell):
+def test_the_state_goes_on_from_piece_to_piece(text, cell):
     """Chunks of 4 steps are the stream: their states are those of one forward pass, until the stream starts over."""
     training = Training(read_text(text), Settings(cell=cell, hidden=5, steps=4, batch=3))
     training._learn = lambda *_: True  # the parameters stay
@@ -312,7 +314,7 @@ def test_texts_that_cannot_be_used(tmp_path):
     assert_one_line(*run("train", "--text", tmp_path / "odd\nname"), "odd name: No such file")
 
 
-def test_a_text_shorter_than_a_chunk(tmp_path, capsys):
+def test_a_text_shorter_than_a_piece(tmp_path, capsys):
     path = tmp_path / "short"
     path.write_text("abc " * 9)
     options = ["--text", path, "--hidden", 3, "--batch", 4, "--iterations", 1]
@@ -634,12 +636,12 @@ def test_a_prime_sets_the_state(cell):
 
 def test_streams_cover_the_text_and_start_over():
     streams = Streams.cut(np.arange(23, dtype=np.int32), batch=2, steps=4)
-    chunks = [streams.chunk() for _ in range(4)]
-    assert [inputs.shape for inputs, _ in chunks] == [(4, 2), (4, 2), (2, 2), (4, 2)]
-    inputs, labels = (np.concatenate(column) for column in zip(*chunks[:3], strict=True))
+    pieces = [streams.piece() for _ in range(4)]
+    assert [inputs.shape for inputs, _ in pieces] == [(4, 2), (4, 2), (2, 2), (4, 2)]
+    inputs, labels = (np.concatenate(column) for column in zip(*pieces[:3], strict=True))
     assert inputs.T.tolist() == [list(range(10)), list(range(11, 21))]
     assert (labels == inputs + 1).all()
-    assert (chunks[3][0] == chunks[0][0]).all()
+    assert (pieces[3][0] == pieces[0][0]).all()
     assert inputs.dtype == np.int64
 
 

@@ -10,7 +10,9 @@ import pytest
 import rnncore
 from rnncore import __main__ as command
 from rnncore.cells import CELLS
-from rnncore.verify import Report, differing_bits, examples, verify
+from rnncore.examples import examples
+from rnncore.net import Net
+from rnncore.verify import Report, differing_bits, verify
 
 PARAMS = rnncore.init_params("rnn", inputs=4, hidden=5, outputs=3, seed=2, dtype="float32")
 RNG = np.random.default_rng(0)
@@ -87,21 +89,21 @@ class Wrong:
     name = "numba"
 
     def __init__(self, how: Any) -> None:
-        from rnncore.backends import engine
+        from rnncore.engines import engine
 
         self.right, self.how = engine("numpy"), how
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.right, name)
 
-    def bptt(self, *arguments: Any) -> Any:
-        result = self.right.bptt(*arguments)
-        self.how(result[2].W_hh)
+    def bptt(self, net: Net, *arguments: Any) -> Any:
+        result = self.right.bptt(net, *arguments)
+        self.how(net.views(result[2])["W_hh"])
         return result
 
 
 def with_wrong(monkeypatch: pytest.MonkeyPatch, how: Any) -> Report:
-    module = sys.modules["rnncore.backends"]
+    module = sys.modules["rnncore.engines"]
     wrong: Any = Wrong(how)
     monkeypatch.setitem(module._made, "numba", wrong)  # type: ignore[attr-defined]
     monkeypatch.setattr(sys.modules["rnncore.verify"], "engines", lambda: ["numpy", "numba"])

@@ -180,7 +180,7 @@ def constants(name: str) -> dict[str, Numbers]:
     }
 
 
-COLUMNS = ["src/rnncore/_numpy/elementary.py", "src/rnncore/_numba/elementary.py", "cpp/elementary.hpp"]
+COLUMNS = ["src/rnncore/_numpy/elementary.py", "src/rnncore/_numba/elementary.py", "cpp/column/elementary.hpp"]
 NAME = r"(\w+)(?:\[\])? ?="
 HEX = r"(-?0x[0-9a-f.]+p[+-]\d+)"
 

@@ -10,9 +10,11 @@ T steps, B sequences, X inputs, H hidden units, V outputs.
 """
 
 from . import convert, optim
-from .api import BackwardResult, BpttResult, ForwardResult, backward, bptt, cross_entropy, forward, sample, softmax
-from .backends import backends, use_backend
-from .params import Params, init_params
+from .api import backward, bptt, cross_entropy, forward, sample, softmax
+from .engines import backends, use_backend
+from .init import init_params
+from .params import Params
+from .results import BackwardResult, BpttResult, ForwardResult
 from .verify import verify
 
 __version__ = "0.1.0"

@@ -8,12 +8,14 @@ import sys
 import numpy as np
 
 from . import __version__
-from .backends import backends, current, engines
-from .verify import Report, examples
+from .charmodel import cli
+from .engines import backends, current, engines
+from .examples import examples
+from .verify import Report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
+    """Run a command; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m rnncore", description="Recurrent networks on the CPU, to the bit.")
     parser.add_argument("--version", action="version", version=f"rnncore {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{info,verify,train,sample}")
@@ -21,7 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser(
         "verify", help="compare the backends, bit for bit, and the gradients with central differences"
     ).set_defaults(run=run_verify)
-    _add_training(commands)
+    learn = commands.add_parser("train", help="learn a character-level language model from a text")
+    cli.add_train_arguments(learn)
+    learn.set_defaults(run=cli.run_train)
+    speak = commands.add_parser("sample", help="write text with a saved model")
+    cli.add_sample_arguments(speak)
+    speak.set_defaults(run=cli.run_sample)
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))
@@ -32,19 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _add_training(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from . import train
-
-    learn = commands.add_parser("train", help="learn a character-level language model from a text")
-    train.add_train_arguments(learn)
-    learn.set_defaults(run=train.run_train)
-    speak = commands.add_parser("sample", help="write text with a saved model")
-    train.add_sample_arguments(speak)
-    speak.set_defaults(run=train.run_sample)
-
-
 def run_info(chosen: argparse.Namespace) -> int:
-    """Version, backends, instruction set, cores."""
+    """Print version, backends, instruction set and cores."""
     lines = {
         "rnncore": __version__,
         "python": f"{platform.python_version()} ({platform.machine()})",
@@ -60,12 +56,12 @@ def run_info(chosen: argparse.Namespace) -> int:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_verify(chosen: argparse.Namespace) -> int:
-    """Verify the built-in nets, one line each; the whole table of those that fail. 0 if all is well, else 1."""
+    """Verify the built-in nets, one line each, and print the whole table of those that fail; return 1 if any did."""
     names = [name for name in engines() if name != "numpy"]
     print("bits in which loss, losses, states and gradients differ from numpy's, and the gradients' verdict")
     print(f"{'net':62}", *(f"{name:>13}" for name in names), " central differences")

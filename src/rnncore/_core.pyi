@@ -1,116 +1,69 @@
-"""What cpp/module.cpp binds. Arrays are canonical: see backends.Engine."""
+"""What cpp/python/module.cpp binds. Arrays are those of problem.py.
 
-from .types import Array, Indices, Steps
+forward, backward and bptt read arguments as the user gave them, and return None, before any work, where these are not
+canonical.
+"""
+
+from .types import Array, Indices, Inputs, Labels, States
 
 STANDARD_ROUNDING: int
 
+class Net:
+    """A net: the number of its cell and its sizes."""
+
+    def __init__(self, cell: int, X: int, H: int, V: int, /) -> None: ...
+
+class Steps:
+    """The steps of a ragged batch, packed."""
+
+    def __init__(self, lengths: Indices, T: int, packed: bool, /) -> None: ...
+
 def instruction_sets() -> list[tuple[str, int]]: ...
+def compiled_sets() -> list[str]: ...
 def cells() -> list[tuple[str, int, int, int, bool, int]]: ...
 def set_rounding_mode(mode: int, /) -> int: ...
+def looks() -> int: ...
+def usable_cores() -> int: ...
+def cores_of_quota(root: str, /) -> int: ...
 def forward(
-    isa: int,
-    cell: int,
-    X: int,
-    H: int,
-    V: int,
-    flat: Array,
-    inputs: Steps,
-    state: Array,
-    lengths: Indices | None,
-    threads: int,
-    /,
-) -> tuple[Array, Array, Array, Array]: ...
+    isa: int, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, threads: int, /
+) -> tuple[Array, Array, Array, States, Inputs, States] | None:
+    """Return y, h, the tape, the last states, and copies of the inputs and of the states."""
+
 def backward(
     isa: int,
-    cell: int,
-    X: int,
-    H: int,
-    V: int,
+    net: Net,
     flat: Array,
-    inputs: Steps,
-    h: Array,
-    tape: Array,
-    state: Array,
-    lengths: Indices | None,
-    dy: Array | None,
-    dh: Array | None,
-    dstate: Array | None,
+    kept: tuple[Inputs, States, Steps | None, Array, Array],
+    given: tuple[Array | None, Array | None, States],
     need_dinputs: bool,
     threads: int,
     /,
-) -> tuple[Array, Array, Array | None]: ...
+) -> tuple[Array, States, Array | None] | None:
+    """kept: inputs, state, steps, h, the tape. given: dy, dh, dstate."""
+
 def bptt(
     isa: int,
-    cell: int,
-    X: int,
-    H: int,
-    V: int,
+    net: Net,
     flat: Array,
-    inputs: Steps,
-    labels: Steps,
-    state: Array,
-    lengths: Indices | None,
+    problem: tuple[Inputs, States, Steps | None],
+    labels: Labels,
+    checked: bool,
     need_dinputs: bool,
     threads: int,
     /,
-) -> tuple[float, Array, Array, Array, Array, Array | None]: ...
-def bptt_at_once(
-    isa: int,
-    cell: int,
-    X: int,
-    H: int,
-    V: int,
-    flat: Array,
-    inputs: object,
-    labels: object,
-    state: object,
-    need_dinputs: bool,
-    threads: int,
-    /,
-) -> tuple[float, Array, Array, Array, Array, Array | None] | None: ...
-def forward_at_once(
-    isa: int, cell: int, X: int, H: int, V: int, flat: Array, inputs: object, state: object, threads: int, /
-) -> tuple[Array, Array, Array, Array, Steps, Array] | None: ...
-def backward_at_once(
-    isa: int,
-    cell: int,
-    X: int,
-    H: int,
-    V: int,
-    flat: Array,
-    inputs: Steps,
-    h: Array,
-    tape: Array,
-    state: Array,
-    one: bool,
-    dy: object,
-    dh: object,
-    dstate: object,
-    need_dinputs: bool,
-    threads: int,
-    /,
-) -> tuple[Array, Array, Array | None] | None: ...
-def cross_entropy(isa: int, y: Array, labels: Steps, lengths: Indices | None, /) -> tuple[Array, Array]: ...
+) -> tuple[float, Array, Array, States, States, Array | None] | None:
+    """problem: inputs, state, steps. checked: whether distributions have been; others are not canonical."""
+
+def cross_entropy(isa: int, y: Array, labels: Labels, steps: Steps | None, /) -> tuple[Array, Array]: ...
 def softmax(isa: int, y: Array, /) -> Array: ...
 def sample(
-    isa: int,
-    cell: int,
-    X: int,
-    H: int,
-    V: int,
-    flat: Array,
-    first: Indices,
-    state: Array,
-    uniforms: Array,
-    temperature: float,
-    /,
-) -> tuple[Indices, Array]: ...
-def norm(isa: int, wide: bool, n: int, x: Array, /) -> float: ...
-def clip(isa: int, wide: bool, n: int, dx: Array, longest: float, limit: float, /) -> float: ...
+    isa: int, net: Net, flat: Array, first: Indices, state: States, uniforms: Array, temperature: float, /
+) -> tuple[Indices, States]: ...
+def norm(isa: int, x: Array, /) -> float: ...
+def clip(isa: int, dx: Array, longest: float, limit: float, /) -> float: ...
 def step(
     isa: int,
-    wide: bool,
-    n: int,
     rule: int,
     x: Array,
     dx: Array,

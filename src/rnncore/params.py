@@ -1,31 +1,30 @@
 """The parameters of a net: one vector for machines, names for people."""
 
-import contextlib
+from __future__ import annotations
+
 import math
 import os
-import secrets
-import zipfile
-from collections.abc import Callable
-from importlib import import_module
-from typing import IO, Any, Literal, TypeAlias
+import sys
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from . import checks
-from .cells import CELLS, shapes
-from .types import Array
+from .cells import CELLS, rows_in_letters, shapes
+from .files import read_npz, write_whole
+from .net import Net, net_of
+from .types import AnyArray, Array
+from .values import as_integer, as_numbers, as_real_dtype, common_real_dtype, require_shape
+from .words import cannot_change_error, kind_of, one_of, what
 
 FORMAT = "rnncore.Params 1"
 FIXED = ("cell", "inputs", "hidden", "outputs", "dtype", "_net", "_views")
 
 Reset: TypeAlias = Literal["after", "before"]
-# cell, inputs, hidden, outputs, dtype
-Net: TypeAlias = tuple[str, int, int, int, np.dtype[Any]]
 
 
 class Params:
-    """Cell, sizes, and one contiguous vector ``flat`` of which the named arrays are views.
+    """Names over one contiguous vector ``flat``: the cell, the sizes, and the arrays as views of it.
 
     A step takes x_t (X,) and h_{t-1} (H,), and of "lstm" c_{t-1} (H,), and gives h_t and ``y_t = b_y + W_hy h_t``.
     Below, * goes element by element, sigmoid(a) is 1 / (1 + exp(-a)), and each gate has H rows of W_xh, W_hh and of the
@@ -85,7 +84,7 @@ class Params:
     b_x: Array
     b_h: Array
     b_y: Array
-    _net: Net  # what all nets of one shape share
+    _net: Net
     _views: dict[str, Array] | None
 
     def __init__(
@@ -96,12 +95,17 @@ class Params:
         dtype: npt.DTypeLike | None = None,
         **arrays: npt.ArrayLike | None,
     ) -> None:
-        cell = checks.cell_name(cell, reset)
-        given, X, H, V, real = checks.parameters(cell, arrays, dtype)
-        self._fill((cell, X, H, V, real), np.zeros(_length(cell, X, H, V), real))
-        for name, array in given.items():
+        name = cell_name(cell, reset)
+        given = as_named_arrays(name, arrays)
+        real = common_real_dtype(given) if dtype is None else as_real_dtype("dtype", dtype)
+        X, H = given["W_xh"].shape[1], given["W_hh"].shape[1]
+        net = sized_net(name, X, H, len(given["W_hy"]) if "W_hy" in given else 0, real)
+        for array_name, array in given.items():
+            require_shape(array_name, array, letters_of(name)[array_name], net.places[array_name][1])
+        self._fill(net, np.zeros(net.size, real))
+        for array_name, array in given.items():
             with np.errstate(all="ignore"):
-                getattr(self, name)[...] = array
+                getattr(self, array_name)[...] = array
 
     def _fill(self, net: Net, flat: Array) -> None:
         _put_net(self, net)
@@ -111,27 +115,27 @@ class Params:
     @property
     def cell(self) -> str:
         """The name of the cell."""
-        return self._net[0]
+        return self._net.cell
 
     @property
     def inputs(self) -> int:
         """X, the size of an input vector, or how many tokens there are."""
-        return self._net[1]
+        return self._net.inputs
 
     @property
     def hidden(self) -> int:
         """H, how many hidden units there are."""
-        return self._net[2]
+        return self._net.hidden
 
     @property
     def outputs(self) -> int:
         """V, how many outputs there are; 0 without an output layer."""
-        return self._net[3]
+        return self._net.outputs
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """float32 or float64."""
-        return self._net[4]
+        return self._net.dtype
 
     @classmethod
     def from_flat(
@@ -143,65 +147,71 @@ class Params:
         flat: npt.ArrayLike,
         *,
         reset: Reset | None = None,
-    ) -> "Params":
-        """Parameters from a copy of a vector, float32 or float64, in the order of ``names()``.
+    ) -> Params:
+        """Return parameters with a copy of a vector, float32 or float64, in the order of ``names()``.
 
         >>> Params.from_flat("rnn", 1, 1, 1, [1.0, 2.0, 3.0, 4.0, 5.0]).W_hy
         array([[3.]])
         """
-        cell = checks.cell_name(cell, reset)
-        inputs, hidden, outputs = checks.sizes(cell, inputs, hidden, outputs)
-        vector = checks.flat(flat, _length(cell, inputs, hidden, outputs))
-        return cls._of(cell, inputs, hidden, outputs, vector)
+        vector = as_numbers("flat", flat)
+        name = cell_name(cell, reset)
+        sizes = as_sizes(name, inputs, hidden, outputs)
+        require_shape("flat", vector, "(n,)", (net_of(name, *sizes, np.dtype(np.float64)).size,))
+        net = net_of(name, *sizes, common_real_dtype({"flat": vector}))
+        return cls._of(net, np.array(vector, net.dtype))
 
     @classmethod
-    def _of(cls, cell: str, inputs: int, hidden: int, outputs: int, flat: Array) -> "Params":
-        """Parameters around a vector, which is trusted and not copied."""
+    def _of(cls, net: Net, flat: Array) -> Params:
+        """Return parameters around a vector, which is trusted and not copied."""
         params = cls.__new__(cls)
-        params._fill((cell, inputs, hidden, outputs, flat.dtype), flat)
+        params._fill(net, flat)
         return params
 
-    def _like(self, flat: Array) -> "Params":
-        """The same net around another vector, which is trusted and not copied: how an engine returns gradients."""
+    def _like(self, flat: Array) -> Params:
+        """Return the same net around another vector, trusted and not copied: how an engine returns gradients."""
         params = _new(Params)
         _put_net(params, self._net)
         _put_flat(params, flat)
         _put_views(params, None)
         return params
 
-    def copy(self) -> "Params":
-        """The same net with a vector of its own."""
+    def copy(self) -> Params:
+        """Return the same net with a vector of its own."""
         return self._like(self.flat.copy())
 
-    def zeros_like(self) -> "Params":
-        """A net of the same cell, sizes and dtype, all zeros."""
+    def zeros_like(self) -> Params:
+        """Return a net of the same cell, sizes and dtype, all zeros."""
         return self._like(np.zeros_like(self.flat))
 
     def names(self) -> tuple[str, ...]:
-        """The names of the arrays, in the order in which they lie in ``flat``."""
-        return tuple(shapes(self.cell, self.inputs, self.hidden, self.outputs))
+        """Return the names of the arrays, in the order in which they lie in ``flat``."""
+        return tuple(self._net.places)
 
     def __getattr__(self, name: str) -> Array:
-        """A named view. Views are made when the first one is asked for: a gradient step over ``flat`` needs none."""
+        """Return a named view. Views are made when the first one is asked for: a step along ``flat`` needs none."""
         if name in Params.__slots__:  # not filled yet, as while unpickling
             raise AttributeError(name)
         views = self._views
         if views is None:
-            views = _views(self)
+            views = self._net.views(self.flat)
             _put_views(self, views)
         if name not in views:
-            raise checks.unknown_name(self, name)
+            raise AttributeError(f"Params of cell {self.cell!r} has the arrays {', '.join(views)}, not {name!r}")
         return views[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in FIXED:
-            raise checks.fixed_name("Params", name)
+            raise cannot_change_error("Params", name)
         target = getattr(self, name)
-        if value is not target:  # params.flat -= step has already written where it assigns
-            checks.assign(self, name, target, value)
+        if value is target:  # params.flat -= step has already written where it assigns
+            return
+        given = as_numbers(name, value)
+        require_shape(name, given, "(n,)" if name == "flat" else letters_of(self.cell)[name], target.shape)
+        with np.errstate(all="ignore"):
+            np.copyto(target, given, casting="same_kind")
 
     def __delattr__(self, name: str) -> None:
-        raise checks.fixed_name("Params", name)
+        raise cannot_change_error("Params", name)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self.names()})
@@ -209,7 +219,7 @@ class Params:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Params):
             return NotImplemented
-        return self._net == other._net and np.array_equal(self.flat, other.flat, equal_nan=True)
+        return self._net is other._net and np.array_equal(self.flat, other.flat, equal_nan=True)
 
     __hash__ = None  # type: ignore[assignment]  # it can change
 
@@ -222,8 +232,8 @@ class Params:
     @staticmethod
     def from_torch(
         recurrent: Any, linear: Any = None, *, cell: str | None = None, dtype: npt.DTypeLike | None = None
-    ) -> "Params":
-        """Parameters from a copy of PyTorch's: of a recurrent module, and of the nn.Linear that reads its outputs.
+    ) -> Params:
+        """Return a copy of PyTorch's parameters: of a recurrent module, and of the nn.Linear that reads its outputs.
 
         recurrent: an nn.RNN, nn.LSTM or nn.GRU of one layer in one direction, without a projection, or its state dict.
         Of a state dict, as many rows as columns in weight_hh_l0 are of ``cell="rnn"``, tanh, or "rnn_relu", which must
@@ -234,78 +244,60 @@ class Params:
         Of nn.RNN and nn.LSTM, b_h is bias_ih_l0 + bias_hh_l0, with the rounding of one addition; of nn.GRU they are
         b_x and b_h. So this is for parameters: of gradients, b_h would be twice what it is.
 
-        ValueError or TypeError for anything else: more layers, both directions, proj_size, names or shapes that do not
-        belong there. :func:`rnncore.convert.from_torch` does the same with NumPy arrays, and names its sources.
+        Raises ValueError or TypeError for anything else: more layers, both directions, proj_size, names or shapes that
+        do not belong there. :func:`rnncore.convert.from_torch` does the same with NumPy arrays, and names its sources.
 
         >>> Params.from_torch({"weight_ih_l0": np.ones((2, 3)), "weight_hh_l0": np.zeros((2, 2))}, cell="rnn")
         Params('rnn', inputs=3, hidden=2, outputs=0, dtype=float64)
         """
-        from . import convert
+        from .convert.torch import params_from_modules  # conversions are built on Params; this is a short name for one
 
-        told, weights = checks.torch_recurrent(recurrent, cell)
-        return convert.from_torch(weights, checks.torch_linear(linear), cell=told, dtype=dtype)
+        return params_from_modules(recurrent, linear, cell, dtype)
 
     def to_torch(self) -> tuple[Any, Any]:
-        """A recurrent module of PyTorch with a copy of these parameters, and an nn.Linear, None without outputs.
+        """Return a recurrent module of PyTorch with a copy of these parameters, and an nn.Linear, None without outputs.
 
         The module is an nn.RNN, nn.LSTM or nn.GRU on the CPU, of this dtype, for inputs (T, B, X); its generator of
         random numbers stays as it is. Where the cell has no b_x, bias_ih_l0 is b_h and bias_hh_l0 zeros: PyTorch
         would train both. ``Params.from_torch(*params.to_torch()) == params``.
 
-        ImportError without PyTorch; ValueError for "gru_reset_before", which PyTorch does not have. The derivatives
-        that a ``Params`` of gradients holds are no module: take them by name.
+        Raises ImportError without PyTorch; ValueError for "gru_reset_before", which PyTorch does not have. The
+        gradients that a ``Params`` may hold are no module: take them by name.
         """
-        from . import convert
+        from .convert.torch import modules_from_params
 
-        weights, output = convert.to_torch(self)
-        torch = import_module("torch")
-
-        def module(kind: str, arrays: dict[str, Array], *sizes: int, **more: str) -> Any:
-            made = getattr(torch.nn, kind)(*sizes, **more, device="meta", dtype=getattr(torch, str(self.dtype)))
-            made.to_empty(device="cpu")  # nothing has been drawn
-            made.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-            return made
-
-        kind, _, nonlinearity = checks.torch_mode(self.cell).partition("_")
-        more = {"nonlinearity": nonlinearity.lower()} if nonlinearity else {}
-        recurrent = module(kind, weights, self.inputs, self.hidden, **more)
-        return recurrent, None if output is None else module("Linear", output, self.hidden, self.outputs)
+        return modules_from_params(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an npz file of the cell and the named arrays, whole or not at all.
 
-        What was at ``path`` stays until the new file is complete and on the disk. OSError if it cannot be written.
+        What was at ``path`` stays until the new file is complete and on the disk. Raises OSError if it cannot be
+        written.
         """
         arrays = {name: getattr(self, name) for name in self.names()}
         write_whole(path, lambda file: np.savez(file, format=FORMAT, cell=self.cell, **arrays))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Params":
-        """Read what ``save`` wrote; nothing in the file is executed.
+    def load(cls, path: str | os.PathLike[str]) -> Params:
+        """Return what ``save`` wrote; nothing in the file is executed.
 
-        OSError if there is no such file, ValueError if it is not one of ours, or damaged.
+        Raises OSError if there is no such file, ValueError if it is not one of ours, or damaged.
         """
         try:
-            arrays = _read(path)
+            arrays = read_npz(path)
         except OSError:
             raise
         except Exception as why:  # a damaged file makes zipfile and NumPy raise nearly anything
-            raise checks.not_a_params_file(path, why) from why
+            raise _not_ours_error(path, why) from why
         if str(arrays.pop("format", "")) != FORMAT:
-            raise checks.not_a_params_file(path, f"it has no entry format={FORMAT!r}")
+            raise _not_ours_error(path, f"it has no entry format={FORMAT!r}")
         try:
             params = cls(str(arrays.pop("cell", "")), **arrays)
         except (ValueError, TypeError) as why:
-            raise checks.not_a_params_file(path, why) from why
+            raise _not_ours_error(path, why) from why
         if set(arrays) != set(params.names()):  # a damaged directory can lose some
-            raise checks.not_a_params_file(path, f"it has only {', '.join(arrays)}")
+            raise _not_ours_error(path, f"it has only {', '.join(arrays)}")
         return params
-
-
-def described(net: Net) -> str:
-    """How Params of a net print."""
-    cell, inputs, hidden, outputs, dtype = net
-    return f"Params({cell!r}, inputs={inputs}, hidden={hidden}, outputs={outputs}, dtype={dtype})"
 
 
 # What sets the slots, past Params.__setattr__; bound once, because every gradient makes a Params.
@@ -315,126 +307,76 @@ _put_flat = Params.__dict__["flat"].__set__
 _put_views = Params.__dict__["_views"].__set__
 
 
-def init_params(
-    cell: str,
-    inputs: int,
-    hidden: int,
-    outputs: int,
-    *,
-    reset: Reset | None = None,
-    weights: Literal["uniform", "orthogonal"] = "uniform",
-    forget_bias: float | None = None,
-    seed: int = 0,
-    dtype: npt.DTypeLike = "float32",
-) -> Params:
-    """Random weights; biases zero, but of the forget gate of "lstm", which is 1.
-
-    weights: "uniform", each matrix uniform in ±1/sqrt(n), n the number of its columns. A unit then starts with inputs
-    of the same size however many it has (LeCun et al. 1998, "Efficient BackProp", section 4.6; this form, with the
-    number of columns, is the one of WildML's tutorial, part 2). "orthogonal", the same but of W_hh: there the H rows
-    of each gate are an orthogonal matrix, drawn evenly from all there are, so that what goes through it, forward or
-    back, keeps its length (Saxe, McClelland, Ganguli 2014, "Exact solutions to the nonlinear dynamics of learning in
-    deep linear neural networks"). It is not scaled for any cell, "rnn_relu" included; that paper's gain, or the
-    identity of Le, Jaitly, Hinton 2015, is a line of your own: ``params.W_hh *= gain``, ``params.W_hh = np.eye(H)``.
-
-    forget_bias: of "lstm", b_h of the gate f; None is 1, and 0 is like the other gates. A cell then starts by
-    remembering (Gers, Schmidhuber, Cummins 2000, "Learning to forget"; Jozefowicz, Zaremba, Sutskever 2015, "An
-    empirical exploration of recurrent network architectures"). reset: of "gru", see :class:`Params`.
-
-    The same seed gives the same numbers in every dtype, up to rounding: PCG64 of NumPy, drawn in float64 in the order
-    of ``flat``, without BLAS or LAPACK, whose last bits depend on the processor (for which "orthogonal" takes seconds
-    from H = 1000 on).
-
-    outputs=0 makes a net without an output layer. ValueError or TypeError for sizes below 1 (outputs: below 0), for a
-    seed that is not an integer of at least 0, for a dtype other than float32 and float64, for an unknown cell, reset
-    or weights, for a forget_bias that is not finite or not of "lstm".
-
-    >>> params = init_params("rnn", inputs=65, hidden=100, outputs=65, seed=0, dtype="float32")
-    >>> params
-    Params('rnn', inputs=65, hidden=100, outputs=65, dtype=float32)
-    >>> bool(abs(params.W_hh).max() <= 0.1)
-    True
-    >>> init_params("lstm", inputs=1, hidden=2, outputs=0).b_h
-    array([0., 0., 1., 1., 0., 0., 0., 0.], dtype=float32)
-    """
-    cell = checks.cell_name(cell, reset)
-    X, H, V = checks.sizes(cell, inputs, hidden, outputs)
-    params = Params._of(cell, X, H, V, np.zeros(_length(cell, X, H, V), checks.real("dtype", dtype)))
-    recurrent = _orthogonal if checks.weights(weights) == "orthogonal" else _uniform
-    forget = checks.forget_bias(cell, forget_bias, params.dtype)
-    rng = np.random.Generator(np.random.PCG64(checks.seed(seed)))
-    for name in params.names():
-        array = getattr(params, name)
-        if array.ndim == 2:
-            array[...] = (recurrent if name == "W_hh" else _uniform)(rng, *array.shape)
-    if cell == "lstm":
-        params.b_h.reshape(-1, H)[CELLS[cell].gates.index("f")] = forget
-    return params
+def described(net: Net) -> str:
+    """Return how Params of a net print."""
+    sizes = f"inputs={net.inputs}, hidden={net.hidden}, outputs={net.outputs}"
+    return f"Params({net.cell!r}, {sizes}, dtype={net.dtype})"
 
 
-def _uniform(rng: np.random.Generator, rows: int, columns: int) -> Array:
-    return (2 * rng.random((rows, columns)) - 1) / math.sqrt(columns)
+def not_params_error(name: str, value: object) -> TypeError:
+    """Return the error for what should be parameters."""
+    return TypeError(f"{name} must be a rnncore.Params, got {what(value)}")
 
 
-def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:
-    """Square blocks, each uniform among the orthogonal matrices.
-
-    A matrix of n rows is that of n - 1, bordered by 1, and then turned so that its first column, (1, 0, ...), becomes
-    x / |x| with x Gaussian: by the reflection v v^T - 1, |v|^2 = 2, or by its negative (Stewart 1980, "The efficient
-    generation of random orthogonal matrices with an application to condition estimators").
-    """
-    blocks = np.zeros((rows // columns, columns, columns))
-    for block in blocks:
-        np.fill_diagonal(block, 1)
-        for n in reversed(range(columns)):
-            v = rng.standard_normal(columns - n)[:, None]
-            length, sign = math.sqrt(math.fsum((v * v).flat)), math.copysign(1, v[0, 0])
-            v[0] += sign * length
-            v /= math.sqrt(length * abs(v[0, 0]))
-            part = block[n:, n:]
-            part[...] = sign * (v * (v * part).sum(axis=0) - part)
-    return blocks.reshape(rows, columns)
+def require_params(name: str, value: object) -> None:
+    """Raise unless a value is parameters."""
+    if not isinstance(value, Params):
+        raise not_params_error(name, value)
 
 
-def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that ``path`` holds the old content or all of the new, whatever happens on the way.
-
-    ``write(file)`` goes to a temporary file beside it, which takes its place once the disk has it.
-    """
-    path = os.path.realpath(path)  # through a link, to the file
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise checks.cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):  # gone, if it took its place
-            os.unlink(temporary)
+def cell_name(value: object, reset: object = None) -> str:
+    """Return the name of a cell of the registry; reset may name a variant of "gru"."""
+    if not isinstance(value, str):
+        raise TypeError(f"cell must be a string, one of {one_of(CELLS)}, got {what(value)}")
+    if value not in CELLS:
+        raise ValueError(f"cell must be one of {one_of(CELLS)}, got {value!r}")
+    if reset is None:
+        return value
+    if not isinstance(reset, str):
+        raise TypeError(f"reset must be None or a string, 'after' or 'before', got {what(reset)}")
+    if reset not in ("after", "before"):
+        raise ValueError(f"reset must be 'after' or 'before', got {reset!r}")
+    if value != "gru":
+        raise ValueError(f"reset must be None but for cell 'gru', got {reset!r} for cell {value!r}")
+    return value if reset == "after" else "gru_reset_before"
 
 
-def _length(cell: str, inputs: int, hidden: int, outputs: int) -> int:
-    return sum(math.prod(shape) for shape in shapes(cell, inputs, hidden, outputs).values())
+def as_sizes(cell: str, inputs: object, hidden: object, outputs: object) -> tuple[int, int, int]:
+    """Return X, H, V of a net that fits into this machine's addresses."""
+    X, H, V = as_integer("inputs", inputs, 1), as_integer("hidden", hidden, 1), as_integer("outputs", outputs, 0)
+    total = sum(math.prod(shape) for shape in shapes(cell, X, H, V).values())
+    if total * 8 > sys.maxsize:
+        raise ValueError(f"inputs, hidden and outputs must fit into memory, got {X}, {H} and {V}: {total} parameters")
+    return X, H, V
 
 
-def _views(params: Params) -> dict[str, Array]:
-    views, start = {}, 0
-    for name, shape in shapes(params.cell, params.inputs, params.hidden, params.outputs).items():
-        stop = start + math.prod(shape)
-        views[name] = params.flat[start:stop].reshape(shape)
-        start = stop
-    return views
+def sized_net(cell: str, inputs: object, hidden: object, outputs: object, dtype: np.dtype[Any]) -> Net:
+    """Return the net of a cell, of sizes that are checked, and of a dtype."""
+    return net_of(cell, *as_sizes(cell, inputs, hidden, outputs), dtype)
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """All arrays of an npz file, read to the end, so that its checksums are compared."""
-    with open(path, "rb") as opened:
-        if not zipfile.is_zipfile(opened):
-            raise ValueError("it is no npz file, or not all of one")
-        opened.seek(0)
-        file = np.load(opened, allow_pickle=False)
-        return {name: file[name] for name in file.files}
+def as_named_arrays(cell: str, arrays: dict[str, Any]) -> dict[str, AnyArray]:
+    """Return the arrays of a cell that are not None; W_xh and W_hh must be there, and matrices have two axes."""
+    known = shapes(cell, 1, 1, 1)
+    for name in arrays:
+        if name not in known:
+            raise TypeError(f"Params of cell {cell!r} has the arrays {', '.join(known)}, got {name!r}")
+    given = {name: as_numbers(name, array) for name, array in arrays.items() if array is not None}
+    for needed in ("W_xh", "W_hh"):
+        if needed not in given:
+            raise TypeError(f"{needed} must be an array, got None")
+    for name in ("W_xh", "W_hh", "W_hy"):
+        if name in given and given[name].ndim != 2:
+            raise ValueError(f"{name} must have shape {letters_of(cell)[name]}, got {kind_of(given[name])}")
+    return given
+
+
+def letters_of(cell: str) -> dict[str, str]:
+    """Return the shapes of a cell's arrays in letters."""
+    rows = rows_in_letters(cell)
+    bias = f"({rows},)"
+    return {"W_xh": f"({rows}, X)", "W_hh": f"({rows}, H)", "W_hy": "(V, H)", "b_x": bias, "b_h": bias, "b_y": "(V,)"}
+
+
+def _not_ours_error(path: str | os.PathLike[str], why: object) -> ValueError:
+    return ValueError(f"{os.fspath(path)!r} is not a whole file of rnncore.Params: {why or type(why).__name__}")

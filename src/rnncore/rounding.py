@@ -8,13 +8,11 @@ NumPy and Numba compute in the one they find.
 import contextlib
 from collections.abc import Iterator
 
-from . import checks
-
 _LEAST, _SMALLEST_NORMAL, _ONE = 5e-324, 2.2250738585072014e-308, 1.0
 
 
 def is_standard() -> bool:
-    """Whether this thread rounds to nearest even and keeps subnormals, as operands and as results."""
+    """Return whether this thread rounds to nearest even and keeps subnormals, as operands and as results."""
     kept = _LEAST * _ONE != 0 and _SMALLEST_NORMAL / 2 != 0
     return kept and _ONE + _LEAST == _ONE - _LEAST
 
@@ -23,7 +21,7 @@ def is_standard() -> bool:
 def standard() -> Iterator[None]:
     """Round to nearest even and keep subnormals in a ``with`` block; what was set before comes back at its end.
 
-    FloatingPointError if that takes the compiled core, and it is not there.
+    Raises FloatingPointError if that takes the compiled core, and it is not there.
     """
     if is_standard():
         yield
@@ -31,9 +29,17 @@ def standard() -> Iterator[None]:
     try:
         from . import _core
     except ImportError as why:
-        raise checks.rounding_mode(why) from why
+        raise cannot_round_error(why) from why
     before = _core.set_rounding_mode(_core.STANDARD_ROUNDING)
     try:
         yield
     finally:
         _core.set_rounding_mode(before)
+
+
+def cannot_round_error(why: object) -> FloatingPointError:
+    """Return the error for a processor that is set to round otherwise, where nothing can set it right."""
+    return FloatingPointError(
+        "the processor is set to flush subnormal numbers or to round in another direction (by a library compiled "
+        f"with -ffast-math, perhaps), and it takes the compiled core to set it right, which does not load: {why}"
+    )

@@ -5,10 +5,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+AnyArray: TypeAlias = npt.NDArray[Any]
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Arrays: TypeAlias = tuple[Array, ...]
 Indices: TypeAlias = npt.NDArray[np.int64]
-Steps: TypeAlias = npt.NDArray[Any]
-"""Inputs or labels: one index a step, tokens or classes, or a row of reals, vectors or distributions."""
+Inputs: TypeAlias = npt.NDArray[Any]
+"""One token a step, or a row of reals, a vector."""
+Labels: TypeAlias = npt.NDArray[Any]
+"""One class a step, or a row of reals, a distribution."""
 States: TypeAlias = Any
-"""As a user has them: an array, or a tuple of them for a cell with several states."""
+"""As a user has them: an array, or a tuple of arrays for a cell with several states; None for zeros."""

@@ -1,10 +1,10 @@
-"""The fallback: the definition's files and functions once more, compiled by Numba when they are first called.
+"""The fallback: the definition's files and functions again, compiled by Numba when they are first called.
 
 Results are equal to ``_numpy``'s to the last bit. Nothing is contracted, reordered or run in parallel:
 an fma is written as one, and additions stay where they are.
 
-What ``overload`` fills in has a body that Python never runs, hence the ``raise NotImplementedError`` there; and Numba
-gives that decorator no type, hence the mark.
+The body of a function that ``overload`` replaces is never run, hence ``raise NotImplementedError`` there. Numba gives
+that decorator no type, hence the comment for mypy.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ ONE: Any = np.int8(1)  # a number so narrow that it does not widen float32
 ZERO: Any = np.int8(0)
 
 Numbers: TypeAlias = tuple[float, ...]
-"""Of one unit: one for each gate, state, or row that is saved."""
+"""Numbers of one unit: one for each gate, state, or row that is saved."""
 
 cgutils: Any = numba_cgutils
 _njit: Any = numba.njit
@@ -29,7 +29,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def compiled(function: Function) -> Function:
-    """``numba.njit``, typed, for functions that compiled code calls.
+    """Apply ``numba.njit``, typed, to a function that compiled code calls.
 
     Division by zero gives Inf or NaN as in the definition, and the GIL is released.
     """
@@ -37,15 +37,15 @@ def compiled(function: Function) -> Function:
 
 
 def of_one_unit(function: Function) -> Function:
-    """``compiled`` for a loop over units that LLVM can turn into vectors, as it holds no call that way."""
+    """Apply ``compiled`` to a function of a loop over units, inlined: LLVM vectorises only loops without calls."""
     return cast(Function, _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True, **OPTIONS)(function))
 
 
 def intrinsic(prefer_literal: bool = False) -> Callable[[Callable[..., Any]], Any]:
-    """``numba.extending.intrinsic``, typed, for functions that are written in LLVM's words."""
+    """Return ``numba.extending.intrinsic``, typed, for functions that are written in LLVM's instructions."""
     return lambda function: _intrinsic(prefer_literal=prefer_literal)(function)
 
 
 def inlined(function: Function) -> Function:
-    """``compiled`` into its only caller: Numba would else make machine code of both, and compiling is slow."""
+    """Compile a function into its only caller: Numba would else make machine code of both, and compiling is slow."""
     return cast(Function, _njit(inline="always", **OPTIONS)(function))

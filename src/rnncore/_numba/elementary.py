@@ -17,7 +17,7 @@ overload: Any = extending.overload
 
 
 class Constants(NamedTuple):
-    """What the functions need to know of a dtype."""
+    """Describes a dtype to the functions."""
 
     fraction_bits: int
     bias: int
@@ -44,7 +44,7 @@ class Constants(NamedTuple):
 
 
 def table(real: type[np.floating[Any]], fraction_bits: int, bias: int, **numbers: str | tuple[str, ...]) -> Constants:
-    """The constants of a dtype from hexadecimal floats."""
+    """Return the constants of a dtype from hexadecimal floats."""
     parsed: dict[str, Any] = {
         name: real(float.fromhex(value)) if isinstance(value, str) else tuple(real(float.fromhex(v)) for v in value)
         for name, value in numbers.items()
@@ -122,7 +122,7 @@ FLOAT64 = table(
 
 
 def constants(x: float) -> Constants:
-    """The constants of x's dtype."""
+    """Return the constants of x's dtype."""
     raise NotImplementedError
 
 
@@ -134,7 +134,7 @@ def _constants(x: Any) -> Any:
 
 @intrinsic()
 def bits(_: Any, x: Any) -> Any:
-    """The bits of a number as an integer of the same size."""
+    """Return the bits of a number as an integer of the same size."""
     integer: Any = types.int32 if x == types.float32 else types.int64
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
@@ -145,7 +145,7 @@ def bits(_: Any, x: Any) -> Any:
 
 @intrinsic()
 def from_bits(_: Any, i: Any, like: Any) -> Any:
-    """The number of `like`'s type with these bits; integers of 32 bits have become wider on the way."""
+    """Return the number of the type of ``like`` with these bits; integers of 32 bits come here as wider ones."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         narrow = context.cast(builder, arguments[0], i, types.int32 if like == types.float32 else types.int64)
@@ -156,7 +156,7 @@ def from_bits(_: Any, i: Any, like: Any) -> Any:
 
 @intrinsic()
 def polynomial(_: Any, x: Any, c: Any) -> Any:
-    """c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule."""
+    """Return c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
         total, *coefficients = reversed(cgutils.unpack_tuple(builder, arguments[1]))
@@ -169,14 +169,14 @@ def polynomial(_: Any, x: Any, c: Any) -> Any:
 
 @compiled
 def power_of_two(n: int, c: Constants) -> float:
-    """2^n of an integer n that a normal number can have as exponent."""
+    """Return 2^n of an integer n that a normal number can have as exponent."""
     power: float = from_bits((n + c.bias) << c.fraction_bits, c.shift)
     return power
 
 
 @compiled
 def exp_parts(x: float) -> tuple[float, int]:
-    """p and n of exp(x) = 2^n (1 + p), |p| < 0.42."""
+    """Return p and n of exp(x) = 2^n (1 + p), |p| < 0.42."""
     c = constants(x)
     shifted = fma(x, c.log2_e, c.shift)  # the addition rounds to an integer
     n = shifted - c.shift
@@ -188,7 +188,7 @@ def exp_parts(x: float) -> tuple[float, int]:
 
 @compiled
 def exp(x: float) -> float:
-    """e^x. Results below the normal numbers are rounded once; NaN stays NaN."""
+    """Return e^x. Results below the normal numbers are rounded once; NaN stays NaN."""
     c = constants(x)
     x = c.exp_highest if x > c.exp_highest else x  # comparisons that let NaN pass
     x = c.exp_lowest if x < c.exp_lowest else x
@@ -199,7 +199,7 @@ def exp(x: float) -> float:
 
 @compiled
 def tanh(x: float) -> float:
-    """The hyperbolic tangent: x (1 + u P(u) / Q(u)) with u = x x near zero, 1 - 2 / (e^2|x| + 1) elsewhere.
+    """Return the hyperbolic tangent: x (1 + u P(u) / Q(u)) with u = x x near zero, 1 - 2 / (e^2|x| + 1) elsewhere.
 
     Both as base + base * (above / below), so that they share the division.
     """
@@ -222,10 +222,10 @@ def tanh(x: float) -> float:
 
 @compiled
 def sigmoid(x: float) -> float:
-    """The logistic function 1 / (1 + e^-x).
+    """Return the logistic function 1 / (1 + e^-x).
 
-    With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)) for -|x|, by a quotient mended for its own rounding and
-    that of the sum below it; the rest of 1 for |x|. Twice everything, because 2^(1-n) is a number down to the least
+    With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)) for -|x|, by a quotient corrected for its own rounding
+    and that of the sum below it; the rest of 1 for |x|. Twice everything, because 2^(1-n) is a number down to the least
     result; only the multiplication by it can round a subnormal one.
     """
     c = constants(x)
@@ -245,7 +245,7 @@ def sigmoid(x: float) -> float:
 
 @compiled
 def log(x: float) -> float:
-    """The natural logarithm: x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)).
+    """Return the natural logarithm: x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)).
 
     log(1 + f) = f - f f / 2 + s (f f / 2 + z c(z)) with s = f / (2 + f), z = s s.
     """

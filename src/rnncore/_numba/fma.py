@@ -9,7 +9,7 @@ from . import intrinsic
 
 @intrinsic()
 def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a * b + c`` of three numbers of one type, float32 or float64."""
+    """Return ``a * b + c`` of three numbers of one type, float32 or float64."""
     if a not in (types.float32, types.float64) or not a == b == c:
         return None
 

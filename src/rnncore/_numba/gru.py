@@ -10,7 +10,7 @@ from .elementary import sigmoid, tanh
 
 @of_one_unit
 def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
-    """h; saved are the gates and u_n."""
+    """Return h; the gates and u_n are saved."""
     (a_r, a_z, a_n), (u_r, u_z, u_n) = a, u
     (h_prev,) = prev
     r, z = sigmoid(a_r + u_r), sigmoid(a_z + u_z)
@@ -20,7 +20,7 @@ def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
 
 @of_one_unit
 def backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """da and du from dh; they differ in the gate n."""
+    """Return da and du from dh; they differ in the gate n."""
     (dh,), (r, z, n, u_n), (h_prev,) = dstate, saved, prev
     da_n = (dh * (ONE - z)) * (ONE - n * n)
     da_z = (dh * (h_prev - n)) * (z * (ONE - z))

@@ -10,7 +10,7 @@ from .elementary import sigmoid, tanh
 
 @of_one_unit
 def reset(a: Numbers, u: Numbers, prev: Numbers) -> float:
-    """q, which the gate n reads, from what the gates r and z have."""
+    """Return q, which the gate n reads, from the parts of the gates r and z."""
     (h_prev,) = prev
     r = sigmoid(a[0] + u[0])
     return r * h_prev
@@ -18,7 +18,7 @@ def reset(a: Numbers, u: Numbers, prev: Numbers) -> float:
 
 @of_one_unit
 def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
-    """h; saved are the gates and q."""
+    """Return h; the gates and q are saved."""
     r, z, n = sigmoid(a[0] + u[0]), sigmoid(a[1] + u[1]), tanh(a[2] + u[2])
     (h_prev,) = prev
     return ((ONE - z) * n + z * h_prev,), (r, z, n, r * h_prev)
@@ -26,7 +26,7 @@ def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
 
 @of_one_unit
 def reset_backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> float:
-    """du_n, of which dJ by q is the product."""
+    """Return du_n, from which the gradient with respect to q follows: ``dq = W_n^T du_n``."""
     (dh,), (_, z, n, _) = dstate, saved
     du_n: float = (dh * (ONE - z)) * (ONE - n * n)
     return du_n
@@ -34,7 +34,7 @@ def reset_backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Number
 
 @of_one_unit
 def backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """da, which is du too, from dh and dq."""
+    """Return da, which is du too, from dh and dq."""
     (dh, dq), (r, z, n, _), (h_prev,) = dstate, saved, prev
     da_n = (dh * (ONE - z)) * (ONE - n * n)
     da_z = (dh * (h_prev - n)) * (z * (ONE - z))

@@ -8,22 +8,25 @@ A matrix W (N, K) is read as panels (N/LANES, K, LANES), LANES outputs side by s
 products are added to has as many columns as its panels have lanes; those past N hold nothing of meaning.
 """
 
-from typing import Any, TypeAlias
+import itertools
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from llvmlite import binding, ir
 from numba import types
+from numba.np import arrayobj as numba_arrayobj
 
 from ..types import Array, Indices
 from . import cgutils, compiled, intrinsic
 
 pointer_to: Any = types.CPointer
 tuple_of: Any = types.Tuple
+arrayobj: Any = numba_arrayobj
 
 BLOCK = 128
 
 Bare: TypeAlias = tuple[Any, int, int]
-"""An array as ``bare`` gives it."""
+"""An array as ``bare`` returns it."""
 
 # The number to add when nothing is to be added: x + -0 is x for every x, and -0 + +0 would not be -0.
 NOTHING = -0.0
@@ -37,38 +40,67 @@ WIDE = bool(_FEATURES.get("avx512f") or _FEATURES.get("neon"))
 
 @compiled
 def lanes(size: int) -> int:
-    """How many numbers of so many bytes a vector holds."""
+    """Return how many numbers of so many bytes a vector holds."""
     return VECTOR_BYTES // size
 
 
 @compiled
 def padded(N: int, size: int) -> int:
-    """N rounded up to whole vectors of numbers of so many bytes."""
+    """Return N rounded up to whole vectors of numbers of so many bytes."""
     return -(-N // lanes(size)) * lanes(size)
 
 
+def whole_vectors(N: int, dtype: Any) -> int:
+    """Return N rounded up to whole vectors of a dtype, like ``padded`` in compiled code."""
+    L: int = VECTOR_BYTES // dtype.itemsize
+    return -(-N // L) * L
+
+
 @compiled
-def panels(W: Array) -> Array:
-    """W (N, K) as panels (N/LANES, K, LANES): ``panels[p, k, l] = W[p * LANES + l, k]``, +0 past N."""
+def panels_in(memory: Array, start: int, N: int, K: int) -> Array:
+    """Return the place for the panels of a matrix (N, K) in a vector, from its element ``start`` on."""
+    L = lanes(memory.itemsize)
+    panels: Array = view(memory, start, (padded(N, memory.itemsize) // L, K, L))
+    return panels
+
+
+@compiled
+def fill_panels(out: Array, W: Array) -> None:
+    """Fill the panels of W (N, K): ``out[p, k, l] = W[p * LANES + l, k]``, +0 past N."""
     N, K = W.shape
     L = lanes(W.itemsize)
-    out = np.zeros((padded(N, W.itemsize) // L, K, L), W.dtype)
     whole = N // L
     for p in range(whole):  # of L outputs, a number that LLVM knows: it reads and writes vectors
         for k in range(K):
             for lane in range(L):
                 out[p, k, lane] = W[p * L + lane, k]
-    for n in range(whole * L, N):
+    if whole < len(out):
         for k in range(K):
-            out[whole, k, n - whole * L] = W[n, k]
+            for lane in range(L):
+                out[whole, k, lane] = W[whole * L + lane, k] if whole * L + lane < N else 0
+
+
+@compiled
+def row_panels(E: Array, index: Indices, each: int, place: int, J: int) -> Array:
+    """Return the panels of E^T for the rows ``index[k] * each + place`` of E (..., J or more)."""
+    L, R = lanes(E.itemsize), len(index)
+    out = np.zeros((padded(J, E.itemsize) // L, R, L), E.dtype)
+    whole = J // L
+    for k in range(R):
+        r = index[k] * each + place
+        for p in range(whole):
+            for lane in range(L):
+                out[p, k, lane] = E[r, p * L + lane]
+        for j in range(whole * L, J):
+            out[whole, k, j - whole * L] = E[r, j]
     return out
 
 
 @intrinsic()
 def bare(_: Any, array: Any) -> Any:
-    """Where an array begins, and its first two strides: what is passed on without counting who refers to the array.
+    """Return where an array begins, and its first two strides: it is passed on without counting references to it.
 
-    Counting costs a small tile dear. Whoever holds this must hold the array, too.
+    Counting takes longer than a small tile. Whoever holds this must hold the array, too.
     """
     kind = tuple_of([pointer_to(array.dtype)] + [types.intp] * 2)
 
@@ -79,244 +111,336 @@ def bare(_: Any, array: Any) -> Any:
     return kind(array), generate
 
 
+@intrinsic()
+def view(_: Any, memory: Any, start: Any, shape: Any) -> Any:
+    """Return an array in C's order that lies in a vector, from its element ``start`` on; hold the vector, too."""
+    kind = types.Array(memory.dtype, len(shape), "C")
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        whole = context.make_array(memory)(context, builder, arguments[0])
+        lengths = cgutils.unpack_tuple(builder, arguments[2])
+        size = ir.Constant(lengths[0].type, context.get_abi_sizeof(context.get_data_type(memory.dtype)))
+        strides = [size]
+        for length in reversed(lengths[1:]):
+            strides.insert(0, builder.mul(length, strides[0]))
+        array = context.make_array(kind)(context, builder)
+        data = builder.gep(whole.data, [arguments[1]])
+        arrayobj.populate_array(array, data=data, shape=lengths, strides=strides, itemsize=size, meminfo=None)
+        return array._getvalue()
+
+    return kind(memory, start, shape), generate
+
+
 def element(builder: Any, array: Any, i: Any, j: Any, kind: Any) -> Any:
-    """A pointer of a kind to the element [i, j] of a bare array."""
+    """Return a pointer of a kind to the element [i, j] of a bare array."""
     start, row, column = array
     offset = builder.add(builder.mul(i, row), builder.mul(j, column))
     return cgutils.pointer_add(builder, start, offset, kind)
 
 
 def broadcast(builder: Any, number: Any, vector: Any) -> Any:
-    """A vector of a number in all lanes."""
+    """Return a vector of a number in all lanes."""
     lane, index = ir.IntType(32), ir.VectorType(ir.IntType(32), vector.count)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(lane, 0))
     return builder.shuffle_vector(first, first, ir.Constant(index, None))
 
 
-def ask_for(builder: Any, pointer: Any) -> None:
-    """Asks for the line of memory at a pointer to be brought into the caches."""
+def prefetch(builder: Any, pointer: Any) -> None:
+    """Prefetch the line of memory at a pointer into the caches."""
     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+    function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
     to_read, close, data = (ir.Constant(number, n) for n in (0, 3, 1))
-    builder.call(prefetch, [builder.bitcast(pointer, byte), to_read, close, data])
+    builder.call(function, [builder.bitcast(pointer, byte), to_read, close, data])
 
 
-def panel_ahead(builder: Any, w: Any, nth: Any, p: Any, k: Any, is_last: Any, vectors: int, kind: Any) -> Any:
-    """What the nth tile asks for: a panel of W's next block, or, once each is asked for, one of this, which is near."""
-    width, block, zero = (ir.Constant(k.type, n) for n in (vectors, BLOCK, 0))
-    p_next = builder.add(builder.select(is_last, builder.add(p, width), p), nth)
-    k_next = builder.select(is_last, zero, builder.add(k, block))
+class Block(NamedTuple):
+    """A block of all sums of a product: ``out[r, n] += sum of A[r, k] W[n, k]`` over k from ``start`` to ``end``.
+
+    out (R, N), A (R, K) and W, panels, are bare. The chains continue from ``out`` if the block is the first; those of
+    a later block start from +0 and are then added. last: whether end is K. far: whether out is to be prefetched.
+    """
+
+    out: Bare
+    A: Bare
+    W: Bare
+    start: int
+    end: int
+    first: bool
+    last: bool
+    far: bool
+
+
+def panel_ahead(builder: Any, block: Any, nth: Any, p: Any, vectors: int, kind: Any) -> Any:
+    """Return a pointer to what the nth tile prefetches: a panel of W's next block; once each is, one that is near."""
+    W, start, end, last = block
+    width, zero = ir.Constant(start.type, vectors), ir.Constant(start.type, 0)
+    p_next = builder.add(builder.select(last, builder.add(p, width), p), nth)
+    k_next = builder.select(last, zero, end)
     is_left = builder.icmp_signed("<", nth, width)
-    return builder.select(is_left, element(builder, w, p_next, k_next, kind), element(builder, w, p, k, kind))
+    return builder.select(is_left, element(builder, W, p_next, k_next, kind), element(builder, W, p, start, kind))
 
 
 @intrinsic(prefer_literal=True)
-def tile(
-    _: Any, out: Any, A: Any, W: Any, r: Any, p: Any, k: Any, K: Any, first: Any, far: Any, rows: Any, vectors: Any
-) -> Any:
-    """``out[r', n] += sum_k' A[r', k'] W[n, k']`` for some rows from r on, some panels from p on and a block from k on.
+def tile(_: Any, block: Any, r: Any, p: Any, rows: Any, vectors: Any) -> Any:
+    """Add a block of the sums for some rows from r on and some panels from p on.
 
-    out (R, N), A (R, K) and W, panels, are bare. ``rows`` and ``vectors`` are literal: their product is the
-    number of chains of fma that run side by side in registers. The chains continue from ``out`` if the
-    block is the first; those of a later block start from +0 and are then added.
-
-    The caches are asked beforehand for what lies far away: for ``out``, if it is said to, and for the block of W after
-    this one, of which each of the first tiles asks for a panel.
+    ``rows`` and ``vectors`` are literal: their product is the number of chains of fma that run side by side in
+    registers. Each of the first tiles prefetches a panel of the block of W after this one.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.function.attributes.add("noinline")  # one copy of the tiles, however many the callers
         builder.function.attributes.add("optsize")  # LLVM would unroll the loop, and run out of registers
-        o, a, w = (cgutils.unpack_tuple(builder, argument) for argument in arguments[:3])
-        r, p, k, K, first, far = arguments[3:9]
-        dtype = out[0].dtype
-        real = context.get_data_type(dtype)
-        size = VECTOR_BYTES // context.get_abi_sizeof(real)
-        vector = ir.VectorType(real, size)
-        kind = f"v{size}f{dtype.bitwidth}"
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.{kind}")
-
-        def at(array: Any, i: Any, j: Any) -> Any:
-            return element(builder, array, i, j, vector.as_pointer())
-
-        def constant(n: int) -> Any:
-            return ir.Constant(k.type, n)
-
-        def plus(i: Any, n: int) -> Any:
-            return builder.add(i, constant(n))
-
-        def load(pointer: Any) -> Any:
-            return builder.load(pointer, align=context.get_abi_sizeof(real))
-
-        tiles = [(i, j) for i in range(rows.literal_value) for j in range(vectors.literal_value)]
-        places = [at(o, plus(r, i), builder.mul(plus(p, j), constant(size))) for i, j in tiles]
+        fields = cgutils.unpack_tuple(builder, arguments[0])
+        out, A, W = (cgutils.unpack_tuple(builder, bare) for bare in fields[:3])
+        start, end, first, last, far = fields[3:]
+        r, p = arguments[1:3]
+        numbers = Vectors(context, builder, block.types[0].types[0].dtype)
+        columns = [builder.add(p, ir.Constant(p.type, j)) for j in range(vectors.literal_value)]
+        lines = [builder.add(r, ir.Constant(r.type, i)) for i in range(rows.literal_value)]
+        first_lanes = [builder.mul(column, ir.Constant(p.type, numbers.size)) for column in columns]
+        places = [numbers.at(out, line, lane) for line in lines for lane in first_lanes]
         with builder.if_then(far):
             for place in places:
-                ask_for(builder, place)
-        sums = [cgutils.alloca_once(builder, vector) for _ in tiles]
-        for place, total in zip(places, sums, strict=True):
-            builder.store(builder.select(first, load(place), ir.Constant(vector, None)), total)
-        left = builder.sub(K, k)
-        is_last = builder.icmp_signed("<=", left, constant(BLOCK))
-        count = builder.select(is_last, left, constant(BLOCK))
-        nth = builder.udiv(r, constant(rows.literal_value))
-        ahead = panel_ahead(builder, w, nth, p, k, is_last, vectors.literal_value, vector.as_pointer())
-        with cgutils.for_range(builder, count) as loop:
-            ask_for(builder, builder.gep(ahead, [loop.index]))
-            k_now = builder.add(k, loop.index)
-            w_k = [load(at(w, plus(p, j), k_now)) for j in range(vectors.literal_value)]
-            numbers = [element(builder, a, plus(r, i), k_now, real.as_pointer()) for i in range(rows.literal_value)]
-            a_k = [broadcast(builder, builder.load(number), vector) for number in numbers]
-            for (i, j), total in zip(tiles, sums, strict=True):
-                builder.store(builder.call(fma, [a_k[i], w_k[j], builder.load(total)]), total)
+                prefetch(builder, place)
+        sums = [numbers.variable(builder.select(first, numbers.load(place), numbers.zero)) for place in places]
+        nth = builder.udiv(r, ir.Constant(r.type, rows.literal_value))
+        ahead = panel_ahead(builder, (W, start, end, last), nth, p, vectors.literal_value, numbers.pointer)
+        with cgutils.for_range(builder, builder.sub(end, start)) as loop:
+            prefetch(builder, builder.gep(ahead, [loop.index]))
+            k = builder.add(start, loop.index)
+            W_k = [numbers.load(numbers.at(W, column, k)) for column in columns]
+            A_k = [numbers.broadcast(element(builder, A, line, k, numbers.real.as_pointer())) for line in lines]
+            for (a, w), total in zip(itertools.product(A_k, W_k), sums, strict=True):
+                builder.store(numbers.fma(a, w, builder.load(total)), total)
         for place, total in zip(places, sums, strict=True):
             part = builder.load(total)
-            whole = builder.select(first, part, builder.fadd(load(place), part))
-            builder.store(whole, place, align=context.get_abi_sizeof(real))
+            numbers.store(builder.select(first, part, builder.fadd(numbers.load(place), part)), place)
         return context.get_dummy_value()
 
-    return types.none(out, A, W, r, p, k, K, types.boolean, types.boolean, rows, vectors), generate
+    return types.none(block, r, p, rows, vectors), generate
+
+
+class Vectors:
+    """Makes vectors of numbers of a dtype, and the instructions on them."""
+
+    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
+        self.builder, self.real = builder, context.get_data_type(dtype)
+        self.bytes = context.get_abi_sizeof(self.real)
+        self.size = VECTOR_BYTES // self.bytes
+        self.vector = ir.VectorType(self.real, self.size)
+        self.pointer = self.vector.as_pointer()
+        self.zero = ir.Constant(self.vector, None)
+        name = f"llvm.fma.v{self.size}f{dtype.bitwidth}"
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        self._fma = cgutils.get_or_insert_function(builder.module, kind, name)
+
+    def at(self, array: Any, i: Any, j: Any) -> Any:
+        """Return a pointer to the vector that begins with the element [i, j] of a bare array."""
+        return element(self.builder, array, i, j, self.pointer)
+
+    def load(self, pointer: Any) -> Any:
+        """Return the vector at a pointer."""
+        return self.builder.load(pointer, align=self.bytes)
+
+    def store(self, vector: Any, pointer: Any) -> None:
+        """Store a vector at a pointer."""
+        self.builder.store(vector, pointer, align=self.bytes)
+
+    def variable(self, vector: Any) -> Any:
+        """Return a variable with this value, which LLVM keeps in a register."""
+        place = cgutils.alloca_once(self.builder, self.vector)
+        self.builder.store(vector, place)
+        return place
+
+    def broadcast(self, pointer: Any) -> Any:
+        """Return a vector of the number at a pointer in all lanes."""
+        return broadcast(self.builder, self.builder.load(pointer), self.vector)
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """Return ``a * b + c`` rounded once."""
+        return self.builder.call(self._fma, [a, b, c])
 
 
 @compiled
 def product(out: Array, A: Array, W: Array) -> None:
-    """``out[r, n] += sum_k A[r, k] W[n, k]``, k ascending.
+    """Add ``sum_k A[r, k] W[n, k]``, k ascending, to ``out[r, n]``.
 
     out (R, N), A (R, K or more), W panels. The first block's chain continues from ``out``; each later one starts
     from +0 and is added when it is whole.
     """
-    add_blocks(out, A[:, :], W, bool(1))  # in the types of outer_sum, for which it is compiled anyway
-
-
-@compiled
-def add_blocks(out: Array, A: Array, W: Array, first: bool) -> None:
-    """``product``, or, if its first block is not the first of the sum, ``out``, far away, plus the product from +0."""
     R, P, K = len(out), W.shape[0], W.shape[1]
     o, a, w = bare(out), bare(A), bare(W)
     rows = R - R % 4
-    groups = -(-P // (4 if WIDE else 2)) if rows > 0 else 0
-    for group in range(groups):
-        # As even as can be: a narrow tile has too few chains to keep the units busy.
-        p = P * group // groups
-        vectors = P * (group + 1) // groups - p
+    for group in range(groups_of(P, rows)):
+        p, vectors = group_of(P, group)
         sixes = rows - rows % 12 if vectors == 4 else 0
         for k in range(0, K, BLOCK):
+            block = block_of_terms(o, a, w, k, K)
             for r in range(0, sixes, 6):
-                six_rows(o, a, w, r, p, k, K, first and k == 0, not first)
+                six_rows(block, r, p)
             for r in range(sixes, rows, 4):
-                four_rows(o, a, w, r, p, k, K, first and k == 0, not first, vectors)
+                four_rows(block, r, p, vectors)
     for r in range(rows, R):
-        one_row(o, a, w, r, P, K, first)
+        for k in range(0, K, BLOCK):
+            one_row(block_of_terms(o, a, w, k, K), r, P)
 
 
 @compiled
-def six_rows(out: Bare, A: Bare, W: Bare, r: int, p: int, k: int, K: int, first: bool, far: bool) -> None:
-    """A block of six rows, four vectors wide."""
-    tile(out, A, W, r, p, k, K, first, far, 6, 4)
+def block_of_terms(out: Bare, A: Bare, W: Bare, k: int, K: int) -> Block:
+    """Return the block of a product of K terms that begins with term k."""
+    return Block(out, A, W, k, min(k + BLOCK, K), k == 0, K - k <= BLOCK, bool(0))
 
 
 @compiled
-def four_rows(
-    out: Bare, A: Bare, W: Bare, r: int, p: int, k: int, K: int, first: bool, far: bool, vectors: int
-) -> None:
-    """A block of four rows, some vectors wide."""
+def groups_of(P: int, rows: int) -> int:
+    """Return into how many groups of panels, as wide as a tile, P panels are cut; none without rows for a tile."""
+    return -(-P // (4 if WIDE else 2)) if rows > 0 else 0
+
+
+@compiled
+def group_of(P: int, group: int) -> tuple[int, int]:
+    """Return the first panel of a group, and how many it has: as even as can be, as a narrow tile has too few chains
+    to keep the units busy."""
+    groups = groups_of(P, 1)
+    p = P * group // groups
+    return p, P * (group + 1) // groups - p
+
+
+@compiled
+def six_rows(block: Block, r: int, p: int) -> None:
+    """Add a block of six rows, four vectors wide."""
+    tile(block, r, p, 6, 4)
+
+
+@compiled
+def four_rows(block: Block, r: int, p: int, vectors: int) -> None:
+    """Add a block of four rows, some vectors wide."""
     if vectors == 1:
-        tile(out, A, W, r, p, k, K, first, far, 4, 1)
+        tile(block, r, p, 4, 1)
     elif vectors == 2:
-        tile(out, A, W, r, p, k, K, first, far, 4, 2)
+        tile(block, r, p, 4, 2)
     elif vectors == 3:
-        tile(out, A, W, r, p, k, K, first, far, 4, 3)
+        tile(block, r, p, 4, 3)
     else:
-        tile(out, A, W, r, p, k, K, first, far, 4, 4)
+        tile(block, r, p, 4, 4)
 
 
 @compiled
-def one_row(out: Bare, A: Bare, W: Bare, r: int, P: int, K: int, first: bool) -> None:
-    """All blocks of one row, eight vectors wide where it can be: a single chain waits for itself."""
-    for k in range(0, K, BLOCK):
-        is_first = first and k == 0
-        p = 0
-        while P - p >= 8:
-            tile(out, A, W, r, p, k, K, is_first, not first, 1, 8)
-            p += 8
-        if P - p >= 4:
-            tile(out, A, W, r, p, k, K, is_first, not first, 1, 4)
-            p += 4
-        if P - p >= 2:
-            tile(out, A, W, r, p, k, K, is_first, not first, 1, 2)
-            p += 2
-        if P - p >= 1:
-            tile(out, A, W, r, p, k, K, is_first, not first, 1, 1)
+def one_row(block: Block, r: int, P: int) -> None:
+    """Add a block of one row, eight vectors wide where it can be: a single chain waits for itself."""
+    p = 0
+    while P - p >= 8:
+        tile(block, r, p, 1, 8)
+        p += 8
+    if P - p >= 4:
+        tile(block, r, p, 1, 4)
+        p += 4
+    if P - p >= 2:
+        tile(block, r, p, 1, 2)
+        p += 2
+    if P - p >= 1:
+        tile(block, r, p, 1, 1)
 
 
-@compiled
-def row_blocks(T: int, B: int, lengths: Indices) -> tuple[Indices, Indices]:
-    """The rows r = t*B + b that exist, block by block, and where each block starts among them.
+class Rows(NamedTuple):
+    """Where the steps of B sequences lie: the rows of step t are [start[t], start[t + 1]).
 
-    rows (R,), starts (blocks + 1,). Up to 128 sequences, a block is as many whole steps as fit into 128 rows;
-    beyond, it is 128 sequences of one step. A block is a place in the grid: which of its rows exist does
-    not move it.
+    start (T + 1,). address (N,): of each row, where its inputs are. place (N,): of each row, t*B + b. by_place (N,):
+    the rows in ascending order of places. Of the full grid, where rows, addresses and places are one, all are empty.
     """
-    steps, width = (BLOCK // B, B) if B <= BLOCK else (1, BLOCK)
-    rows = np.empty(T * B, np.int64)
-    starts = np.zeros(-(-T // steps) * -(-B // width) + 1, np.int64)
-    n = block = 0
-    for t_block in range(0, T, steps):
-        for b_block in range(0, B, width):
-            for t in range(t_block, min(t_block + steps, T)):
-                for b in range(b_block, min(b_block + width, B)):
-                    if t < lengths[b]:
-                        rows[n] = t * B + b
-                        n += 1
-            block += 1
-            starts[block] = n
-    return rows[:n], starts
+
+    B: int
+    start: Indices
+    address: Indices
+    place: Indices
+    by_place: Indices
 
 
-@compiled
-def outer_sum(out: Array, D: Array, start: int, E: Array, first: bool) -> None:
-    """``out[i, j] = sum_r D[r, i] E[r, j]``: the gradient of a weight matrix, a block at a time.
+def row_blocks(rows: Rows) -> Indices:
+    """Return where each block of the sums over steps starts among the rows by place, and where the last one ends.
 
-    out (I, J), D (R, I) from the column ``start`` on, E (R, J), the rows r of one block. In a block an fma chain from
-    +0, r ascending; the blocks are added from the last to the first, the order in which the loop back through time
-    meets them. ``out`` is +0 before the first.
+    Up to 128 sequences, a block is as many whole steps as fit into 128 rows. Beyond, it is 128 sequences of one step.
+    A block is a place in the grid: which of its rows exist does not move it. None is empty.
     """
-    add_blocks(out, D.T[start:, :], panels(E.T), first)
+    B, start = rows.B, rows.start
+    if B <= BLOCK:
+        return np.concatenate([start[: -1 : BLOCK // B], start[-1:]])
+    place = rows.place[rows.by_place] if len(rows.place) else np.arange(start[-1])
+    block = place // B * -(-B // BLOCK) + place % B // BLOCK
+    return np.flatnonzero(np.diff(block, prepend=-1, append=-1))
 
 
 @compiled
-def token_sum(out: Array, D: Array, tokens: Indices, rows: Indices, part: Array) -> None:
-    """``out[k, i] += sum of D[r, i] over the rows r whose token is k``: outer_sum with one-hot rows.
+def outer_sum(out: Array, D: Array, start: int, W: Array, bounds: Indices, first: bool) -> None:
+    """Add ``sum_r D[r, i] E[r, j]``, the gradient of a weight matrix, to ``out[i, j]``, for some blocks of rows.
 
-    out (X, I), D (R, I), the tokens of these rows; part (X, I) is +0 between calls. A sum that starts from +0 by plain
-    additions is never -0, so that tokens without a row need no addition.
+    out (I, J), D (R, I) from the column ``start`` on, W the panels of E (R, J). Block n is the rows from bounds[n] to
+    bounds[n + 1], counted from bounds[0]. A block is a chain of fma from +0, r ascending. Blocks are added from the
+    last to the first, the order in which the loop back through time meets them. ``out`` is +0 before the first of them.
     """
-    for r in range(len(D)):
-        k = tokens[rows[r]]
-        for i in range(D.shape[1]):
-            part[k, i] += D[r, i]
-    for r in range(len(D)):
-        k = tokens[rows[r]]
-        for i in range(D.shape[1]):
-            out[k, i] += part[k, i]
-            part[k, i] = 0
+    I, blocks = len(out), len(bounds) - 1
+    o, a, w = bare(out), bare(D.T[start:, :]), bare(W)
+    rows, P = I - I % 4, len(W)
+    for group in range(groups_of(P, rows)):
+        p, vectors = group_of(P, group)
+        sixes = rows - rows % 12 if vectors == 4 else 0
+        for i in range(0, sixes, 6):
+            for n in range(blocks - 1, -1, -1):  # innermost, so that a tile of out stays near however small they are
+                six_rows(block_of_rows(o, a, w, bounds, n, first), i, p)
+        for i in range(sixes, rows, 4):
+            for n in range(blocks - 1, -1, -1):
+                four_rows(block_of_rows(o, a, w, bounds, n, first), i, p, vectors)
+    for i in range(rows, I):
+        for n in range(blocks - 1, -1, -1):
+            one_row(block_of_rows(o, a, w, bounds, n, first), i, P)
 
 
 @compiled
-def row_sum(out: Array, D: Array) -> None:
-    """``out[i] += sum_r D[r, i]``: the gradient of a bias, a block at a time; plain additions. D (R, I)."""
-    part = np.zeros_like(out)
-    for r in range(len(D)):
+def block_of_rows(out: Bare, D: Bare, E: Bare, bounds: Indices, n: int, first: bool) -> Block:
+    """Return the n-th block of an outer sum, whose matrix is far away if it was not just read."""
+    start, end, is_last = bounds[n] - bounds[0], bounds[n + 1] - bounds[0], n == len(bounds) - 2
+    return Block(out, D, E, start, end, first and is_last, bool(1), is_last and not first)
+
+
+@compiled
+def token_sum(out: Array, D: Array, tokens: Indices, bounds: Indices, part: Array) -> None:
+    """Add the sum of D[r, i] over the rows r whose token is k to ``out[k, i]``: outer_sum with one-hot rows.
+
+    out (X, I), D (R, I), tokens (R,); part (X, I) is +0 between calls. A sum that starts from +0 by plain additions is
+    never -0, so that tokens without a row need no addition.
+    """
+    for n in range(len(bounds) - 2, -1, -1):
+        start, end = bounds[n] - bounds[0], bounds[n + 1] - bounds[0]
+        for r in range(start, end):
+            k = tokens[r]
+            for i in range(D.shape[1]):
+                part[k, i] += D[r, i]
+        for r in range(start, end):
+            k = tokens[r]
+            for i in range(D.shape[1]):
+                out[k, i] += part[k, i]
+                part[k, i] = 0
+
+
+@compiled
+def row_sum(out: Array, D: Array, bounds: Indices) -> None:
+    """Add ``sum_r D[r, i]``, the gradient of a bias, to ``out[i]``, block by block; plain additions. D (R, I)."""
+    part = np.empty_like(out)
+    for n in range(len(bounds) - 2, -1, -1):
+        for i in range(len(part)):
+            part[i] = 0
+        for r in range(bounds[n] - bounds[0], bounds[n + 1] - bounds[0]):
+            for i in range(len(out)):
+                part[i] += D[r, i]
         for i in range(len(out)):
-            part[i] += D[r, i]
-    for i in range(len(out)):
-        out[i] += part[i]
+            out[i] += part[i]
 
 
 @compiled
 def lane_sum(terms: Array, lanes: Array) -> float:
-    """The sum of terms (V,) in sixteen lanes, term v in lane v mod 16, folded 8, 4, 2, 1. lanes (16,) is for that."""
+    """Return the sum of terms (V,) in sixteen lanes, term v in lane v mod 16. lanes (16,) is a scratch buffer."""
     lanes[:] = 0
     V = len(terms)
     for start in range(0, V - 15, 16):
@@ -324,6 +448,12 @@ def lane_sum(terms: Array, lanes: Array) -> float:
             lanes[v] += terms[start + v]
     for v in range(V % 16):
         lanes[v] += terms[V - V % 16 + v]
+    return fold(lanes)
+
+
+@compiled
+def fold(lanes: Array) -> float:
+    """Return the sum of sixteen lanes, folded 8, 4, 2, 1; it is left in the first."""
     for half in (8, 4, 2, 1):
         for v in range(half):
             lanes[v] += lanes[v + half]

@@ -10,7 +10,7 @@ from .linear import NOTHING
 
 @of_one_unit
 def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
-    """h and c; saved are the gates and tanh(c)."""
+    """Return h and c; the gates and tanh(c) are saved."""
     z_i, z_f, z_g, z_o = a[0] + u[0], a[1] + u[1], a[2] + u[2], a[3] + u[3]
     _, c_prev = prev
     i, f, g, o = sigmoid(z_i), sigmoid(z_f), tanh(z_g), sigmoid(z_o)
@@ -21,7 +21,7 @@ def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
 
 @of_one_unit
 def backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """dz from dh and from dc, which is complete once the way through h is added."""
+    """Return dz from dh and dc; dc is complete once the term through h is added."""
     (dh, dc), (i, f, g, o, tanh_c), (_, c_prev) = dstate, saved, prev
     dc = dc + (dh * o) * (ONE - tanh_c * tanh_c)
     dz_i = (dc * g) * (i * (ONE - i))

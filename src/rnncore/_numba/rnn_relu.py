@@ -6,14 +6,14 @@ from .linear import NOTHING
 
 @of_one_unit
 def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
-    """h; NaN stays NaN, and -0 becomes +0."""
+    """Return h; NaN stays NaN, and -0 becomes +0."""
     z = a[0] + u[0]
     return (positive(z, z),), ()
 
 
 @of_one_unit
 def backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """dz from dh: dh where the unit is on, and +0 where it is off."""
+    """Return dz from dh: dh where the unit is on, and +0 where it is off."""
     (dh,), (h,) = dstate, state
     dz = (positive(h, dh),)
     return dz, dz, (NOTHING,)
@@ -21,5 +21,5 @@ def backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> 
 
 @of_one_unit
 def positive(x: float, y: float) -> float:
-    """y where x is positive, x itself where it is NaN, else +0."""
+    """Return y where x is positive, x itself where it is NaN, else +0."""
     return y if x > 0 else (x if x != x else ZERO)

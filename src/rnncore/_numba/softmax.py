@@ -23,20 +23,20 @@ class Labels(NamedTuple):
 
 @compiled
 def softmax(y: Array, p: Array) -> None:
-    """``p_v = exp(y_v - M) / s`` with ``M = max y`` and ``s = sum_v exp(y_v - M)``. y (R, V) -> p (R, V)."""
+    """Write ``p_v = exp(y_v - M) / s`` with ``M = max y`` and ``s = sum_v exp(y_v - M)``. y (R, V) -> p (R, V)."""
     lanes = np.empty(16, y.dtype)
     for r in range(len(y)):
         _softmax(y[r], p[r], lanes)
 
 
 @compiled
-def cross_entropy(y: Array, labels: Labels, rows: Indices, losses: Array, dy: Array) -> None:
-    """Losses (R,) and ``dy = p - label`` (R, V) of outputs y (R, V), for some of their rows.
+def cross_entropy(y: Array, labels: Labels, first: int, end: int, losses: Array, dy: Array) -> None:
+    """Write losses (R,) and ``dy = p - label`` (R, V) of outputs y (R, V), for the rows from ``first`` to ``end``.
 
     losses and dy are +0 before, and stay so in a row without a label.
     """
     lanes, terms = np.empty(16, y.dtype), np.empty(y.shape[1], y.dtype)
-    for r in rows:
+    for r in range(first, end):
         if labels.are_classes:
             if labels.classes[r] >= 0:
                 losses[r] = _class_loss(y[r], labels.classes[r], dy[r], lanes)
@@ -46,7 +46,7 @@ def cross_entropy(y: Array, labels: Labels, rows: Indices, losses: Array, dy: Ar
 
 @compiled
 def _softmax(y: Array, p: Array, lanes: Array) -> tuple[float, float]:
-    """p (V,), and M and log s for the loss."""
+    """Write p (V,); return M and log s for the loss."""
     M = y[0]
     for v in range(1, len(y)):
         M = y[v] if y[v] > M else (y[v] if y[v] != y[v] else M)
@@ -61,7 +61,7 @@ def _softmax(y: Array, p: Array, lanes: Array) -> tuple[float, float]:
 
 @compiled
 def _class_loss(y: Array, label: int, dy: Array, lanes: Array) -> float:
-    """``loss = log s + (M - y_label)``."""
+    """Return ``loss = log s + (M - y_label)``, and dy."""
     M, log_s = _softmax(y, dy, lanes)
     dy[label] -= ONE
     loss: float = log_s + (M - y[label])
@@ -70,7 +70,10 @@ def _class_loss(y: Array, label: int, dy: Array, lanes: Array) -> float:
 
 @compiled
 def _distribution_loss(y: Array, label: Array, dy: Array, terms: Array, lanes: Array) -> float:
-    """``loss = sum_v l_v (log s + (M - y_v))`` without what has no weight: an impossible class may have y = -Inf."""
+    """Return ``loss = sum_v l_v (log s + (M - y_v))``, and write dy.
+
+    Classes without weight are left out, since an impossible class may have y = -Inf.
+    """
     M, log_s = _softmax(y, dy, lanes)
     for v in range(len(y)):
         terms[v] = label[v] * (log_s + (M - y[v])) if label[v] != 0 else 0
@@ -80,7 +83,7 @@ def _distribution_loss(y: Array, label: Array, dy: Array, terms: Array, lanes: A
 
 @compiled
 def _has_weight(label: Array) -> bool:
-    """Whether a distribution is one, and not the row of zeros that means none."""
+    """Return whether a label is a distribution, and not the row of zeros that means none."""
     weights = 0
     for v in range(len(label)):
         weights += label[v] != 0

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 
 from ..cells import CELLS, Cell
-from ..types import Array, Indices
+from ..types import Array
 from . import compiled, inlined, intrinsic
 
 tuple_of: Any = types.UniTuple
@@ -24,7 +24,7 @@ READ, WRITTEN = 0, range(1, 17)  # names of places, for LLVM
 
 @intrinsic(prefer_literal=True)
 def at(_: Any, array: Any, i: Any, j: Any, stride: Any, count: Any) -> Any:
-    """The numbers ``array[i, j]``, ``array[i, j + stride]`` and so on, as many as the literal ``count`` says."""
+    """Return the numbers ``array[i, j]``, ``array[i, j + stride]`` and so on, as many as the literal ``count`` says."""
     numbers = tuple_of(array.dtype, count.literal_value)
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
@@ -38,10 +38,10 @@ def at(_: Any, array: Any, i: Any, j: Any, stride: Any, count: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def put(_: Any, array: Any, i: Any, j: Any, stride: Any, numbers: Any, place: Any) -> Any:
-    """``array[i, j], array[i, j + stride], ... = numbers``.
+    """Store ``array[i, j], array[i, j + stride], ... = numbers``.
 
-    Nothing of this is read by ``at`` or overlaps another ``put``. LLVM, which could not find that out, is told: a
-    number has its place, counted from the literal ``place``, and no place is in two.
+    Nothing of this is read by ``at`` or overlaps another ``put``. LLVM cannot find that out, so it is told: each number
+    has a place of its own, counted from the literal ``place``.
     """
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
@@ -57,7 +57,7 @@ def put(_: Any, array: Any, i: Any, j: Any, stride: Any, numbers: Any, place: An
 
 
 def pointers(context: Any, builder: Any, kind: Any, arguments: Any, count: int) -> list[Any]:
-    """To the numbers of an array (R, N), in C's order, at [i, j] and ``stride`` further on each."""
+    """Return pointers to the numbers of an array (R, N), in C's order, at [i, j] and ``stride`` further on each."""
     array = context.make_array(kind)(context, builder, arguments[0])
     i, j, stride = arguments[1:4]
     first = builder.add(builder.mul(i, builder.extract_value(array.shape, 1)), j)
@@ -66,60 +66,71 @@ def pointers(context: Any, builder: Any, kind: Any, arguments: Any, count: int) 
 
 
 def places(builder: Any, numbers: list[int]) -> Any:
-    """LLVM's word for them."""
+    """Return LLVM's metadata for places of these numbers."""
     domain = builder.module.add_metadata(["rnncore"])
     return builder.module.add_metadata([builder.module.add_metadata([str(n), domain]) for n in numbers])
 
 
-class Forward(NamedTuple):
-    """A step forward of R sequences: which rows and sequences it is, what it has, and where the results go.
+class Before(NamedTuple):
+    """Says where the states before a step are: in rows from ``row`` on of h (rows, H), and of a tape the others."""
 
-    The input part a and the recurrent part u (R, G*H), and the states before, ``last`` (S*B, H). h (T*B, H) and the
-    tape; q (R, H) is what a cell with late gates makes of h first.
+    h: Array
+    tape: Array
+    row: int
+
+
+class Forward(NamedTuple):
+    """Describes a step forward of R sequences: what it reads, and where the results go.
+
+    The input part a and the recurrent part u (R, G*H), of which a is read from the row ``first`` on. h and
+    the tape, written from the row ``row`` on. q (R, H) is what a cell with gates after the reset makes of h first.
     """
 
-    rows: Indices
-    sequences: Indices
+    R: int
+    first: int
+    row: int
     a: Array
     u: Array
-    last: Array
+    before: Before
     q: Array
     h: Array
     tape: Array
 
 
 class Backward(NamedTuple):
-    """A step back of R sequences, whose rows are those of a block from ``first`` on.
+    """Describes a step back of R sequences: what it reads, and where the results go.
 
-    dJ by the states after, ``carried`` (S*B, H), and by q (R, H); what the way forward left, and of the block the
-    states before (S*rows, H). da and du (rows, G*H), which are one array unless the recurrent part is apart, and dprev
-    (S*B, H), dJ by the states before; until that is known, h's place has du of a late gate.
+    h and the tape, read from the row ``row`` on. The gradients with respect to the states after the step, ``carried``
+    (S*B, H), and with respect to q (R, H). da and du (rows, G*H), written from the row ``first`` on; they are one
+    array of a cell with one bias. dprev (S*B, H), with respect to the states before; until that is known, the place of
+    h holds du of the gate after the reset.
     """
 
-    rows: Indices
-    sequences: Indices
+    R: int
     first: int
-    carried: Array
-    dq: Array
+    row: int
+    before: Before
     h: Array
     tape: Array
-    before: Array
+    carried: Array
+    dq: Array
     da: Array
     du: Array
     dprev: Array
 
 
 def forward_loop(cell: Cell, file: Any) -> Any:
-    """``forward``: h and the tape."""
-    G, S, K, forward = len(cell.gates), len(cell.states), len(cell.states) - 1 + len(cell.saved), file.forward
+    """Return the loop of ``forward``, which writes h and the tape."""
+    G, C, K, forward = len(cell.gates), len(cell.states) - 1, cell.kept, file.forward
 
     @compiled
     def loop(step: Forward) -> None:
-        H, width, state = step.h.shape[1], step.tape.shape[1], step.last.size // S
-        for i in range(len(step.rows)):
-            r, b = step.rows[i], step.sequences[i]
+        H, width, before = step.h.shape[1], step.tape.shape[1], step.before
+        for i in range(step.R):
+            n, r, b = step.first + i, step.row + i, before.row + i
             for j in range(H):
-                now, saved = forward(at(step.a, i, j, H, G), at(step.u, i, j, H, G), at(step.last, b, j, state, S))
+                prev = at(before.h, b, j, 0, 1) + at(before.tape, b * K, j, width, C)
+                now, saved = forward(at(step.a, n, j, H, G), at(step.u, i, j, H, G), prev)
                 put(step.h, r, j, 0, now[:1], 1)
                 put(step.tape, r * K, j, width, now[1:] + saved, 2)
 
@@ -127,63 +138,68 @@ def forward_loop(cell: Cell, file: Any) -> Any:
 
 
 def reset_loop(cell: Cell, file: Any) -> Any:
-    """``reset``: q."""
-    G, S, reset = len(cell.gates) - cell.late, len(cell.states), file.reset
+    """Return the loop of ``reset``, which writes q."""
+    G, C, K, reset = len(cell.gates) - cell.gates_after_reset, len(cell.states) - 1, cell.kept, file.reset
 
     @compiled
     def loop(step: Forward) -> None:
-        H, state = step.h.shape[1], step.last.size // S
-        for i in range(len(step.rows)):
-            b = step.sequences[i]
+        H, width, before = step.h.shape[1], step.tape.shape[1], step.before
+        for i in range(step.R):
+            n, b = step.first + i, before.row + i
             for j in range(H):
-                q = reset(at(step.a, i, j, H, G), at(step.u, i, j, H, G), at(step.last, b, j, state, S))
+                prev = at(before.h, b, j, 0, 1) + at(before.tape, b * K, j, width, C)
+                q = reset(at(step.a, n, j, H, G), at(step.u, i, j, H, G), prev)
                 put(step.q, i, j, 0, (q,), 1)
 
     return loop
 
 
 def reset_backward_loop(cell: Cell, file: Any) -> Any:
-    """``reset_backward``: du of the late gate, in dprev."""
-    S, C, K, backward = len(cell.states), len(cell.states) - 1, len(cell.saved), file.reset_backward
+    """Return the loop of ``reset_backward``, which writes du of the gate after the reset into dprev."""
+    S, C, K, backward = len(cell.states), len(cell.states) - 1, cell.kept, file.reset_backward
+    count = len(cell.saved)
 
     @compiled
     def loop(step: Backward) -> None:
-        H, width, state, block = step.h.shape[1], step.tape.shape[1], step.carried.size // S, step.before.size // S
-        for i in range(len(step.rows)):
-            r, b, k = step.rows[i], step.sequences[i], step.rows[i] * (C + K)
+        H, width, state, before = step.h.shape[1], step.tape.shape[1], step.carried.size // S, step.before
+        for i in range(step.R):
+            r, b = step.row + i, before.row + i
             for j in range(H):
-                now = at(step.h, r, j, 0, 1) + at(step.tape, k, j, width, C)
-                saved, prev = at(step.tape, k + C, j, width, K), at(step.before, step.first + i, j, block, S)
-                put(step.dprev, b, j, 0, (backward(at(step.carried, b, j, state, S), now, saved, prev),), 1)
+                now = at(step.h, r, j, 0, 1) + at(step.tape, r * K, j, width, C)
+                saved = at(step.tape, r * K + C, j, width, count)
+                prev = at(before.h, b, j, 0, 1) + at(before.tape, b * K, j, width, C)
+                put(step.dprev, i, j, 0, (backward(at(step.carried, i, j, state, S), now, saved, prev),), 1)
 
     return loop
 
 
 def backward_loop(cell: Cell, file: Any) -> Any:
-    """``backward``: da, du if it is another array, and dprev."""
-    G, S, C, K, backward = len(cell.gates), len(cell.states), len(cell.states) - 1, len(cell.saved), file.backward
-    late, apart, du_place, dprev_place = cell.late, cell.apart, 1 + G, 1 + 2 * G
+    """Return the loop of ``backward``, which writes da, du if it is another array, and dprev."""
+    G, S, C, K, backward = len(cell.gates), len(cell.states), len(cell.states) - 1, cell.kept, file.backward
+    count = len(cell.saved)
+    after_reset, two_biases, du_place, dprev_place = cell.gates_after_reset, cell.own_recurrent_bias, 1 + G, 1 + 2 * G
 
     @compiled
     def loop(step: Backward) -> None:
-        H, width, state, block = step.h.shape[1], step.tape.shape[1], step.carried.size // S, step.before.size // S
-        for i in range(len(step.rows)):
-            n, r, b, k = step.first + i, step.rows[i], step.sequences[i], step.rows[i] * (C + K)
+        H, width, state, before = step.h.shape[1], step.tape.shape[1], step.carried.size // S, step.before
+        for i in range(step.R):
+            n, r, b = step.first + i, step.row + i, before.row + i
             for j in range(H):
-                dstate = at(step.carried, b, j, state, S) + at(step.dq, i, j, 0, late)
-                now = at(step.h, r, j, 0, 1) + at(step.tape, k, j, width, C)
-                saved, prev = at(step.tape, k + C, j, width, K), at(step.before, n, j, block, S)
+                dstate = at(step.carried, i, j, state, S) + at(step.dq, i, j, 0, after_reset)
+                now = at(step.h, r, j, 0, 1) + at(step.tape, r * K, j, width, C)
+                saved = at(step.tape, r * K + C, j, width, count)
+                prev = at(before.h, b, j, 0, 1) + at(before.tape, b * K, j, width, C)
                 da, du, dprev = backward(dstate, now, saved, prev)
                 put(step.da, n, j, H, da, 1)
-                if apart:
+                if two_biases:
                     put(step.du, n, j, H, du, du_place)
-                put(step.dprev, b, j, state, dprev, dprev_place)
+                put(step.dprev, i, j, state, dprev, dprev_place)
 
     return loop
 
 
 def of_every_cell(name: str, loop: Callable[[Cell, Any], Any]) -> Any:
-    """A function of a cell's number and a step: the loop of each cell whose file has a function of that name."""
+    """Return a function of a cell's number and a step: the loop of each cell whose file has a function of that name."""
     chosen: Any = nothing
     for number, cell in reversed(list(enumerate(CELLS))):
         file = import_module(f".{cell}", __package__)
@@ -194,11 +210,11 @@ def of_every_cell(name: str, loop: Callable[[Cell, Any], Any]) -> Any:
 
 @inlined
 def nothing(cell: int, step: Any) -> None:
-    """There is no such cell."""
+    """Do nothing: there is no such cell."""
 
 
 def either(number: int, loop: Any, others: Any) -> Any:
-    """The loop if the cell is the one of this number, else what others do."""
+    """Return a function that runs the loop if the cell is the one of this number, else ``others``."""
 
     @inlined
     def choice(cell: int, step: Any) -> None:

@@ -17,7 +17,7 @@ Scalar: TypeAlias = Any  # np.float32 or np.float64
 
 
 class Constants(NamedTuple):
-    """What the functions need to know of a dtype."""
+    """Describes a dtype to the functions."""
 
     fraction_bits: int
     bias: int
@@ -39,7 +39,7 @@ class Constants(NamedTuple):
 
 
 def table(real: type[np.floating[Any]], fraction_bits: int, bias: int, **numbers: str | tuple[str, ...]) -> Constants:
-    """The constants of a dtype from hexadecimal floats."""
+    """Return the constants of a dtype from hexadecimal floats."""
     parsed: dict[str, Any] = {
         name: real(float.fromhex(value)) if isinstance(value, str) else tuple(real(float.fromhex(v)) for v in value)
         for name, value in numbers.items()
@@ -112,17 +112,17 @@ CONSTANTS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64}
 
 
 def bits(x: Array) -> Integers:
-    """The bits of numbers as integers of the same size."""
+    """Return the bits of numbers as integers of the same size."""
     return x.view(f"i{x.itemsize}")
 
 
 def from_bits(i: Integers) -> Array:
-    """The numbers with these bits."""
+    """Return the numbers with these bits."""
     return i.view(f"f{i.itemsize}")
 
 
 def polynomial(x: Array, c: tuple[Scalar, ...]) -> Array:
-    """c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule."""
+    """Return c[0] + c[1] x + c[2] x^2 + ..., by Horner's rule."""
     y = fma(x, c[-1], c[-2])
     for coefficient in c[-3::-1]:
         y = fma(y, x, coefficient)
@@ -130,12 +130,12 @@ def polynomial(x: Array, c: tuple[Scalar, ...]) -> Array:
 
 
 def power_of_two(n: Integers, c: Constants) -> Array:
-    """2^n of integers n, for n that a normal number can have as exponent."""
+    """Return 2^n of integers n, for n that a normal number can have as exponent."""
     return from_bits((n + c.bias) << c.fraction_bits)
 
 
 def exp_parts(x: Array) -> tuple[Array, Integers]:
-    """p and n of exp(x) = 2^n (1 + p), |p| < 0.42."""
+    """Return p and n of exp(x) = 2^n (1 + p), |p| < 0.42."""
     c = CONSTANTS[x.dtype]
     shifted = fma(x, c.log2_e, c.shift)  # the addition rounds to an integer
     n = shifted - c.shift
@@ -147,7 +147,7 @@ def exp_parts(x: Array) -> tuple[Array, Integers]:
 
 @np.errstate(all="ignore")
 def exp(x: Array) -> Array:
-    """e^x. Results below the normal numbers are rounded once; NaN stays NaN."""
+    """Return e^x. Results below the normal numbers are rounded once; NaN stays NaN."""
     c = CONSTANTS[x.dtype]
     x = np.where(x > c.exp_highest, c.exp_highest, x)  # comparisons that let NaN pass
     x = np.where(x < c.exp_lowest, c.exp_lowest, x)
@@ -158,7 +158,7 @@ def exp(x: Array) -> Array:
 
 @np.errstate(all="ignore")
 def tanh(x: Array) -> Array:
-    """The hyperbolic tangent: x (1 + u P(u) / Q(u)) with u = x x near zero, 1 - 2 / (e^2|x| + 1) elsewhere.
+    """Return the hyperbolic tangent: x (1 + u P(u) / Q(u)) with u = x x near zero, 1 - 2 / (e^2|x| + 1) elsewhere.
 
     Both as base + base * (above / below), so that they share the division.
     """
@@ -178,10 +178,10 @@ def tanh(x: Array) -> Array:
 
 @np.errstate(all="ignore")
 def sigmoid(x: Array) -> Array:
-    """The logistic function 1 / (1 + e^-x).
+    """Return the logistic function 1 / (1 + e^-x).
 
-    With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)) for -|x|, by a quotient mended for its own rounding and
-    that of the sum below it; the rest of 1 for |x|. Twice everything, because 2^(1-n) is a number down to the least
+    With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)) for -|x|, by a quotient corrected for its own rounding
+    and that of the sum below it; the rest of 1 for |x|. Twice everything, because 2^(1-n) is a number down to the least
     result; only the multiplication by it can round a subnormal one.
     """
     c = CONSTANTS[x.dtype]
@@ -203,7 +203,7 @@ def sigmoid(x: Array) -> Array:
 
 @np.errstate(all="ignore")
 def log(x: Array) -> Array:
-    """The natural logarithm: x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)).
+    """Return the natural logarithm: x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)).
 
     log(1 + f) = f - f f / 2 + s (f f / 2 + z c(z)) with s = f / (2 + f), z = s s.
     """

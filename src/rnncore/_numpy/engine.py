@@ -1,87 +1,102 @@
-"""The NumPy column as an engine: one thread, and lengths always written out."""
+"""The NumPy column as an engine: one thread, and every batch as a grid."""
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from .. import rounding
-from ..params import Params
-from ..types import Array, Indices, Steps
-from . import elementary, optim, sampling, sequence, softmax
+from ..cells import CELLS
+from ..net import Net
+from ..problem import Kept, Options
+from ..steps import Steps
+from ..types import AnyArray, Array, Indices, Inputs, Labels, States
+from . import elementary, optim, sampling, softmax, stack
+from .linear import Mask
 
 
 class NumpyEngine:
-    """See :class:`rnncore.backends.Engine`."""
+    """See :class:`rnncore.engines.Engine`."""
 
     name = "numpy"
-    bptt_at_once = forward_at_once = backward_at_once = None
+    reads_raw = False
 
     def forward(
-        self, params: Params, inputs: Steps, state: Array, lengths: Indices | None, threads: int | None
-    ) -> tuple[Array, Array, Array, Array]:
-        """Outputs y (T, B, V), hidden states h (T, B, H), the tape, last states (S, B, H)."""
+        self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
+    ) -> tuple[Array, Array, States, Kept]:
+        """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
+        form = Form(net, inputs, steps)
         with _ieee():
-            return sequence.forward(params, inputs, state, _lengths(inputs, lengths))
+            y, h, tape, last = stack.forward(form.problem(flat, inputs, state))
+        h = form.from_grid(h)
+        h.flags.writeable = False
+        kept = net, inputs.copy(), form.copy_of(state), steps, h, form.tape_of(tape)
+        return form.from_grid(y), h, form.from_states(last), kept
 
     def backward(
-        self,
-        params: Params,
-        inputs: Steps,
-        h: Array,
-        tape: Array,
-        state: Array,
-        lengths: Indices | None,
-        dy: Array | None,
-        dh: Array | None,
-        dstate: Array | None,
-        need_dinputs: bool,
-        threads: int | None,
-    ) -> tuple[Params, Array, Array | None]:
-        """Gradients of the parameters, of the initial states (S, B, H), of the inputs (T, B, X) if needed."""
+        self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
+    ) -> tuple[Array, States, Array | None]:
+        """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
+        net, inputs, state, steps, h, tape = kept
+        form = Form(net, inputs, steps)
+        problem = form.problem(flat, inputs, state)
+        dy, dh = (None if array is None else form.grid(array) for array in (dy, dh))
+        last = None if dstate is None else form.states(dstate)
         with _ieee():
-            return sequence.backward(
-                params, inputs, h, tape, state, _lengths(inputs, lengths), dy, dh, dstate, need_dinputs
+            grads, first, dinputs = stack.backward(
+                problem, form.grid(h), form.tape(tape), dy, dh, last, options.need_dinputs
             )
+        return grads, form.from_states(first), None if dinputs is None else form.from_grid(dinputs)
 
     def bptt(
         self,
-        params: Params,
-        inputs: Steps,
-        labels: Steps,
-        state: Array,
-        lengths: Indices | None,
-        need_dinputs: bool,
-        threads: int | None,
-    ) -> tuple[float, Array, Params, Array, Array, Array | None]:
-        """J, losses (T, B), gradients, last states, dstate, dinputs if needed."""
+        net: Net,
+        flat: Array,
+        inputs: Inputs,
+        state: States,
+        steps: Steps | None,
+        options: Options,
+        labels: Labels,
+        checked: bool = False,
+    ) -> tuple[float, Array, Array, States, States, Array | None]:
+        """Return J, losses, gradients, the last states, and the gradients of the initial states and of the inputs."""
+        form = Form(net, inputs, steps)
         with _ieee():
-            return sequence.bptt(params, inputs, labels, state, _lengths(inputs, lengths), need_dinputs)
+            loss, losses, grads, last, first, dinputs = stack.bptt(
+                form.problem(flat, inputs, state), form.grid(labels), options.need_dinputs
+            )
+        states = form.from_states(last), form.from_states(first)
+        return loss, form.from_grid(losses), grads, *states, None if dinputs is None else form.from_grid(dinputs)
 
-    def cross_entropy(self, y: Array, labels: Steps, lengths: Indices | None) -> tuple[Array, Array]:
-        """Losses (T, B) and dy (T, B, V) of outputs y (T, B, V)."""
+    def cross_entropy(self, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
+        """Return losses and dy of outputs y."""
+        form = Form(None, y, steps)
         with _ieee():
-            return sequence.sequence_cross_entropy(y, labels, _lengths(y, lengths))
+            losses, dy = stack.cross_entropy(form.grid(y), form.grid(labels), form.exist)
+        return form.from_grid(losses), form.from_grid(dy)
 
     def softmax(self, y: Array) -> Array:
-        """Probabilities (R, V) of rows y (R, V)."""
+        """Return the probabilities (R, V) of rows y (R, V)."""
         with _ieee():
             return softmax.softmax(y)
 
     def sample(
-        self, params: Params, first: Indices, uniforms: Array, state: Array, temperature: float
-    ) -> tuple[Indices, Array]:
-        """Tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and states (S, B, H); last states."""
+        self, net: Net, flat: Array, first: Indices, uniforms: Array, state: States, temperature: float
+    ) -> tuple[Indices, States]:
+        """Return tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and the states; last states."""
+        form = Form(net, first[None], None)
         with _ieee():
-            return sampling.sample(params, first, uniforms, state, temperature)
+            tokens, last = sampling.sample(form.problem(flat, first[None], state), uniforms, temperature)
+        return tokens, form.from_states(last)
 
     def norm(self, x: Array) -> float:
-        """The length of a vector x (n,)."""
+        """Return the length of a vector x (n,)."""
         with _ieee():
             return optim.norm(x)
 
     def clip(self, dx: Array, longest: float, limit: float) -> float:
-        """Clip dx (n,) in place, by its length, then by value; the length that it had. NaN: not by its length."""
+        """Clip dx (n,) in place, by its length unless longest is NaN, then by value; return the length it had."""
         with _ieee():
             return optim.clip(dx, longest, limit)
 
@@ -96,25 +111,74 @@ class NumpyEngine:
         longest: float,
         limit: float,
     ) -> float:
-        """One step of an optimizer in place of x (n,) and memory; the length of scale dx."""
+        """Take one step of an optimizer in place of x (n,) and memory; return the length of scale dx."""
         with _ieee():
             return optim.step(rule, x, dx, memory, numbers, scale, longest, limit)
 
     def elementary(self, name: str, x: Array) -> Array:
-        """exp, tanh, sigmoid or log of each element of x (n,)."""
+        """Return exp, tanh, sigmoid or log of each element of x (n,)."""
         with _ieee():
             result: Array = getattr(elementary, name)(x)
         return result
 
 
+class Form:
+    """The form in which a call has its arrays (see problem.py), and the way to grids (T, B, ...) and back."""
+
+    def __init__(self, net: Net | None, inputs: AnyArray, steps: Steps | None) -> None:
+        """inputs: as the user has them; or y, where there is no net."""
+        self.net, self.steps = net, steps
+        self.one = steps is None and inputs.ndim == (1 if inputs.dtype.kind == "i" else 2)
+        T, B = (steps.T, steps.B) if steps else (len(inputs), 1 if self.one else inputs.shape[1])
+        self.exist: Mask = np.ones((T, B), bool) if steps is None else np.arange(T)[:, None] < steps.lengths
+
+    def problem(self, flat: Array, inputs: Inputs, state: States) -> stack.Problem:
+        """Return what the call is about."""
+        assert self.net is not None
+        return stack.Problem(self.net, flat, self.grid(inputs), self.states(state), self.exist)
+
+    def grid(self, array: AnyArray) -> Any:
+        """Return an array of the call as a grid."""
+        if self.steps is not None:
+            return self.steps.to_grid(array)
+        return array[:, None] if self.one else array
+
+    def from_grid(self, grid: AnyArray) -> Any:
+        """Return the opposite of ``grid``."""
+        if self.steps is not None:
+            return self.steps.from_grid(grid)
+        return grid[:, 0] if self.one else grid
+
+    def tape(self, rows: Array) -> Array:
+        """Return a tape (N, K, ...) as a grid."""
+        return self.steps.grid_of(rows) if self.steps is not None else rows.reshape(*self.exist.shape, *rows.shape[1:])
+
+    def tape_of(self, grid: Array) -> Array:
+        """Return the opposite of ``tape``."""
+        return self.steps.rows_of(grid) if self.steps is not None else stack.as_rows(grid)
+
+    def states(self, states: States) -> Array:
+        """Return states (S, B, H): zeros for None."""
+        assert self.net is not None
+        shape = len(CELLS[self.net.cell].states), self.exist.shape[1], self.net.hidden
+        return np.zeros(shape, self.net.dtype) if states is None else np.stack(_tuple(states)).reshape(shape)
+
+    def from_states(self, states: Array) -> States:
+        """Return the opposite of ``states``."""
+        arrays = tuple(states[:, 0] if self.one else states)
+        return arrays if len(arrays) > 1 else arrays[0]
+
+    def copy_of(self, states: States) -> States:
+        """Return a copy of states as the user has them."""
+        return None if states is None else self.from_states(self.states(states))
+
+
+def _tuple(states: States) -> tuple[Array, ...]:
+    return states if isinstance(states, tuple) else (states,)
+
+
 @contextlib.contextmanager
 def _ieee() -> Iterator[None]:
-    """The standard rounding; Inf and NaN flow through, without a warning or an error, whatever NumPy was told."""
+    """Set the standard rounding; let Inf and NaN flow without a warning or an error, whatever NumPy was told."""
     with rounding.standard(), np.errstate(all="ignore"):
         yield
-
-
-def _lengths(steps: Steps, lengths: Indices | None) -> Indices:
-    """lengths (B,) of steps (T, B, ...)."""
-    T, B = steps.shape[:2]
-    return np.full(B, T, np.int64) if lengths is None else lengths

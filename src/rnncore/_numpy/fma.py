@@ -23,13 +23,13 @@ FLOAT64_TAIL = np.int64(2**48 - 1)  # likewise in what leads from one float64 to
 
 
 def fma(a: Array, b: Array, c: Array) -> Array:
-    """a * b + c for arrays of one dtype, float32 or float64, broadcast against each other; raises no warning."""
+    """Return a * b + c of arrays of one dtype, float32 or float64, broadcast against each other, without a warning."""
     with np.errstate(all="ignore"):
         return fma32(a, b, c) if c.dtype == np.float32 else fma64(a, b, c)
 
 
 def fma32(a: Array, b: Array, c: Array) -> Array:
-    """In float64 the product is exact, so only the sum is rounded before the end."""
+    """Return a * b + c of float32: in float64 the product is exact, so only the sum is rounded before the end."""
     product = np.multiply(a, b, dtype=np.float64)
     total: Array = product + c
     # Two roundings differ from one only if the first fell halfway between two float32.
@@ -39,7 +39,10 @@ def fma32(a: Array, b: Array, c: Array) -> Array:
 
 
 def fma64(a: Array, b: Array, c: Array) -> Array:
-    """Dekker's exact product, then the sum of three numbers; outside the limits exact rationals, one by one."""
+    """Return a * b + c of float64: Dekker's exact product, then the sum of three numbers.
+
+    Outside the limits it is exact rationals, one by one.
+    """
     product = a * b
     size = np.abs(product)
     safe = (size > PRODUCT_LEAST) & (size < SUM_LIMIT) | (a == 0) | (b == 0)
@@ -63,7 +66,7 @@ def fma64(a: Array, b: Array, c: Array) -> Array:
 
 
 def fma_exact(a: float, b: float, c: float) -> float:
-    """a * b + c of finite Python floats, by rational arithmetic."""
+    """Return a * b + c of finite Python floats, by rational arithmetic."""
     total = Fraction(a) * Fraction(b) + Fraction(c)
     if total == 0:
         return a * b + c if a == 0 or b == 0 else 0.0
@@ -74,26 +77,26 @@ def fma_exact(a: float, b: float, c: float) -> float:
 
 
 def sum_error(x: Array, y: Array, total: Array) -> Array:
-    """The rounding error of total = x + y, exactly (Knuth's TwoSum)."""
+    """Return the rounding error of total = x + y, exactly (Knuth's TwoSum)."""
     y_part = total - x
     return (x - (total - y_part)) + (y - y_part)
 
 
 def product_error(a: Array, b: Array, product: Array) -> Array:
-    """The rounding error of product = a * b, exactly (Dekker's)."""
+    """Return the rounding error of product = a * b, exactly (Dekker's)."""
     (a_high, a_low), (b_high, b_low) = split(a), split(b)
     return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
 def split(a: Array) -> tuple[Array, Array]:
-    """Two numbers of 26 bits whose sum is a."""
+    """Return two numbers of 26 bits whose sum is a."""
     scaled = a * SPLITTER
     high = scaled - (scaled - a)
     return high, a - high
 
 
 def odd(total: Array, error: Array) -> Array:
-    """The sum that was rounded to `total` with this error, rounded to odd instead: the error's only trace."""
+    """Return, rounded to odd, the sum that was rounded to nearest as ``total``, with this error."""
     inexact = (error < 0) | (error > 0)  # neither where the error is NaN, beside an infinite sum
     toward_zero = inexact & ((error < 0) != (total < 0))
     out: Array = ((total.view(np.int64) - toward_zero) | inexact).view(np.float64)

@@ -9,7 +9,7 @@ from .elementary import sigmoid, tanh
 
 
 def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
-    """h; saved are the gates and u_n."""
+    """Return h; the gates and u_n are saved."""
     (a_r, a_z, a_n), (u_r, u_z, u_n) = a, u
     (h_prev,) = prev
     r, z = sigmoid(a_r + u_r), sigmoid(a_z + u_z)
@@ -18,7 +18,7 @@ def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
 
 
 def backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> tuple[Arrays, Arrays, Arrays]:
-    """da and du from dh; they differ in the gate n."""
+    """Return da and du from dh; they differ in the gate n."""
     (dh,), (r, z, n, u_n), (h_prev,) = dstate, saved, prev
     da_n = (dh * (1 - z)) * (1 - n * n)
     da_z = (dh * (h_prev - n)) * (z * (1 - z))

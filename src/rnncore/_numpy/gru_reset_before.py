@@ -9,27 +9,27 @@ from .elementary import sigmoid, tanh
 
 
 def reset(a: Array, u: Array, prev: Arrays) -> Array:
-    """q, which the gate n reads, from what the gates r and z have."""
+    """Return q, which the gate n reads, from the parts of the gates r and z."""
     (h_prev,) = prev
     r = sigmoid(a[0] + u[0])
     return r * h_prev
 
 
 def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
-    """h; saved are the gates and q."""
+    """Return h; the gates and q are saved."""
     r, z, n = sigmoid(a[0] + u[0]), sigmoid(a[1] + u[1]), tanh(a[2] + u[2])
     (h_prev,) = prev
     return ((1 - z) * n + z * h_prev,), (r, z, n, r * h_prev)
 
 
 def reset_backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> Array:
-    """du_n, of which dJ by q is the product."""
+    """Return du_n, from which the gradient with respect to q follows: ``dq = W_n^T du_n``."""
     (dh,), (_, z, n, _) = dstate, saved
     return (dh * (1 - z)) * (1 - n * n)
 
 
 def backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> tuple[Arrays, Arrays, Arrays]:
-    """da, which is du too, from dh and dq."""
+    """Return da, which is du too, from dh and dq."""
     (dh, dq), (r, z, n, _), (h_prev,) = dstate, saved, prev
     da_n = (dh * (1 - z)) * (1 - n * n)
     da_z = (dh * (h_prev - n)) * (z * (1 - z))

@@ -5,21 +5,25 @@ with the block and not with the layer.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ..types import Array, Indices
 from .fma import fma
 
 BLOCK = 128
 
+Mask: TypeAlias = npt.NDArray[np.bool_]
+"""Which steps of a grid exist, (T, B)."""
+
 # The number to add when nothing is to be added: x + -0 is x for every x, and -0 + +0 would not be -0.
 NOTHING: Any = -0.0
 
 
 def product(acc: Array, A: Array, W: Array) -> Array:
-    """``out[r, n] = acc[n] + sum_k A[r, k] W[n, k]``, k ascending.
+    """Return ``out[r, n] = acc[n] + sum_k A[r, k] W[n, k]``, k ascending.
 
     acc (N,), A (R, K), W (N, K) -> (R, N). The first block's chain continues from ``acc``; each later
     one starts from +0 and is added when it is whole.
@@ -33,21 +37,24 @@ def product(acc: Array, A: Array, W: Array) -> Array:
     return out
 
 
-def row_blocks(T: int, B: int) -> Indices:
-    """The number of the block that each row r = t*B + b of the grid of steps belongs to, (T, B).
+def row_blocks(exist: Mask) -> list[Indices]:
+    """Return the blocks of the sums over steps: in each, the rows r = t*B + b that exist, r ascending.
 
-    Up to 128 sequences, a block is as many whole steps as fit into 128 rows; beyond, it is 128 sequences
-    of one step. A block is a place in the grid: which of its rows exist does not move it.
+    exist (T, B). Up to 128 sequences, a block is as many whole steps as fit into 128 rows. Beyond, it is 128 sequences
+    of one step. A block is a place in the grid: which of its rows exist does not move it. None is empty.
     """
-    t, b = np.arange(T)[:, None], np.arange(B)
-    return t // (BLOCK // B) + 0 * b if B <= BLOCK else t * -(-B // BLOCK) + b // BLOCK
+    B = exist.shape[1]
+    rows = np.flatnonzero(exist)
+    t, b = rows // B, rows % B
+    block = t // (BLOCK // B) if B <= BLOCK else t * -(-B // BLOCK) + b // BLOCK
+    return np.split(rows, np.flatnonzero(np.diff(block)) + 1)
 
 
 def outer_sum(D: Array, E: Array, blocks: Sequence[Indices]) -> Array:
-    """``out[i, j] = sum_r D[r, i] E[r, j]``: the gradient of a weight matrix.
+    """Return ``out[i, j] = sum_r D[r, i] E[r, j]``: the gradient of a weight matrix.
 
-    D (R, I), E (R, J), blocks of rows r -> (I, J). In a block an fma chain from +0, r ascending; the
-    blocks are added from the last to the first, the order in which the loop back through time meets them.
+    D (R, I), E (R, J), blocks of rows r -> (I, J). A block is a chain of fma from +0, r ascending. Blocks are added
+    from the last to the first, the order in which the loop back through time meets them.
     """
     out = np.zeros((D.shape[1], E.shape[1]), D.dtype)
     for n, rows in enumerate(reversed(blocks)):
@@ -59,7 +66,7 @@ def outer_sum(D: Array, E: Array, blocks: Sequence[Indices]) -> Array:
 
 
 def token_sum(D: Array, tokens: Indices, X: int, blocks: Sequence[Indices]) -> Array:
-    """``out[i, k] = sum of D[r, i] over the rows r whose token is k``: outer_sum with one-hot rows.
+    """Return ``out[i, k] = sum of D[r, i]`` over the rows r whose token is k: outer_sum with one-hot rows.
 
     D (R, I), tokens (R,) -> (I, X).
     """
@@ -73,7 +80,7 @@ def token_sum(D: Array, tokens: Indices, X: int, blocks: Sequence[Indices]) -> A
 
 
 def row_sum(D: Array, blocks: Sequence[Indices]) -> Array:
-    """``out[i] = sum_r D[r, i]``: the gradient of a bias; plain additions. D (R, I) -> (I,)."""
+    """Return ``out[i] = sum_r D[r, i]``: the gradient of a bias; plain additions. D (R, I) -> (I,)."""
     out = np.zeros(D.shape[1], D.dtype)
     for rows in reversed(blocks):
         part = np.zeros_like(out)
@@ -84,7 +91,7 @@ def row_sum(D: Array, blocks: Sequence[Indices]) -> Array:
 
 
 def lane_sum(terms: Array) -> Array:
-    """The sum over the last axis in sixteen lanes, term v in lane v mod 16, folded 8, 4, 2, 1."""
+    """Return the sum over the last axis in sixteen lanes, term v in lane v mod 16, folded 8, 4, 2, 1."""
     lanes = np.zeros((*terms.shape[:-1], 16), terms.dtype)
     for start in range(0, terms.shape[-1], 16):
         run = terms[..., start : start + 16]

@@ -9,7 +9,7 @@ from .linear import NOTHING
 
 
 def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
-    """h and c; saved are the gates and tanh(c)."""
+    """Return h and c; the gates and tanh(c) are saved."""
     z_i, z_f, z_g, z_o = a + u
     _, c_prev = prev
     i, f, g, o = sigmoid(z_i), sigmoid(z_f), tanh(z_g), sigmoid(z_o)
@@ -19,7 +19,7 @@ def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
 
 
 def backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> tuple[Arrays, Arrays, Arrays]:
-    """dz from dh and from dc, which is complete once the way through h is added."""
+    """Return dz from dh and dc; dc is complete once the term through h is added."""
     (dh, dc), (i, f, g, o, tanh_c), (_, c_prev) = dstate, saved, prev
     dc = dc + (dh * o) * (1 - tanh_c * tanh_c)
     dz_i = (dc * g) * (i * (1 - i))

@@ -7,18 +7,18 @@ from .linear import NOTHING
 
 
 def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
-    """h; NaN stays NaN, and -0 becomes +0."""
+    """Return h; NaN stays NaN, and -0 becomes +0."""
     (z,) = a + u
     return (positive(z, z),), ()
 
 
 def backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> tuple[Arrays, Arrays, Arrays]:
-    """dz from dh: dh where the unit is on, and +0 where it is off."""
+    """Return dz from dh: dh where the unit is on, and +0 where it is off."""
     (dh,), (h,) = dstate, state
     dz = (positive(h, dh),)
     return dz, dz, (NOTHING,)
 
 
 def positive(x: Array, y: Array) -> Array:
-    """y where x is positive, x itself where it is NaN, else +0."""
+    """Return y where x is positive, x itself where it is NaN, else +0."""
     return np.where(x > 0, y, np.where(x != x, x, x.dtype.type(0)))

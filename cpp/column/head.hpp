@@ -1,0 +1,103 @@
+// The output layer: from h to y, to the loss, and back to dh, and the gradients of its weights.
+//
+// It knows nothing of time: steps are rows.
+#pragma once
+
+#include "softmax.hpp"
+#include "trace.hpp"
+
+namespace rnncore::RNNCORE_ISA::head {
+
+using layer::Trace;
+using linear::Panels;
+
+template <class Real>
+struct Head {
+  Index V, H, ldV, ldH;
+  HeadArrays<const Real> arrays;
+  const Real* h;  // (N, ldH): h_t by rows
+  bool y_by_row;  // y is kept for the way back, or for a span only
+  Limits limits;
+  Panels<Real> W_hy, W_hy_back;  // W_hy_back: transposed
+  Real* y;                       // (N, ldV) by rows, or (threads, rows, ldV): y_t, then dy_t
+  Real* e;                       // (threads, ldV): scratch, a row of the softmax
+  Real *dW_hy, *db_y;            // the sums: (V, ldH) (ldV)
+
+  Head(Arena& arena, const Problem<Real>& problem, const Trace<Real>& trace, Limits limits, Ways ways)
+      : V(problem.net.V),
+        H(problem.net.H),
+        ldV(linear::padded<Real>(V)),
+        ldH(trace.n.ldH),
+        arrays(head_of(problem.net, problem.flat)),
+        h(trace.h + problem.steps.B * ldH),
+        y_by_row(ways.forward && ways.back),
+        limits(limits) {
+    const bool forward = ways.forward, back = ways.back && ways.dy;
+    const Index rows = y_by_row ? problem.steps.count : limits.threads * limits.rows;
+    W_hy = linear::fit_panels<Real>(arena, forward ? V : 0, H, problem.steps.count);
+    W_hy_back = linear::fit_panels<Real>(arena, back ? H : 0, V, problem.steps.count);
+    y = arena.take<Real>(forward ? rows * ldV : 0);
+    e = arena.take<Real>(forward ? limits.threads * ldV : 0);
+    dW_hy = arena.take<Real>(back ? V * ldH : 0), db_y = arena.take<Real>(back ? ldV : 0);
+    if (arena.at && back) fill(db_y, ldV, Real(0));
+  }
+
+  void pack(int part, int parts) const {
+    linear::pack(W_hy, linear::part_of(W_hy, part, parts), arrays.b_y, arrays.W_hy, H, true);
+    linear::pack<Real>(W_hy_back, linear::part_of(W_hy_back, part, parts), nullptr, arrays.W_hy, H, false);
+  }
+
+  Rows<Real> y_of(const Span& span, const Share& share) const {
+    return y_by_row ? span.by_row(y, ldV) : Rows<Real>{y + share.area() * limits.rows * ldV, ldV};
+  }
+
+  // y_t = b_y + W_hy h_t for the rows of a span.
+  void forward(const Span& span, const Share& share, Look& look) const {
+    const Index i = share.from(span.count), end = share.to(span.count);
+    linear::product(Rows<const Real>(span.by_row(h, ldH)).from(i), end - i, W_hy, y_of(span, share).from(i), look);
+  }
+
+  // Losses, and y replaced by dy.
+  void cross_entropy(const Span& span, const Share& share, const Labels<Real>& labels, Real* losses) const {
+    const Index i = share.from(span.count), end = share.to(span.count);
+    softmax::cross_entropy(
+        y_of(span, share).from(i), end - i, V, labels, [&](Index k) { return span.address(i + k); },
+        e + share.thread * ldV, losses);
+  }
+
+  // dh_t as far as it comes through y_t: W_hy^T dy_t. dy: as the loss left it, or the user's own.
+  void backward(const Span& span, const Share& share, const Real* own_dy, Rows<Real> dh, Look& look) const {
+    const Index i = share.from(span.count), end = share.to(span.count);
+    const Rows<const Real> dy = own_dy ? span.by_address(own_dy, V) : Rows<const Real>(span.by_row(y, ldV));
+    linear::product(dy.from(i), end - i, W_hy_back, dh.from(i), look);
+  }
+
+  // dW_hy = sum dy_t h_t^T, db_y: some blocks of a chunk, for the hidden units [j0, j1).
+  void weight_gradients(const SumRows& rows, Blocks blocks, const Shard& shard, const Real* own_dy, bool first,
+                        const linear::Gathered<Real>& scratch, Look& look) const {
+    const Index j0 = shard.j0, count = shard.j1 - j0;
+    if (count == 0) return;
+    const Rows<const Real> dy = own_dy ? rows.by_address(own_dy, V) : rows.by_row(y, ldV);
+    linear::outer_sum<Real>({dy, V, rows.has_block_before},
+                            {rows.by_row(h, ldH).columns_from(j0), count, rows.has_block_before}, blocks, first,
+                            dW_hy + j0, ldH, scratch, look);
+    if (j0 == 0) linear::row_sum(dy, V, blocks, db_y);
+  }
+
+  // The gradients of a shard, out of the padded rows. begun: whether any row came.
+  void take(bool begun, const Shard& shard, const HeadArrays<Real>& grads) const {
+    const Index j0 = shard.j0, count = shard.j1 - j0;
+    for (Index v = 0; v < V; ++v)
+      if (begun)
+        copy(dW_hy + v * ldH + j0, count, grads.W_hy + v * H + j0);
+      else
+        fill(grads.W_hy + v * H + j0, count, Real(0));
+    if (j0 != 0 || count == 0) return;
+    if (begun)
+      copy(db_y, V, grads.b_y);
+    else
+      fill(grads.b_y, V, Real(0));
+  }
+};
+
+}  // namespace rnncore::RNNCORE_ISA::head

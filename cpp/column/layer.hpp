@@ -1,0 +1,386 @@
+// A layer in one direction: the loop forward through time, the loop back, and the gradients of its weights.
+//
+// Rows are those of steps.hpp's packing: the rows of a step lie one after the other, and so do those of the step
+// before. A layer knows nothing of outputs, labels or other layers.
+#pragma once
+
+#include "look.hpp"
+#include "trace.hpp"
+
+namespace rnncore::RNNCORE_ISA::layer {
+
+template <class Real>
+struct Forward {
+  using V = Vector<Real>;
+  const Sizes<Real>& n;
+  const Trace<Real>& trace;
+  LayerArrays<const Real> arrays;
+  Inputs<Real> inputs;
+  Limits limits;
+  Index scratch_size = 0;                  // of u: numbers for a thread
+  Panels<Real> W_xh{}, W_hh{}, W_after{};  // W_hh: the rows before the reset; W_after: those that read q
+  Real* a = nullptr;                       // (threads, rows, ldA)
+  Real* u = nullptr;                       // (threads, scratch_size): of a panel
+  Real* u_before = nullptr;                // (B, ldA): of the gates before the reset
+
+  // wanted: false makes an empty one; reads: how many steps the caller will have read in the end
+  Forward(Arena& arena, const Trace<Real>& trace, const Problem<Real>& problem, Limits limits, bool wanted, Index reads)
+      : n(trace.n), trace(trace), arrays(layer_of(problem.net, problem.flat)), inputs(problem.inputs), limits(limits) {
+    if (!wanted) return;
+    const CellShape& shape = n.shape();
+    const bool resets = shape.gates_after_reset > 0;
+    a = arena.take<Real>(limits.threads * limits.rows * n.ldA);
+    W_xh = take_input_panels(arena, problem.steps.count, reads);
+    W_hh = linear::fit_panels<Real>(arena, n.H, n.H, n.B, shape.gates_before_reset());
+    W_after = linear::fit_panels<Real>(arena, resets ? n.H : 0, n.H, n.B, resets ? shape.gates_after_reset : 1);
+    scratch_size = min_of(n.B, tuning::rows_together) * (resets ? W_after : W_hh).widest();
+    u = arena.take<Real>(limits.threads * scratch_size);
+    u_before = arena.take<Real>(resets ? n.B * n.ldA : 0);
+  }
+
+  void pack(int part, int parts) const {
+    const Index G_before = n.G_before_reset();
+    const Real* const b_u = n.shape().own_recurrent_bias ? arrays.b_h : nullptr;
+    linear::pack(W_xh, linear::part_of(W_xh, part, parts), arrays.b_x, arrays.W_xh, n.X, true);
+    linear::pack(W_hh, linear::part_of(W_hh, part, parts), b_u, arrays.W_hh, n.H, true);
+    linear::pack(W_after, linear::part_of(W_after, part, parts), b_u ? b_u + G_before : nullptr,
+                 arrays.W_hh + G_before * n.H, n.H, true);
+  }
+
+  Rows<Real> a_of(const Share& share) const { return {a + share.area() * limits.rows * n.ldA, n.ldA}; }
+
+  // h_t, step by step, for the rows of a span.
+  template <class Meet>
+  void forward(const Span& span, const Share& share, Look& look, Meet meet) const {
+    input_part(span, share, look);
+    meet();
+    const bool resets = n.shape().gates_after_reset > 0;
+    const Units<Real> units(resets ? W_after : W_hh, share);
+    cells::Step<Real> step{};
+    step.H = n.H, step.a = a_of(share);
+    for (Index t = span.t0; t < span.t1; ++t) {
+      trace.go_to(step, span, t);
+      if (trace.rows_move(span, t, span.t0)) {
+        const Place place{step.first};
+        step.h_prev = place.of(trace.h, n.ldH, span.row_before(t));
+        step.h = place.of(trace.h, n.ldH, n.B + span.row(t));
+        step.kept = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
+      }
+      if (resets) reset(step, span, look);
+      step_forward(step, units, {u + share.thread * scratch_size, t % 2 != 0}, look);
+      meet();
+    }
+  }
+
+  // A scratch buffer, and whether to walk the panels from the last: in turns, those still in the cache come first.
+  struct Walk {
+    Real* scratch;
+    bool from_last;
+  };
+
+  // The new states: the recurrent part of a panel's units, then the cell of these, some rows after the other.
+  void step_forward(cells::Step<Real>& step, const Units<Real>& units, Walk walk, Look& look) const {
+    const bool resets = n.shape().gates_after_reset > 0;
+    const Panels<Real>& W = resets ? W_after : W_hh;
+    const Rows<const Real> operand = resets ? Rows<const Real>(step.kept.rows.columns_from(n.q_at())) : step.h_prev;
+    const Index first = step.first, last = step.last;
+    for (Index i = units.panels.begin; i < units.panels.end; ++i) {
+      const Index p = units.panels.at(i, walk.from_last), column = W.column(p), width = W.column(p + 1) - column;
+      step.begin = W.begin(p) * lanes<Real>, step.end = Units<Real>::end_of(W, p);
+      for (step.first = first; step.first < last; step.first = step.last) {
+        step.last = min_of(step.first + tuning::rows_together, last);
+        linear::product_panel(operand.from(step.first), step.last - step.first, W, p, Rows<Real>{walk.scratch, width});
+        (resets ? step.u_after_reset : step.u) = {walk.scratch - step.first * width - column, width};
+        n.cell.forward(step);
+      }
+      if (!look.after(2.0 * (last - first) * n.H * width)) return;
+    }
+  }
+
+  // q, from the gates before the reset.
+  void reset(cells::Step<Real>& step, const Span& span, Look& look) const {
+    const Rows<Real> to = Place{step.first}.of(u_before, n.ldA, span.p0);
+    linear::product(step.h_prev.from(step.first), step.last - step.first, W_hh, to.from(step.first), look);
+    step.u = to;
+    step.begin = 0, step.end = n.H;
+    n.cell.reset(step);
+  }
+
+  // a_t = b + W_xh x_t for the rows of a span. A token k stands for the k-th column of W_xh.
+  void input_part(const Span& span, const Share& share, Look& look) const {
+    const Index i = share.from(span.count), end = share.to(span.count);
+    const Rows<Real> to = a_of(share);
+    if (inputs.vectors)
+      return linear::product(span.by_address(inputs.vectors, n.X).from(i), end - i, W_xh, to.from(i), look);
+    for (Index k = i; k < end; ++k) {
+      const int64_t token = inputs.tokens[span.address(k)];
+      if (W_xh.N > 0)
+        add_column(token, to(k));
+      else
+        gather_column(token, to(k));
+    }
+  }
+
+  // The table of columns begins with the bias.
+  void add_column(Index token, Real* to) const {
+    const Index width = W_xh.column(1);
+    const Real *const bias = W_xh.at, *const column = bias + (token + 1) * width;
+    for (Index j = 0; j < width; j += lanes<Real>) store(to + j, load<V>(bias + j) + load<V>(column + j));
+  }
+
+  // The same from W_xh itself, which lies by rows.
+  void gather_column(Index token, Real* to) const {
+    const Real* const column = arrays.W_xh + token;
+    for (Index j = 0; j < n.H; j += lanes<Real>)
+      for (Index gate = 0; gate < n.shape().gates; ++gate, to += lanes<Real>)
+        for (Index l = 0; l < lanes<Real> && j + l < n.H; ++l) {
+          const Index row = gate * n.H + j + l;
+          to[l] = arrays.b_x[row] + column[row * n.X];
+        }
+  }
+
+  // W_xh for tokens is one panel, that is a table of its columns, if it is not much larger than what is read of it.
+  Panels<Real> take_input_panels(Arena& arena, Index rows, Index reads) const {
+    if (inputs.vectors) return linear::fit_panels<Real>(arena, n.H, n.X, rows, n.shape().gates);
+    const Index columns = n.X <= tuning::token_table_factor * reads ? n.H : 0;
+    return linear::take_panels<Real>(arena, columns, n.X, n.shape().gates, linear::divide_up(n.H, lanes<Real>));
+  }
+};
+
+// Where da and du lie: by rows for the weights' gradients to come, or by the numbers of the span that is being summed.
+template <class Real>
+struct GateGradients {
+  Real *da, *du;  // du is da unless the cell splits
+  Index ld;
+  bool by_row;
+  Rows<Real> of(Real* at, const Span& span) const { return by_row ? span.by_row(at, ld) : Rows<Real>{at, ld}; }
+  Rows<const Real> of(const Real* at, const SumRows& rows) const {
+    return rows.by_row(by_row ? at : at - rows.row0 * ld, ld);
+  }
+};
+
+template <class Real>
+struct Backward {
+  using V = Vector<Real>;
+  const Sizes<Real>& n;
+  const Trace<Real>& trace;
+  const Real *W_xh_given, *W_hh_given;
+  Limits limits;
+  Panels<Real> W_xh{}, W_hh{}, W_after{};  // transposed
+  GateGradients<Real> gates{};
+  Real* dh = nullptr;                           // (threads, rows, ldH): with respect to h_t
+  Real *carried = nullptr, *dothers = nullptr;  // (B, ldH) (B, S - 1, P), by positions: with respect to the states
+  Real *dprev = nullptr, *dq = nullptr, *dx = nullptr;  // (B, ldH) (B, ldH) (threads, rows, ldX)
+
+  // a: the forward pass's, which dh takes over where its rows are as long
+  Backward(Arena& arena, const Trace<Real>& trace, const Problem<Real>& problem, Limits limits, Ways ways, Real* a)
+      : n(trace.n),
+        trace(trace),
+        W_xh_given(layer_of(problem.net, problem.flat).W_xh),
+        W_hh_given(layer_of(problem.net, problem.flat).W_hh),
+        limits(limits) {
+    if (!ways.back) return;
+    const bool need_dinputs = ways.dinputs;
+    const bool resets = n.shape().gates_after_reset > 0, by_row = limits.threads > 1;
+    const Index rows = by_row ? problem.steps.count : limits.rows;
+    dh = ways.forward && n.ldA == n.ldH ? a : arena.take<Real>(limits.threads * limits.rows * n.ldH);
+    carried = arena.take<Real>(n.B * n.ldH);
+    dothers = arena.take<Real>(n.B * n.others_row());
+    Real* const da = arena.take<Real>(rows * n.ldG);
+    gates = {da, n.cell.splits ? arena.take<Real>(rows * n.ldG) : da, n.ldG, by_row};
+    dprev = arena.take<Real>(n.cell.passes ? n.B * n.ldH : 0);
+    dq = arena.take<Real>(resets ? n.B * n.ldH : 0);
+    dx = arena.take<Real>(need_dinputs ? limits.threads * limits.rows * n.ldX : 0);
+    W_xh = linear::fit_panels<Real>(arena, need_dinputs ? n.X : 0, n.G, problem.steps.count);
+    W_hh = linear::fit_panels<Real>(arena, n.H, n.G_before_reset(), n.B);
+    W_after = linear::fit_panels<Real>(arena, resets ? n.H : 0, n.G - n.G_before_reset(), n.B);
+  }
+
+  void pack(int part, int parts) const {
+    linear::pack<Real>(W_xh, linear::part_of(W_xh, part, parts), nullptr, W_xh_given, n.X, false);
+    linear::pack<Real>(W_hh, linear::part_of(W_hh, part, parts), nullptr, W_hh_given, n.H, false);
+    linear::pack<Real>(W_after, linear::part_of(W_after, part, parts), nullptr, W_hh_given + n.G_before_reset() * n.H,
+                       n.H, false);
+  }
+
+  Rows<Real> dh_of(const Share& share) const { return {dh + share.area() * limits.rows * n.ldH, n.ldH}; }
+
+  // The gradients with respect to the last states, before the first step back: dstate, or -0, the number to add when
+  // nothing is to be added, because x + -0 is x for every x, and -0 + +0 would not be -0.
+  void begin(const Steps& steps, const Share& share, const States<const Real>& dstate) const {
+    const Index p0 = share.p0, count = share.p1 - p0;
+    fill(carried + p0 * n.ldH, count * n.ldH, Real(-0.0));
+    fill(dothers + p0 * n.others_row(), count * n.others_row(), Real(-0.0));
+    if (dstate.each[0])
+      each_state(steps, share, [&](Real* state, Index s, Index b) { copy(dstate.each[s] + b * n.H, n.H, state); });
+  }
+
+  // The gradients with respect to the initial states, after the last step back.
+  void end(const Steps& steps, const Share& share, bool has_dstate, const States<Real>& dstate) const {
+    each_state(steps, share, [&](const Real* state, Index s, Index b) {
+      if (has_dstate || steps.length(b) > 0)
+        copy(state, n.H, dstate.each[s] + b * n.H);
+      else
+        fill(dstate.each[s] + b * n.H, n.H, Real(0));
+    });
+  }
+
+  // da_t and du_t, step by step back, from dh, as far as it comes through the outputs, and the user's own.
+  template <class Meet>
+  void backward(const Span& span, const Share& share, const Real* own_dh, Look& look, Meet meet) const {
+    const Units<Real> units(W_hh, share);
+    const Rows<Real> da = gates.of(gates.da, span), du = gates.of(gates.du, span);
+    cells::Step<Real> step{};
+    step.H = n.H, step.begin = units.begin, step.end = units.end, step.dh = dh_of(share);
+    for (Index t = span.t1; t-- > span.t0;) {
+      trace.go_to(step, span, t);
+      const Place place{step.first};
+      if (trace.rows_move(span, t, span.t1 - 1)) {
+        step.h_prev = place.of(trace.h, n.ldH, span.row_before(t));
+        step.h_now = place.of(trace.h, n.ldH, n.B + span.row(t));
+        step.kept_now = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
+        step.da = of_step(da, step.first, span.row(t)), step.du = of_step(du, step.first, span.row(t));
+      }
+      const Rows<Real> through_h = place.of(carried, n.ldH, span.p0);
+      take_carried(span, step, dh_of(share), through_h, own_dh);
+      step_backward(step, span, look);
+      meet();
+      linear::product<Real>(step.du.from(step.first), step.last - step.first, W_hh, through_h.from(step.first),
+                            units.panels, t % 2 != 0, look);
+      for (Index i = step.first; n.cell.passes && i < step.last; ++i) add(step.dprev(i), step, through_h(i));
+    }
+  }
+
+  // da_t, du_t and the gradients with respect to the states before, as far as they do not come through u.
+  void step_backward(cells::Step<Real>& step, const Span& span, Look& look) const {
+    const Place place{step.first};
+    step.dothers = cells::Fields<Real>::planar(place.of(dothers, n.others_row(), span.p0), n.P);
+    step.dprev = place.of(dprev, n.ldH, span.p0);
+    if (n.shape().gates_after_reset) {
+      n.cell.reset_backward(step);
+      const Rows<Real> to = place.of(dq, n.ldH, span.p0);
+      linear::product<Real>(step.du.columns_from(n.G_before_reset()).from(step.first), step.last - step.first, W_after,
+                            to.from(step.first), look);
+      step.dq = to;
+    }
+    n.cell.backward(step);
+  }
+
+  // Listed rows of a step lie one after the other: the list is not needed.
+  Rows<Real> of_step(Rows<Real> rows, Index first, Index row) const {
+    return rows.index ? Place{first}.of(rows.at, rows.stride, row) : rows;
+  }
+
+  // To dh_t, as far as it comes through the outputs, what comes through h_{t+1} and what is the user's own.
+  void take_carried(const Span& span, const cells::Step<Real>& step, Rows<Real> to, Rows<const Real> through_h,
+                    const Real* own_dh) const {
+    for (Index i = step.first; i < step.last; ++i) {
+      add(through_h(i), step, to(i));
+      const Real* const own = own_dh ? own_dh + span.address(i) * n.H : nullptr;
+      for (Index j = step.begin; own && j < step.end; ++j) to(i)[j] = to(i)[j] + own[j];
+    }
+  }
+  void add(const Real* from, const cells::Step<Real>& step, Real* to) const {
+    for (Index j = step.begin; j < step.end; j += lanes<Real>) store(to + j, load<V>(to + j) + load<V>(from + j));
+  }
+
+  // Visits what is carried back of each state s of each sequence b.
+  template <class Visit>
+  void each_state(const Steps& steps, const Share& share, Visit visit) const {
+    for (Index p = share.p0; p < share.p1; ++p)
+      for (Index s = 0; s < n.shape().states; ++s)
+        visit(s == 0 ? carried + p * n.ldH : dothers + p * n.others_row() + (s - 1) * n.P, s, steps.sequence(p));
+  }
+};
+
+// The sums for the gradients of the weights, in padded rows.
+template <class Real>
+struct Sums {
+  const Sizes<Real>& n;
+  const Trace<Real>& trace;
+  const GateGradients<Real>& gates;
+  Inputs<Real> inputs;
+  Real *dW_xh = nullptr, *dW_hh = nullptr;  // (X, ldG), the input first; (G, ldH)
+  Real *db_x = nullptr, *db_h = nullptr;    // (ldG) each; db_x is db_h unless the recurrent part has a bias of its own
+  Real* token_sums = nullptr;               // (a block, ldG)
+  Index* slots = nullptr;                   // (threads, X)
+
+  // threads: 0 makes an empty one
+  Sums(Arena& arena, const Trace<Real>& trace, const GateGradients<Real>& gates, Inputs<Real> inputs, int threads)
+      : n(trace.n), trace(trace), gates(gates), inputs(inputs) {
+    if (threads == 0) return;
+    dW_xh = arena.take<Real>(n.X * n.ldG), dW_hh = arena.take<Real>(n.G * n.ldH);
+    db_h = arena.take<Real>(n.ldG);
+    db_x = n.shape().own_recurrent_bias ? arena.take<Real>(n.ldG) : db_h;
+    token_sums = arena.take<Real>(inputs.tokens ? linear::block * n.ldG : 0);
+    slots = arena.take<Index>(inputs.tokens ? threads * n.X : 0);
+    if (!arena.at) return;
+    fill(db_h, n.ldG, Real(0)), fill(db_x, n.ldG, Real(0));
+    if (inputs.tokens) fill(dW_xh, n.X * n.ldG, Real(0)), fill(slots, threads * n.X, Index{-1});
+  }
+
+  // dW_xh = sum da_t x_t^T, dW_hh = sum du_t h_{t-1}^T, db_x, db_h: some blocks of a chunk. first: whether they are the
+  // first that come.
+  void weight_gradients(const SumRows& rows, Blocks blocks, const Shard& shard, bool first,
+                        const linear::Gathered<Real>& scratch, Look& look) const {
+    const Index g0 = shard.g0, count = shard.g1 - g0, before = n.G_before_reset(), end = shard.g1;
+    const Rows<const Real> da = gates.of(gates.da, rows), du = gates.of(gates.du, rows);
+    const bool gates_before = rows.has_block_before && gates.by_row;
+    const auto recurrent = [&](Index from, Index to, Rows<const Real> operand) {
+      if (from < to)
+        linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before}, {operand, n.H, rows.has_block_before},
+                                blocks, first, dW_hh + from * n.ldH, n.ldH, scratch, look);
+    };
+    if (inputs.vectors)
+      linear::outer_sum<Real>({rows.by_address(inputs.vectors, n.X), n.X, rows.has_block_before},
+                              {da.columns_from(g0), count, gates_before}, blocks, first, dW_xh + g0, n.ldG, scratch,
+                              look);
+    else
+      token_gradients(rows, blocks, shard, da);
+    recurrent(g0, min_of(end, before), rows.by_row_before(trace.h, n.ldH));
+    if (n.shape().gates_after_reset)
+      recurrent(max_of(g0, before), end, rows.by_row(trace.tape, n.tape_row()).columns_from(n.q_at()));
+    linear::row_sum(du.columns_from(g0), count, blocks, db_h + g0);
+    if (n.shape().own_recurrent_bias) linear::row_sum(da.columns_from(g0), count, blocks, db_x + g0);
+  }
+
+  // The gradients of a shard, out of the padded rows. begun: whether any row came.
+  void take(bool begun, const Shard& shard, const LayerArrays<Real>& grads) const {
+    const Index g0 = shard.g0, count = shard.g1 - g0;
+    if (begun)
+      linear::transpose(dW_xh + g0, n.ldG, n.X, count, grads.W_xh + g0 * n.X, n.X);
+    else
+      fill(grads.W_xh + g0 * n.X, count * n.X, Real(0));
+    for (Index g = g0; g < shard.g1; ++g)
+      if (begun)
+        copy(dW_hh + g * n.ldH, n.H, grads.W_hh + g * n.H);
+      else
+        fill(grads.W_hh + g * n.H, n.H, Real(0));
+    if (n.shape().own_recurrent_bias) copy(db_x + g0, count, grads.b_x + g0);
+    copy(db_h + g0, count, grads.b_h + g0);
+  }
+
+ private:
+  void token_gradients(const SumRows& rows, Blocks blocks, const Shard& shard, Rows<const Real> da) const {
+    const linear::TokenSums<Real> scratch{slots + shard.thread * n.X, token_sums + shard.g0, n.ldG};
+    const Rows<const int64_t> tokens = rows.by_address(inputs.tokens, 1);
+    for (Index k = blocks.count; k-- > 0;) {
+      const Index from = blocks.ends[k], count = blocks.ends[k + 1] - from;
+      linear::token_sum(da.columns_from(shard.g0).from(from), shard.g1 - shard.g0, tokens.from(from), count, scratch,
+                        dW_xh + shard.g0);
+    }
+  }
+};
+
+// dx_t = W_xh^T da_t of a span, to its address.
+template <class Real>
+void input_gradients(const Backward<Real>& pass, const Span& span, const Share& share, Real* dinputs, Look& look) {
+  const Sizes<Real>& n = pass.n;
+  const Index begin = share.from(span.count), end = share.to(span.count);
+  const Rows<Real> to{pass.dx + share.area() * pass.limits.rows * n.ldX, n.ldX};
+  const Rows<const Real> da = pass.gates.of(pass.gates.da, span);
+  linear::product(da.from(begin), end - begin, pass.W_xh, to.from(begin), look);
+  for (Index i = begin; i < end; ++i) copy(to(i), n.X, dinputs + span.address(i) * n.X);
+}
+
+}  // namespace rnncore::RNNCORE_ISA::layer

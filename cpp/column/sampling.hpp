@@ -1,0 +1,67 @@
+// Sampling: a net reads a token, draws the next one by what it then thinks, and reads that.
+#pragma once
+
+#include "stack.hpp"
+
+namespace rnncore::RNNCORE_ISA::sampling {
+
+// c_v = e_0 + ... + e_v with e_v = exp((y_v - M) / temperature), M = max y, in float64 whatever y is in. Rows lie in
+// whole sixteens of numbers.
+template <class Real>
+void cumulate(Real* y, Index V, double temperature, double* c) {
+  using Lane = Vector<double>;
+  const Lane M = splat<Lane>(static_cast<double>(softmax::row_max(y, V)));
+  for (Index v = 0; v < V; v += lanes<double>) store(c + v, elementary::exp((widen(y + v) - M) / temperature));
+  for (Index v = 1; v < V; ++v) c[v] = c[v - 1] + c[v];
+}
+
+// The token at u of the distribution softmax(y / temperature): the first v with c_v > u c_{V-1} or c_v = c_{V-1};
+// with temperature 0, with y_v = M. If there is none, as where y holds NaN, it is the last.
+template <class Real>
+Index choose(Real* y, Index V, double u, double temperature, double* c) {
+  Index token = 0;
+  if (temperature == 0) {
+    const Real M = softmax::row_max(y, V);
+    while (token < V - 1 && y[token] != M) ++token;
+    return token;
+  }
+  cumulate(y, V, temperature, c);
+  const double total = c[V - 1], target = u * total;
+  while (token < V - 1 && !(c[token] > target || c[token] == total)) ++token;
+  return token;
+}
+
+// The memory of a call: of the passes of one step, and of a row of float64.
+template <class Real>
+struct Memory {
+  stack::Stack<Real> step;
+  double* c;
+  Memory(Arena& arena, const Problem<Real>& problem, const Machine& machine, Index reads)
+      : step(arena, problem, machine, {true, false, false, false}, reads),
+        c(arena.take<double>(softmax::whole(problem.net.V))) {
+    step.trace.tape = arena.take<Real>(problem.steps.B * step.n.tape_row());
+  }
+};
+
+// Tokens (T, B), drawn one after the other by uniforms (T, B), the first after the problem's tokens and states; last
+// are the states in which the last ones were drawn.
+template <class Real>
+bool sample(const Problem<Real>& problem, const Sampling<Real>& sampling, const Machine& machine) {
+  const Index B = problem.steps.B, V = problem.net.V;
+  Memory<Real> memory = allocate<Memory<Real>>(machine, problem, machine, sampling.T * B);
+  stack::Stack<Real>& step = memory.step;
+  Look look(machine, 0, &step.stopped);
+  step.pack(0, 1);
+  for (Index t = 0; t < sampling.T; ++t) {
+    const Rows<Real> y = step.step_forward(look);
+    if (step.stopped) return false;
+    int64_t* const tokens = sampling.tokens + t * B;
+    for (Index b = 0; b < B; ++b)
+      tokens[b] = choose(y(b), V, sampling.uniforms[t * B + b], sampling.temperature, memory.c);
+    step.forward_layer.inputs.tokens = tokens;
+  }
+  step.trace.take_state(Steps::grid(0, B), sampling.last);  // those from which another step would go on
+  return true;
+}
+
+}  // namespace rnncore::RNNCORE_ISA::sampling

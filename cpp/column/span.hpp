@@ -1,0 +1,215 @@
+// Which rows of a batch a thread works on, and in which order.
+//
+// rnncore/steps.py tells rows, places and addresses apart. A row is where a step lies in the memory of a call, a
+// position is that of its sequence, longest first: row(t) + p is step t of the sequence at position p.
+#pragma once
+
+#include "arena.hpp"
+#include "linear.hpp"
+
+namespace rnncore::RNNCORE_ISA {
+
+using linear::Blocks;
+using linear::Rows;
+
+// Which ways a call goes, and what it needs on the way back.
+struct Ways {
+  bool forward, back, dy, dinputs;
+};
+
+// The most that there can be: rows of a span, and threads.
+struct Limits {
+  Index rows;
+  int threads;
+};
+
+// Time in chunks of as many steps as a block of the gradients' sums has; where few sequences of a ragged batch are left
+// of several blocks. What lives for a chunk stays in the cache.
+struct Chunks {
+  const Steps& steps;
+  Index block_steps, count;
+  Index* begins;  // (count + 1); null: the full grid
+
+  Chunks(Arena& arena, const Steps& steps)
+      : steps(steps), block_steps(max_of(1, min_of(linear::RowBlocks{steps.B}.steps(), steps.longest))) {
+    const Index blocks = linear::divide_up(steps.longest, block_steps);
+    count = blocks;
+    begins = steps.full() ? nullptr : arena.take<Index>(blocks + 1);
+    if (!begins) return;
+    count = begins[0] = 0;
+    for (Index t = 0; t < steps.longest; begins[++count] = t) t = end_of_chunk(t);
+  }
+
+  Index begin(Index chunk) const { return begins ? begins[chunk] : min_of(chunk * block_steps, steps.longest); }
+  // The most rows that so many sequences have in a chunk.
+  Index most_rows(Index sequences) const {
+    const Index rows = block_steps * sequences;
+    return steps.full() ? rows : min_of(steps.count, max_of(rows, tuning::chunk_rows));
+  }
+  Index most_steps() const { return steps.full() ? block_steps : max_of(block_steps, tuning::chunk_rows); }
+
+ private:
+  Index end_of_chunk(Index t0) const {
+    Index t = min_of(t0 + block_steps, steps.longest);
+    while (t < steps.longest) {
+      const Index next = min_of(t + block_steps, steps.longest);
+      if (steps.row(next) - steps.row(t0) > tuning::chunk_rows) break;
+      t = next;
+    }
+    return t;
+  }
+};
+
+// What one thread takes of a pass forward and back: the sequences at the positions [p0, p1), or, where there are
+// too few for all threads, one of `parts` of the work on all of them, meeting the others at every step.
+struct Share {
+  int thread;
+  Index p0, p1;
+  int part, parts;
+
+  Index from(Index count) const { return count * part / parts; }
+  Index to(Index count) const { return count * (part + 1) / parts; }
+  int area() const { return parts > 1 ? 0 : thread; }  // whose scratch buffers hold the rows of a span
+};
+
+// What one thread takes of the weights' gradients: all that belongs to the gates [g0, g1), that is rows of dW_hh,
+// columns of dW_xh, which lies with the input first, and numbers of the biases; and the columns [j0, j1) of dW_hy.
+struct Shard {
+  int thread;
+  Index j0, j1, g0, g1;
+};
+
+// The steps [t0, t1) of a share: its rows, numbered step by step.
+struct Span {
+  const Steps& steps;
+  Index t0, t1, p0, p1, count;
+  const int64_t *rows, *addresses;  // rows null: they lie one after the other; addresses null: they are the rows
+  const Index* firsts;              // the number at which each step begins, where rows are listed
+
+  // scratch: scratch_size numbers
+  Span(const Steps& steps, Index t0, Index t1, const Share& share, int64_t* scratch, Index most_rows)
+      : steps(steps), t0(t0), t1(t1), p0(share.p0), p1(share.p1), rows(nullptr), addresses(nullptr), firsts(nullptr) {
+    const bool whole = p0 == 0 && p1 >= steps.there(t0);
+    if (whole || t1 - t0 == 1) {
+      count = whole ? steps.row(t1) - steps.row(t0) : there(t0);
+      if (!steps.full()) addresses = steps.address + steps.row(t0) + p0;
+    } else {
+      list_rows(scratch, most_rows);
+    }
+  }
+  static Index scratch_size(const Chunks& chunks, Index most_rows) { return 2 * most_rows + chunks.most_steps() + 1; }
+
+  // Whether the rows of all steps lie at the same distance from their numbers, and so do those of the steps before.
+  bool is_grid() const { return steps.full() && !rows && p0 == 0; }
+
+  Index first(Index t) const { return firsts ? firsts[t - t0] : t == t1 ? count : steps.row(t) - steps.row(t0); }
+  Index row(Index t) const { return steps.row(t) + p0; }  // of the first number of step t
+  // Where h of the step before lies, the initial states by positions first.
+  Index row_before(Index t) const { return t > 0 ? steps.B + row(t - 1) : p0; }
+  Index address(Index i) const { return addresses ? addresses[i] : rows ? rows[i] : row(t0) + i; }
+
+  // These rows of an array by rows, and of an array of the call.
+  template <class Real>
+  Rows<Real> by_row(Real* at, Index stride) const {
+    return rows ? Rows<Real>{at, stride, rows} : Rows<Real>{at + row(t0) * stride, stride};
+  }
+  template <class Real>
+  Rows<Real> by_address(Real* at, Index stride) const {
+    return addresses ? Rows<Real>{at, stride, addresses} : by_row(at, stride);
+  }
+
+ private:
+  Index there(Index t) const { return max_of(0, min_of(p1, steps.there(t)) - p0); }
+  void list_rows(int64_t* scratch, Index most_rows) {
+    int64_t *const listed = scratch, *const found = scratch + most_rows;
+    Index* const starts = reinterpret_cast<Index*>(found + most_rows);
+    count = 0;
+    for (Index t = t0; t < t1; ++t) {
+      starts[t - t0] = count;
+      for (Index p = p0, end = p0 + there(t); p < end; ++p) listed[count++] = steps.row(t) + p;
+    }
+    starts[t1 - t0] = count;
+    rows = listed, firsts = starts;
+    if (steps.full()) return;
+    for (Index i = 0; i < count; ++i) found[i] = steps.address[rows[i]];
+    addresses = found;
+  }
+};
+
+// The rows of a chunk in the order of places, and the blocks of the gradients' sums that they make.
+struct SumRows {
+  Index row0, count;
+  const int64_t *rows, *before, *addresses;  // null: the full grid, where they lie one after the other
+  bool has_block_before;                     // whether arrays by rows hold the rows of the block before in front
+  Blocks blocks;
+
+  // scratch: scratch_size numbers
+  SumRows(const Steps& steps, Index t0, Index t1, int64_t* scratch)
+      : row0(steps.row(t0)),
+        count(steps.row(t1) - row0),
+        rows(nullptr),
+        before(nullptr),
+        addresses(nullptr),
+        has_block_before(steps.full() && t0 > 0) {
+    Index* const ends = reinterpret_cast<Index*>(scratch);
+    if (steps.full())
+      cut_grid(steps.B, ends);
+    else
+      list_places(steps, t0, t1, scratch, ends + 2 * count);
+  }
+  static Index scratch_size(const Steps& steps, Index most_rows) {
+    return steps.full() ? linear::RowBlocks{steps.B}.per_step() + 1 : 3 * most_rows + 1;
+  }
+
+  // Calls f with as many blocks at a time as are no larger together than one can be, from the last on.
+  template <class Function>
+  void each_group(Function f) const {
+    for (Index end = blocks.count, k; end > 0; end = k) {
+      for (k = end - 1; k > 0 && blocks.ends[end] - blocks.ends[k - 1] <= linear::block;) --k;
+      f(Blocks{blocks.ends + k, end - k});
+    }
+  }
+
+  // These rows of an array by rows, of the h before, which begins with the initial states, and of an array of the call.
+  template <class Real>
+  Rows<const Real> by_row(const Real* at, Index stride) const {
+    return rows ? Rows<const Real>{at, stride, rows} : Rows<const Real>{at + row0 * stride, stride};
+  }
+  template <class Real>
+  Rows<const Real> by_row_before(const Real* h, Index stride) const {
+    return before ? Rows<const Real>{h, stride, before} : Rows<const Real>{h + row0 * stride, stride};
+  }
+  template <class Real>
+  Rows<const Real> by_address(const Real* at, Index stride) const {
+    return addresses ? Rows<const Real>{at, stride, addresses} : by_row(at, stride);
+  }
+
+ private:
+  void cut_grid(Index B, Index* ends) {
+    const Index size = B <= linear::block ? count : linear::block;
+    Index k = 0;
+    for (ends[0] = 0; ends[k] < count; ++k) ends[k + 1] = min_of(ends[k] + size, count);
+    blocks = {ends, k};
+  }
+
+  void list_places(const Steps& steps, Index t0, Index t1, int64_t* scratch, Index* ends) {
+    int64_t *const earlier = scratch, *const found = scratch + count;
+    rows = steps.by_place + row0, before = earlier, addresses = found;
+    const Index block_steps = linear::RowBlocks{steps.B}.steps();
+    Index k = 0, i = 0;
+    for (Index t = t0; t < t1; ++t) {
+      const Index to_before = t > 0 ? steps.B + steps.row(t - 1) - steps.row(t) : 0;
+      for (Index run = -1; i < steps.row(t + 1) - row0; ++i) {
+        const Index now = steps.order[rows[i] - steps.row(t)] / linear::block;
+        if (now != run && (steps.B > linear::block || (run < 0 && t % block_steps == 0))) ends[k++] = i;
+        run = now;
+        earlier[i] = rows[i] + to_before;
+        found[i] = steps.address[rows[i]];
+      }
+    }
+    ends[k] = count;
+    blocks = {ends, k};
+  }
+};
+
+}  // namespace rnncore::RNNCORE_ISA

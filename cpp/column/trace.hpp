@@ -1,0 +1,122 @@
+// What all passes over a layer share: its sizes, and what the way forward leaves for the way back.
+#pragma once
+
+#include "cells.hpp"
+#include "span.hpp"
+
+namespace rnncore::RNNCORE_ISA::layer {
+
+using linear::Panels;
+
+template <class Real>
+struct Sizes {
+  const cells::Cell<Real>& cell;
+  Index B, X, H, G, P;       // G: of all gates of a step; P: tape_width
+  Index ldX, ldH, ldA, ldG;  // ldA: of a, whole vectors of each gate; ldG: of da and du
+
+  Sizes(const Net& net, Index B) : cell(cells::table<Real>[net.cell]), B(B), X(net.X), H(net.H), G(net.G()) {
+    P = tape_width(H);
+    ldX = linear::padded<Real>(X), ldH = linear::padded<Real>(H), ldG = linear::padded<Real>(G);
+    ldA = linear::padded<Real>(shape().gates * linear::divide_up(H, lanes<Real>) * lanes<Real>);
+  }
+  const CellShape& shape() const { return cell.shape; }
+  Index other_states() const { return shape().states - 1; }
+  Index others_row() const { return other_states() * P; }
+  Index tape_row() const { return shape().kept() * P; }
+  // Where q lies in a row of the tape.
+  Index q_at() const { return tape_row() - P; }
+  Index G_before_reset() const { return shape().gates_before_reset() * H; }
+};
+
+// Where the rows of a step lie whose numbers begin with `first`: the Rows of an array of which `row` is the first.
+struct Place {
+  Index first;
+  template <class Real>
+  Rows<Real> of(Real* at, Index stride, Index row) const {
+    return {at + (row - first) * stride, stride};
+  }
+};
+
+// What the way forward leaves for the way back: by rows, and, before them in h, the initial states by positions.
+template <class Real>
+struct Trace {
+  using Fields = cells::Fields<Real>;
+  const Sizes<Real>& n;
+  bool interleaved;  // on a tape of our own, all kinds of a vector of units lie side by side, but for q
+  Real *h, *others;  // (B + N, ldH): h_0, then h_t; (B, S - 1, P): the other initial states
+  Real* tape;        // (N, K P)
+
+  Trace(Arena& arena, const Sizes<Real>& n, const Steps& steps, bool own_tape)
+      : n(n), interleaved(own_tape && !n.shape().gates_after_reset) {
+    h = arena.take<Real>((n.B + steps.count) * n.ldH);
+    others = arena.take<Real>(n.B * n.others_row());
+    tape = arena.take<Real>(own_tape ? steps.count * n.tape_row() : 0);
+  }
+
+  Fields fields(Rows<Real> rows) const {
+    return interleaved ? Fields::interleaved(rows, n.shape().kept()) : Fields::planar(rows, n.P);
+  }
+
+  // The initial states, from the user's order.
+  void put_state(const Steps& steps, const States<const Real>& state) const {
+    fill(others, n.B * n.others_row(), Real(0));
+    for (Index s = 0; s < n.shape().states; ++s)
+      for (Index p = 0; p < n.B; ++p) {
+        Real* const to = s == 0 ? h + p * n.ldH : others + p * n.others_row() + (s - 1) * n.P;
+        if (state.each[s]) copy(state.each[s] + steps.sequence(p) * n.H, n.H, to);
+        if (s == 0 && state.each[s]) fill(to + n.H, n.ldH - n.H, Real(0));
+        if (s == 0 && !state.each[s]) fill(to, n.ldH, Real(0));
+      }
+  }
+
+  // h as forward gave it to the user.
+  void put_h(const Steps& steps, const Real* given) const {
+    for (Index row = 0; row < steps.count; ++row) {
+      Real* const to = h + (n.B + row) * n.ldH;
+      copy(given + steps.address_of(row) * n.H, n.H, to), fill(to + n.H, n.ldH - n.H, Real(0));
+    }
+  }
+
+  // The last states, in the user's order: of a sequence without steps, the initial ones.
+  void take_state(const Steps& steps, const States<Real>& last) const {
+    for (Index p = 0; p < n.B; ++p) {
+      const Index b = steps.sequence(p), length = steps.length(b), row = length ? steps.row(length - 1) + p : 0;
+      copy(h + (length ? n.B + row : p) * n.ldH, n.H, last.each[0] + b * n.H);
+      const Fields there = length ? fields({tape, n.tape_row()}) : Fields::planar({others, n.others_row()}, n.P);
+      for (Index s = 0; s < n.other_states(); ++s)
+        for (Index j = 0; j < n.H; j += lanes<Real>)
+          copy(there.at(length ? row : p, s, j), min_of(n.H - j, lanes<Real>), last.each[s + 1] + b * n.H + j);
+    }
+  }
+
+  // The states after the first step take the place of the initial ones.
+  void go_on() const {
+    copy(h + n.B * n.ldH, n.B * n.ldH, h);
+    for (Index b = 0; b < n.B; ++b) copy(tape + b * n.tape_row(), n.others_row(), others + b * n.others_row());
+  }
+
+  // Both ways: takes a step to t, its rows, and what the step before left on the tape. All else that a step has of rows
+  // is put by rows_of where they move: on the full grid their distance from the numbers of a span stays.
+  void go_to(cells::Step<Real>& step, const Span& span, Index t) const {
+    step.first = span.first(t), step.last = span.first(t + 1);
+    const Place place{step.first};
+    step.kept_prev = fields(place.of(tape, n.tape_row(), t > 0 ? span.row(t - 1) : span.row(t)));
+    step.others_prev = t > 0 ? step.kept_prev : Fields::planar(place.of(others, n.others_row(), span.p0), n.P);
+  }
+  bool rows_move(const Span& span, Index t, Index t_first) const { return t == t_first || !span.is_grid(); }
+};
+
+// Some units, in whole panels of weights, and where those of a panel end.
+template <class Real>
+struct Units {
+  linear::PanelRange panels;
+  Index begin, end;
+
+  Units(const Panels<Real>& W, const Share& share)
+      : panels{share.from(W.count), share.to(W.count)},
+        begin(W.begin(panels.begin) * lanes<Real>),
+        end(end_of(W, panels.end - 1)) {}
+  static Index end_of(const Panels<Real>& W, Index p) { return min_of(W.begin(p + 1) * lanes<Real>, W.N); }
+};
+
+}  // namespace rnncore::RNNCORE_ISA::layer

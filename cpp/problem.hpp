@@ -1,0 +1,223 @@
+// What one call is about, and the table of kernels that each instruction set fills: all that the two sides of the
+// dispatch share. Arrays are those of src/rnncore/problem.py; nothing here knows Python.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace rnncore {
+
+// What is general in a cell: rnncore/cells.py says what the words mean.
+struct CellShape {
+  const char* name;
+  int gates, states, saved;
+  bool own_recurrent_bias;
+  int gates_after_reset;
+
+  constexpr int kept() const { return states - 1 + saved; }
+  constexpr int gates_before_reset() const { return gates - gates_after_reset; }
+};
+constexpr int most_states = 2, most_gates = 4, most_saved = 5;
+
+// What the tape keeps of a step lies in rows of whole sixteens.
+constexpr ptrdiff_t tape_width(ptrdiff_t H) { return (H + 15) / 16 * 16; }
+
+// T steps, B sequences, N steps that exist, X inputs, H hidden units, V outputs, G numbers for all gates of a step,
+// S states, K rows a step on the tape. Every array is C-contiguous.
+struct Net {
+  int cell;  // its number
+  CellShape shape;
+  ptrdiff_t X, H, V;
+
+  ptrdiff_t G() const { return shape.gates * H; }
+  ptrdiff_t biases() const { return shape.own_recurrent_bias ? 2 * G() : G(); }
+  ptrdiff_t size() const { return G() * (X + H) + V * H + biases() + V; }
+};
+
+// The parameters of a layer, or their gradients: (G, X) (G, H) (G) (G). b_x is b_h where a cell has but one bias.
+template <class T>
+struct LayerArrays {
+  T *W_xh, *W_hh, *b_x, *b_h;
+};
+
+// The parameters of the output layer, or their gradients: (V, H) (V).
+template <class T>
+struct HeadArrays {
+  T *W_hy, *b_y;
+};
+
+// Where the arrays lie in flat; rnncore/cells.py sets the order.
+template <class T>
+LayerArrays<T> layer_of(const Net& net, T* flat) {
+  T* const W_hh = flat + net.G() * net.X;
+  T* const biases = W_hh + net.G() * net.H + net.V * net.H;
+  return {flat, W_hh, biases, biases + net.biases() - net.G()};
+}
+template <class T>
+HeadArrays<T> head_of(const Net& net, T* flat) {
+  T* const W_hy = flat + net.G() * (net.X + net.H);
+  return {W_hy, W_hy + net.V * net.H + net.biases()};
+}
+
+// Which steps there are: src/rnncore/steps.py says what the words mean. Of the full grid, rows, places and addresses
+// are one number, t*B + b, and all pointers are null.
+struct Steps {
+  ptrdiff_t T, B;
+  ptrdiff_t count, longest;  // steps that exist, in all and of the longest sequence
+  bool packed;               // the arrays of the call have no holes
+  const int64_t *lengths, *order, *start, *address, *by_place;
+
+  static Steps grid(ptrdiff_t T, ptrdiff_t B) {
+    return {T, B, T * B, T, false, nullptr, nullptr, nullptr, nullptr, nullptr};
+  }
+
+  bool full() const { return !lengths; }
+  bool has_holes() const { return lengths && !packed; }
+  ptrdiff_t rows_in_arrays() const { return packed ? count : T * B; }
+  ptrdiff_t row(ptrdiff_t t) const { return full() ? t * B : start[t]; }  // the first of step t
+  ptrdiff_t there(ptrdiff_t t) const { return row(t + 1) - row(t); }      // sequences that have step t
+  ptrdiff_t sequence(ptrdiff_t position) const { return full() ? position : order[position]; }
+  ptrdiff_t length(ptrdiff_t sequence) const { return full() ? T : lengths[sequence]; }
+  ptrdiff_t address_of(ptrdiff_t row) const { return full() ? row : address[row]; }
+};
+
+// One of the two: tokens (N) or vectors (N, X), at their addresses.
+template <class Real>
+struct Inputs {
+  const int64_t* tokens;
+  const Real* vectors;
+};
+
+// One of the two: classes (N), -1 for none, or distributions (N, V), a row of zeros for none, at their addresses.
+template <class Real>
+struct Labels {
+  const int64_t* classes;
+  const Real* distributions;
+};
+
+// States, each (B, H) in the user's order; null pointers: zeros, or none given, or none wanted.
+template <class T>
+struct States {
+  T* each[most_states];
+};
+
+// What every pass is given.
+template <class Real>
+struct Problem {
+  const Net& net;
+  const Real* flat;
+  Inputs<Real> inputs;
+  States<const Real> state;
+  const Steps& steps;
+};
+
+// What forward gives, at the addresses, but the tape: (N, V) (N, H) (N, K, tape_width) by rows.
+template <class Real>
+struct Outputs {
+  Real *y, *h, *tape;
+  States<Real> last;
+};
+
+// What forward kept, and what backward is given, each null for what J does not depend on directly.
+template <class Real>
+struct Kept {
+  const Real *h, *tape;
+};
+template <class Real>
+struct OutputGradients {
+  const Real *dy, *dh;
+  States<const Real> dstate;
+  bool has_dstate() const { return dstate.each[0] != nullptr; }
+};
+
+// Gradients with respect to the parameters, as they lie in flat, the initial states, and the inputs (N, X) at their
+// addresses, or null where they are not wanted.
+template <class Real>
+struct Gradients {
+  Real* flat;
+  States<Real> dstate;
+  Real* dinputs;
+};
+
+// What bptt gives beside the gradients: J, the losses (N) at their addresses, the last states.
+template <class Real>
+struct Losses {
+  double* total;
+  Real* each;
+  States<Real> last;
+};
+
+// What sample is given: tokens `first` (B), uniforms (T, B); and gives: tokens (T, B), the last states.
+template <class Real>
+struct Sampling {
+  ptrdiff_t T;
+  const double* uniforms;
+  double temperature;
+  int64_t* tokens;
+  States<Real> last;
+};
+
+// The rules of rnncore/optim.py, in its order.
+enum class Rule { sgd, momentum, nesterov, adagrad, rmsprop, adam };
+constexpr int step_numbers = 7;  // as many as a rule has at most
+
+// One step of an optimizer.
+template <class Real>
+struct OptimizerStep {
+  Rule rule;
+  ptrdiff_t n;
+  Real* x;
+  const Real* dx;
+  Real *first, *second;          // (n) each: what the optimizer remembers, null where its rule has no such vector
+  double numbers[step_numbers];  // in the order of the rule's parameters
+  double scale;                  // multiplies dx
+  double longest, limit;         // of scale dx, the length and the elements; longest NaN: the length is not asked for
+};
+
+// What a kernel needs of the machine. Kernels are compiled for one instruction set each and must not
+// use the standard library (vector.hpp says why), so memory and threads are handed in.
+struct Machine {
+  int threads;
+  void* area;  // the work area of this call, handed to reserve
+  // Memory for one call, aligned to 64 bytes; its contents are arbitrary.
+  void* (*reserve)(void* area, size_t bytes);
+  // Runs task(argument, 0) ... task(argument, threads - 1) at the same time and waits for all. Throws, and runs
+  // none, if there are no such threads to be had.
+  void (*parallel)(int threads, void (*task)(void*, int), void* argument);
+  // Called by each of these tasks, waits until all have called it.
+  void (*meet)();
+  // Whether the user wants the call to stop. Called from the calling thread only.
+  bool (*interrupted)();
+};
+
+template <class Real>
+struct Kernels {
+  // Each returns false if it was interrupted.
+  bool (*forward)(const Problem<Real>&, const Outputs<Real>&, const Machine&);
+  bool (*backward)(const Problem<Real>&, const Kept<Real>&, const OutputGradients<Real>&, const Gradients<Real>&,
+                   const Machine&);
+  bool (*bptt)(const Problem<Real>&, const Labels<Real>&, const Losses<Real>&, const Gradients<Real>&, const Machine&);
+  // Outputs y (N, V) into losses (N) and dy (N, V), all at the addresses of the steps.
+  bool (*cross_entropy)(const Steps&, ptrdiff_t V, const Real* y, const Labels<Real>&, Real* losses, Real* dy,
+                        const Machine&);
+  bool (*softmax)(ptrdiff_t rows, ptrdiff_t V, const Real* y, Real* p, const Machine&);
+  // The problem has one step: the tokens to begin with, and the states.
+  bool (*sample)(const Problem<Real>&, const Sampling<Real>&, const Machine&);
+  double (*norm)(const Real* x, ptrdiff_t n);
+  double (*clip)(Real* dx, ptrdiff_t n, double longest, double limit);
+  double (*step)(const OptimizerStep<Real>&);
+  void (*exp)(const Real* x, Real* out, ptrdiff_t n);
+  void (*tanh)(const Real* x, Real* out, ptrdiff_t n);
+  void (*sigmoid)(const Real* x, Real* out, ptrdiff_t n);
+  void (*log)(const Real* x, Real* out, ptrdiff_t n);
+};
+
+// What one instruction set compiles to.
+struct Column {
+  const CellShape* cells;
+  int cell_count;
+  Kernels<float> float32;
+  Kernels<double> float64;
+};
+
+}  // namespace rnncore

@@ -1,0 +1,180 @@
+// Arguments as they come from Python, read in place: the arrays of src/rnncore/problem.py.
+//
+// What is not canonical is not read, and nothing is converted here: the caller answers None, and rnncore/arguments.py
+// mends the arguments or says what is wrong with them. Small nets cost little more than these looks at their arrays.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "../problem.hpp"
+#include "../steps.hpp"
+#include "results.hpp"
+
+namespace rnncore {
+
+// The numbers of NumPy's types; filled when the module is made, and only read afterwards.
+struct NumpyTypes {
+  PyTypeObject* array = py::detail::npy_api::get().PyArray_Type_;
+  int int64 = py::dtype::of<int64_t>().num(), float32 = py::dtype::of<float>().num(),
+      float64 = py::dtype::of<double>().num();
+
+  template <class T>
+  int number() const {
+    if constexpr (std::is_same_v<T, int64_t>)
+      return int64;
+    else
+      return std::is_same_v<T, float> ? float32 : float64;
+  }
+};
+const NumpyTypes& numpy_types();
+
+// An array of exactly NumPy's type, contiguous and aligned.
+struct Seen {
+  const py::detail::PyArray_Proxy* array = nullptr;
+
+  bool see(py::handle object) {
+    constexpr int wanted = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    if (Py_TYPE(object.ptr()) != numpy_types().array) return false;
+    array = py::detail::array_proxy(object.ptr());
+    return (array->flags & wanted) == wanted;
+  }
+  // Whether its numbers are T in native byte order.
+  template <class T>
+  bool holds() const {
+    const auto* const dtype = py::detail::array_descriptor_proxy(array->descr);
+    return dtype->type_num == numpy_types().number<T>() && dtype->byteorder == '=';
+  }
+  template <class T>
+  bool see_as(py::handle object, const Shape& shape) {
+    return see(object) && holds<T>() && array->nd == shape.count &&
+           std::equal(shape.axes, shape.axes + shape.count, array->dimensions);
+  }
+  template <class T>
+  T* data() const {
+    return reinterpret_cast<T*>(const_cast<char*>(array->data));
+  }
+};
+
+// Indices of the user's, checked in a copy that no other thread can write to while it is read.
+class IndexCopy {
+ public:
+  const int64_t* copy(const int64_t* from, ptrdiff_t count) {
+    if (count > few) more_ = std::make_unique<int64_t[]>(static_cast<size_t>(count));
+    int64_t* const to = count > few ? more_.get() : few_;
+    std::copy_n(from, count, to);
+    return to;
+  }
+
+ private:
+  static constexpr ptrdiff_t few = 64;  // on the stack
+  int64_t few_[few];
+  std::unique_ptr<int64_t[]> more_;
+};
+
+// Whether the numbers of all steps that exist are in [low, low + count).
+inline bool in_range(const Steps& steps, const int64_t* numbers, int64_t low, ptrdiff_t count) {
+  const auto is_in = [&](int64_t number) {
+    return static_cast<uint64_t>(number) - static_cast<uint64_t>(low) < static_cast<uint64_t>(count);
+  };
+  bool good = true;
+  if (steps.has_holes())
+    for (ptrdiff_t row = 0; row < steps.count; ++row) good &= is_in(numbers[steps.address[row]]);
+  else
+    for (ptrdiff_t i = 0; i < steps.count; ++i) good &= is_in(numbers[i]);
+  return good;
+}
+
+// The steps, inputs and initial states of a call, and the form that results take.
+template <class Real>
+class SeenProblem {
+ public:
+  // Whether all are canonical. steps: None or a PackedSteps.
+  bool see(const Net& net, py::handle inputs, py::handle state, py::handle steps) {
+    if (!x_.see(inputs)) return false;
+    const bool tokens = x_.holds<int64_t>();
+    if (!tokens && !x_.holds<Real>()) return false;
+    if (!see_steps(steps, x_.array->nd - (tokens ? 0 : 1)) || steps_.B == 0) return false;
+    if (tokens) {
+      inputs_.tokens = tokens_.copy(x_.data<int64_t>(), lead_.size());
+      if (!in_range(steps_, inputs_.tokens, 0, net.X)) return false;
+    } else {
+      if (x_.array->dimensions[lead_.count] != net.X) return false;
+      inputs_.vectors = x_.data<Real>();
+    }
+    return see_states(net, state, state_);
+  }
+
+  // Whether a state is None, or one array of each kind, each of which goes to its place.
+  bool see_states(const Net& net, py::handle given, States<const Real>& states) const {
+    if (given.is_none()) return true;
+    if (net.shape.states == 1) return see_state(net, given, states.each[0]);
+    if (!PyTuple_CheckExact(given.ptr()) || PyTuple_GET_SIZE(given.ptr()) != net.shape.states) return false;
+    for (int s = 0; s < net.shape.states; ++s)
+      if (!see_state(net, PyTuple_GET_ITEM(given.ptr(), s), states.each[s])) return false;
+    return true;
+  }
+
+  const Steps& steps() const { return steps_; }
+  Problem<Real> problem(const Net& net, const Real* flat) const { return {net, flat, inputs_, state_, steps_}; }
+  bool has_tokens() const { return inputs_.tokens != nullptr; }
+  bool is_one() const { return one_; }
+  // The axes of the steps, in arrays of the call.
+  const Shape& lead() const { return lead_; }
+
+ private:
+  bool see_steps(py::handle steps, int axes) {
+    if (steps.is_none()) {
+      if (axes < 1 || axes > 2) return false;
+      one_ = axes == 1;
+      const ptrdiff_t T = x_.array->dimensions[0], B = one_ ? 1 : x_.array->dimensions[1];
+      lead_ = one_ ? Shape{T} : Shape{T, B};
+      steps_ = Steps::grid(T, B);
+      return true;
+    }
+    steps_ = steps.cast<const PackedSteps&>().steps();
+    lead_ = steps_.packed ? Shape{steps_.count} : Shape{steps_.T, steps_.B};
+    return axes == lead_.count && std::equal(lead_.axes, lead_.axes + axes, x_.array->dimensions);
+  }
+  bool see_state(const Net& net, py::handle given, const Real*& state) const {
+    Seen seen;
+    if (!seen.see_as<Real>(given, one_ ? Shape{net.H} : Shape{steps_.B, net.H})) return false;
+    state = seen.data<const Real>();
+    return true;
+  }
+
+  Seen x_;
+  Steps steps_{};
+  Shape lead_{};
+  bool one_ = false;
+  IndexCopy tokens_;
+  Inputs<Real> inputs_{};
+  States<const Real> state_{};
+};
+
+// Labels of the steps of a call: classes in [-1, V), or, if they have been checked, distributions.
+template <class Real>
+class SeenLabels {
+ public:
+  bool see(const Steps& steps, const Shape& lead, ptrdiff_t V, py::handle given, bool checked) {
+    Seen seen;
+    if (seen.see_as<int64_t>(given, lead)) {
+      labels_.classes = classes_.copy(seen.data<int64_t>(), lead.size());
+      return in_range(steps, labels_.classes, -1, V + 1);
+    }
+    if (!checked || !seen.see_as<Real>(given, lead.and_then(V))) return false;
+    labels_.distributions = seen.data<const Real>();
+    return true;
+  }
+  const Labels<Real>& labels() const { return labels_; }
+
+ private:
+  IndexCopy classes_;
+  Labels<Real> labels_{};
+};
+
+}  // namespace rnncore

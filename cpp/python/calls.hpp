@@ -1,0 +1,193 @@
+// The calls that run kernels: from arguments to arrays of results, one crossing each.
+#pragma once
+
+#include <chrono>
+
+#include "../dispatch.hpp"
+#include "../system/call.hpp"
+#include "arguments.hpp"
+
+namespace rnncore {
+
+template <class Real>
+const Kernels<Real>& kernels(int isa) {
+  const Column& column = *instruction_sets()[isa].column;
+  if constexpr (std::is_same_v<Real, float>)
+    return column.float32;
+  else
+    return column.float64;
+}
+
+// How often a kernel has asked whether to go on, in this thread: for the tests.
+inline thread_local int64_t looks = 0;
+
+// Asks Python's signal handlers now and then, so that Ctrl-C stops a long call.
+inline bool interrupted() {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds patience{20};
+  thread_local Clock::time_point asked = Clock::now();
+  ++looks;
+  const Clock::time_point now = Clock::now();
+  if (now - asked < patience) return false;
+  asked = now;
+  py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+// Runs a kernel without the GIL.
+template <class Kernel, class... Arguments>
+void run(int threads, Kernel kernel, const Arguments&... arguments) {
+  bool done;
+  {
+    py::gil_scoped_release unlocked;
+    done = run_kernel(threads, interrupted, kernel, arguments...);
+  }
+  if (!done) throw py::error_already_set();
+}
+
+// As many threads as asked for (0: as the work is worth), but none without a sequence or hidden units to work on.
+inline int threads_for(int threads, const Net& net, const Steps& steps, int passes) {
+  const double products = static_cast<double>(net.G() * (net.X + net.H) + net.H * net.V);
+  const int wanted = threads ? threads : threads_worth(2.0 * passes * static_cast<double>(steps.count) * products);
+  return static_cast<int>(std::min<ptrdiff_t>({wanted, std::max(steps.B, net.H), 1024}));
+}
+
+template <class... Objects>
+py::object tuple_of(Objects&&... objects) {
+  PyObject* const tuple = PyTuple_New(sizeof...(objects));
+  if (!tuple) throw py::error_already_set();
+  Py_ssize_t i = 0;
+  (PyTuple_SET_ITEM(tuple, i++, objects.release().ptr()), ...);
+  return py::reinterpret_steal<py::object>(tuple);
+}
+
+// Arrays for states in the form of the call: one, or a tuple of them.
+template <class Real>
+class NewStates {
+ public:
+  NewStates(const Net& net, bool one, ptrdiff_t B) : count_(net.shape.states) {
+    for (int s = 0; s < count_; ++s) {
+      py::array_t<Real> array = new_array<Real>(one ? Shape{net.H} : Shape{B, net.H});
+      pointers_.each[s] = array.mutable_data();
+      arrays_[s] = std::move(array);
+    }
+  }
+  const States<Real>& pointers() const { return pointers_; }
+  py::object take() {
+    if (count_ == 1) return std::move(arrays_[0]);
+    return tuple_of(arrays_[0], arrays_[1]);
+  }
+
+ private:
+  static_assert(most_states == 2);
+  int count_;
+  py::object arrays_[most_states];
+  States<Real> pointers_{};
+};
+
+template <class T>
+py::object copy_of(const Shape& shape, const T* from) {
+  py::array_t<T> to = new_array<T>(shape);
+  std::copy_n(from, shape.size(), to.mutable_data());
+  return std::move(to);
+}
+
+// Copies of the initial states, or None.
+template <class Real>
+py::object copy_of_states(const Net& net, const SeenProblem<Real>& seen, const Problem<Real>& problem) {
+  if (!problem.state.each[0]) return py::none();
+  NewStates<Real> copies(net, seen.is_one(), problem.steps.B);
+  for (int s = 0; s < net.shape.states; ++s)
+    std::copy_n(problem.state.each[s], problem.steps.B * net.H, copies.pointers().each[s]);
+  return copies.take();
+}
+
+template <class Real>
+struct Calls {
+  // What the user gave in place of an array, or null.
+  static const Real* optional(py::handle given, const Shape& shape, bool& good) {
+    Seen seen;
+    if (given.is_none()) return nullptr;
+    good = good && seen.see_as<Real>(given, shape);
+    return good ? seen.data<const Real>() : nullptr;
+  }
+  static const Real* numbers(py::handle flat) {
+    return reinterpret_cast<const Real*>(py::detail::array_proxy(flat.ptr())->data);
+  }
+
+  // y, h, the tape, the last states, and copies of the inputs and of the initial states.
+  static py::object forward(int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state,
+                            py::handle steps, int threads) {
+    SeenProblem<Real> seen;
+    if (!seen.see(net, inputs, state, steps)) return py::none();
+    const Problem<Real> problem = seen.problem(net, numbers(flat));
+    auto y = new_array<Real>(seen.lead().and_then(net.V)), h = new_array<Real>(seen.lead().and_then(net.H));
+    auto tape = new_array<Real>({seen.steps().count, net.shape.kept(), tape_width(net.H)});
+    NewStates<Real> last(net, seen.is_one(), seen.steps().B);
+    py::object read = seen.has_tokens() ? copy_of(seen.lead(), problem.inputs.tokens)
+                                        : copy_of(seen.lead().and_then(net.X), problem.inputs.vectors);
+    py::object first = copy_of_states(net, seen, problem);
+    const Outputs<Real> outputs{y.mutable_data(), h.mutable_data(), tape.mutable_data(), last.pointers()};
+    run(threads_for(threads, net, seen.steps(), 1), kernels<Real>(isa).forward, problem, outputs);
+    py::detail::array_proxy(h.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+    return tuple_of(y, h, tape, last.take(), read, first);
+  }
+
+  // The gradients with respect to the parameters, the initial states, and the inputs or None.
+  static py::object backward(int isa, const Net& net, py::handle flat, py::handle kept, py::handle given,
+                             bool need_dinputs, int threads) {
+    const auto item = [](py::handle tuple, int i) { return py::handle(PyTuple_GET_ITEM(tuple.ptr(), i)); };
+    SeenProblem<Real> seen;
+    if (!seen.see(net, item(kept, 0), item(kept, 1), item(kept, 2))) return py::none();
+    if (need_dinputs && seen.has_tokens()) return py::none();
+    bool good = true;
+    const Shape outputs = seen.lead().and_then(net.V), units = seen.lead().and_then(net.H);
+    const Shape tape{seen.steps().count, net.shape.kept(), tape_width(net.H)};
+    const Kept<Real> left{optional(item(kept, 3), units, good), optional(item(kept, 4), tape, good)};
+    OutputGradients<Real> by{optional(item(given, 0), outputs, good), optional(item(given, 1), units, good), {}};
+    good = good && seen.see_states(net, item(given, 2), by.dstate) && left.h && (net.V > 0 || !by.dy);
+    if (!good || (!by.dy && !by.dh && !by.has_dstate())) return py::none();
+    GradientArrays grads(net, seen, need_dinputs);
+    run(threads_for(threads, net, seen.steps(), 2), kernels<Real>(isa).backward, seen.problem(net, numbers(flat)), left,
+        by, grads.pointers());
+    return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
+  }
+
+  // J, the losses, the gradient with respect to the parameters, the last states, and as backward.
+  static py::object bptt(int isa, const Net& net, py::handle flat, py::handle problem_arguments, py::handle labels,
+                         bool checked, bool need_dinputs, int threads) {
+    const auto item = [&](int i) { return py::handle(PyTuple_GET_ITEM(problem_arguments.ptr(), i)); };
+    SeenProblem<Real> seen;
+    SeenLabels<Real> label;
+    if (net.V == 0 || !seen.see(net, item(0), item(1), item(2))) return py::none();
+    if (need_dinputs && seen.has_tokens()) return py::none();
+    if (!label.see(seen.steps(), seen.lead(), net.V, labels, checked)) return py::none();
+    double loss = 0;
+    GradientArrays grads(net, seen, need_dinputs);
+    auto losses = new_array<Real>(seen.lead());
+    NewStates<Real> last(net, seen.is_one(), seen.steps().B);
+    run(threads_for(threads, net, seen.steps(), 3), kernels<Real>(isa).bptt, seen.problem(net, numbers(flat)),
+        label.labels(), Losses<Real>{&loss, losses.mutable_data(), last.pointers()}, grads.pointers());
+    return tuple_of(py::float_(loss), losses, grads.flat, last.take(), grads.dstate.take(), grads.dinputs);
+  }
+
+ private:
+  // Arrays for gradients; what Python gets of them.
+  struct GradientArrays {
+    py::array_t<Real> flat;
+    NewStates<Real> dstate;
+    py::object dinputs = py::none();
+    Real* dx = nullptr;
+
+    GradientArrays(const Net& net, const SeenProblem<Real>& seen, bool need_dinputs)
+        : flat(new_array<Real>({net.size()})), dstate(net, seen.is_one(), seen.steps().B) {
+      if (!need_dinputs) return;
+      py::array_t<Real> array = new_array<Real>(seen.lead().and_then(net.X));
+      dx = array.mutable_data();
+      dinputs = std::move(array);
+    }
+    Gradients<Real> pointers() { return {flat.mutable_data(), dstate.pointers(), dx}; }
+  };
+};
+
+}  // namespace rnncore

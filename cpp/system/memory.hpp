@@ -1,0 +1,47 @@
+// Memory straight from the system: pages, and the work areas of calls.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+namespace rnncore {
+
+// Pages of memory, given back to the system in the end: not from the heap, which others may have broken into small
+// pieces. In huge pages where it fills them and the system has such.
+class Pages {
+ public:
+  Pages() = default;
+  explicit Pages(size_t bytes);
+  ~Pages();
+  Pages(Pages&& other) noexcept { *this = std::move(other); }
+  Pages& operator=(Pages&& other) noexcept {
+    std::swap(mapped_, other.mapped_), std::swap(at_, other.at_), std::swap(size_, other.size_);
+    return *this;
+  }
+
+  void* at() const { return at_; }
+  size_t size() const { return size_; }
+
+ private:
+  void *mapped_ = nullptr, *at_ = nullptr;
+  size_t size_ = 0;
+};
+
+// The memory of a call. A thread keeps one from call to call, because fresh pages cost more than small nets do; if it
+// is in use, as where a signal handler calls within a call, the inner call has one of its own.
+class WorkArea {
+ public:
+  WorkArea();
+  ~WorkArea();
+  WorkArea(const WorkArea&) = delete;
+  WorkArea& operator=(const WorkArea&) = delete;
+
+  // Aligned to 64 bytes; what an earlier reserve of the same area gave is lost.
+  void* reserve(size_t bytes);
+
+ private:
+  bool is_kept_;
+  Pages own_;
+};
+
+}  // namespace rnncore

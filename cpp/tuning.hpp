@@ -1,0 +1,66 @@
+// Every number that only speed decides. None changes a bit of any result; what does stands in docs/arithmetic.md.
+//
+// Beside each number: what it weighs, and the run behind it. Files named are in bench/results/.
+#pragma once
+
+#include <stddef.h>
+
+namespace rnncore::tuning {
+
+constexpr ptrdiff_t kilobytes = 1 << 10, cache_line = 64, page = 4096;
+
+// Tiles of products and sums. The accumulators of a tile stay in vector registers, of which AVX-512 and NEON have 32
+// and the others 16; the rest is for the operands. No side is longer than tile_side. (4x6, 8x3 and 12x2 were within
+// 1 % of 6x4, or slower: the sweep.)
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int tile_registers = 24;
+#else
+constexpr int tile_registers = 12;
+#endif
+constexpr int tile_side = 12;
+constexpr int tile_rows = 6;  // of a tile of full height; wider tiles are for fewer rows
+
+// Sums of outer products: a strip of the first factor stays in the L2 cache for all of the second. (Strips of 64 KB:
+// 1 to 3 % faster at S5, 10 % at X = 5000, than none.)
+constexpr ptrdiff_t strip_bytes = 64 * kilobytes, strip_tiles = 24;
+
+// The rows of the block before are prefetched while a block is summed, if a block is no larger. (Two threads: lstm S3
+// sums 9 % faster, S7 5 to 10 %.)
+constexpr ptrdiff_t prefetched_block_bytes = 256 * kilobytes;
+
+// The rows of a step that go through the recurrent product and the cell together: what the product leaves to the cell
+// stays in the L1 cache.
+constexpr ptrdiff_t rows_together = 64;
+
+// How many rows before its turn a row of the tape is prefetched. (lstm S7 10 %, gru S7 7 to 10 % faster.)
+constexpr ptrdiff_t tape_rows_ahead = 4;
+
+// Columns of W_xh are packed into a table for tokens unless it is this many times as large as what is read of it.
+constexpr ptrdiff_t token_table_factor = 4;
+
+// Softmax: up to this many classes vectors run across rows.
+constexpr ptrdiff_t classes_across_rows = 8;
+
+// Rows of a ragged batch that a chunk of time has at least, where its steps have few: as many as a block of the sums.
+constexpr ptrdiff_t chunk_rows = 128;
+
+// Threads. With fewer sequences for each than shared_sequences, and as many hidden units as shared_units, threads share
+// the units and meet at every step, about a microsecond. Otherwise work is cut into up to pieces_a_thread pieces for
+// each thread, of at least so many sequences, or vectors of gates: a thread that must wait holds up one piece.
+constexpr ptrdiff_t shared_sequences = 3, shared_units = 256;
+constexpr ptrdiff_t pieces_a_thread = 4, piece_sequences = 64, piece_vectors = 4;
+
+// A call is worth a thread for each so many floating-point operations, about a millisecond: starting one costs a
+// twentieth of that. Threads that meet look at each other so many times, some tens of microseconds, before they sleep:
+// as long as it takes to fall asleep and wake up.
+constexpr double operations_worth_a_thread = 1e8;
+constexpr int spins = 2000;
+
+// Memory. Work areas and results lie in pages of this size where the system has them. Up to kept_memory is kept for
+// calls that may not need it, and spare pages for large results: fresh ones may cost nearly as much as a pass forward.
+constexpr size_t huge_page = size_t{2} << 20, kept_memory = size_t{256} << 20, large_result = size_t{256} << 10;
+
+// Floating-point operations between two looks for Ctrl-C, at most: some milliseconds.
+constexpr double operations_between_looks = 2e8;
+
+}  // namespace rnncore::tuning

@@ -1,0 +1,1 @@
+"""The application of the command line: a character-level language model, which uses rnncore as a user does."""

@@ -1,0 +1,304 @@
+"""``python -m rnncore train`` and ``sample``: a character-level language model, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+import numpy as np
+
+from rnncore import use_backend
+from rnncore.cells import CELLS
+from rnncore.engines import current
+
+from . import file
+from .model import LEARNING_RATES, OPTIMIZERS, DivergedError, Settings, Training, generate
+from .run import SAVE_EVERY, SECONDS, TEMPERATURE, Display, Run, Saver, Stop, say
+from .text import TextError, python_documentation, read_text
+
+SAMPLE_EVERY = 500
+SAMPLE_LENGTH = 300
+
+
+class RefusedError(ValueError):
+    """Raised for arguments that cannot be followed; says why in one line."""
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``train``. Those that a resumed file has, too, default to None."""
+    parser.description = (
+        "Learn a character-level language model from a text. Without options: a minute on the Python documentation "
+        "that comes with Python. Losses are in nats per character; 'train' is the smoothed loss of the pieces as they "
+        "are learned, 'held out' that of the end of the text, which is not learned from."
+    )
+    _add_settings(parser, Settings())
+
+    budget = parser.add_argument_group("how long (the first limit that is reached)")
+    budget.add_argument("--iterations", type=count(), metavar="N", help="pieces to learn in this run")
+    budget.add_argument(
+        "--seconds", type=positive_or_inf, metavar="S",
+        help=f"inf: until Ctrl-C (default: {SECONDS:g}, or no limit if --iterations is given)",
+    )  # fmt: skip
+
+    files = parser.add_argument_group("files")
+    files.add_argument("--save", metavar="FILE", help=f"save the model here: every {SAVE_EVERY:g} s and at the end")
+    files.add_argument(
+        "--resume", metavar="FILE", help="continue a saved model exactly; saved there again unless --save is given"
+    )
+
+    output = parser.add_argument_group("samples")
+    output.add_argument(
+        "--sample-every", type=natural, default=SAMPLE_EVERY, metavar="N",
+        help="iterations between samples; 0: only at the end (default: %(default)s)",
+    )  # fmt: skip
+    output.add_argument(
+        "--sample-length", type=natural, default=SAMPLE_LENGTH, metavar="N", help="characters (default: %(default)s)"
+    )
+    _add_engine_arguments(parser)
+
+
+def _add_settings(parser: argparse.ArgumentParser, default: Settings) -> None:
+    data = parser.add_argument_group("text and model (a resumed model keeps its own)")
+    data.add_argument("--text", metavar="FILE", help="UTF-8 text to learn (default: Python's documentation)")
+    data.add_argument("--cell", choices=list(CELLS), help=f"the kind of network (default: {default.cell})")
+    data.add_argument("--hidden", type=count(100_000), metavar="H", help=f"hidden units (default: {default.hidden})")
+    data.add_argument("--steps", type=count(), metavar="T", help=f"characters a piece (default: {default.steps})")
+    data.add_argument("--batch", type=count(), metavar="B", help=f"streams side by side (default: {default.batch})")
+    data.add_argument(
+        "--held-out", type=share, metavar="SHARE", help=f"of the text, not learned from (default: {default.held_out})"
+    )
+    data.add_argument("--dtype", choices=["float32", "float64"], help=f"precision (default: {default.dtype})")
+    data.add_argument(
+        "--seed", type=natural, metavar="N", help=f"first parameters and samples (default: {default.seed})"
+    )
+    data.add_argument("--optimizer", choices=sorted(OPTIMIZERS), help=f"(default: {default.optimizer})")
+    rates = ", ".join(f"{rate} for {name}" for name, rate in LEARNING_RATES.items())
+    data.add_argument("--learning-rate", type=positive, metavar="RATE", help=f"size of a step (default: {rates})")
+    data.add_argument(
+        "--clip", type=positive_or_inf, metavar="NORM",
+        help=f"longest gradient, of the mean loss per character; inf: no clipping (default: {default.clip})",
+    )  # fmt: skip
+
+
+def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``sample``."""
+    parser.description = "Print text by a model that 'train --save FILE' has saved."
+    parser.add_argument("file", metavar="FILE", help="the saved model")
+    parser.add_argument(
+        "--length", type=natural, default=500, metavar="N", help="characters to write (default: %(default)s)"
+    )
+    parser.add_argument("--prime", default="", metavar="TEXT", help="how the text starts; it is printed, too")
+    parser.add_argument(
+        "--temperature", type=not_negative, default=TEMPERATURE, metavar="X",
+        help="1: as learned; below: likelier text; 0: the likeliest character each time (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=natural, default=0, metavar="N", help="same seed, same text (default: %(default)s)"
+    )
+    _add_engine_arguments(parser)
+
+
+def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("who computes (never a question of results)")
+    group.add_argument("--backend", metavar="NAME", help="cpp, numba or numpy (default: the first that works)")
+    group.add_argument("--threads", type=count(), metavar="N", help="(default: as many as pay)")
+
+
+def number(text: str) -> float:
+    """Return a number; NaN is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def positive_or_inf(text: str) -> float:
+    """Return a number greater than 0, infinity included."""
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be greater than 0, got {text}")
+    return value
+
+
+def positive(text: str) -> float:
+    """Return a finite number greater than 0."""
+    value = positive_or_inf(text)
+    if value == math.inf:
+        raise argparse.ArgumentTypeError(f"must be finite, got {text}")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """Return a finite number of at least 0."""
+    value = number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be finite and at least 0, got {text}")
+    return value
+
+
+def share(text: str) -> float:
+    """Return a number in [0, 1)."""
+    value = number(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, got {text}")
+    return value
+
+
+def natural(text: str) -> int:
+    """Return an integer of at least 0."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
+    return value
+
+
+def count(most: int | None = None) -> Callable[[str], int]:
+    """Return a converter to an integer of at least 1, and of at most ``most``."""
+
+    def convert(text: str) -> int:
+        value = natural(text)
+        if value == 0 or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"must be at least 1{f' and at most {most}' if most else ''}, got {text}")
+        return value
+
+    return convert
+
+
+def run_train(args: argparse.Namespace) -> int:
+    """Run ``train``; return 130 and 143 after Ctrl-C and SIGTERM, 2 after an error, which is one line."""
+    return in_one_line(train, args)
+
+
+def run_sample(args: argparse.Namespace) -> int:
+    """Run ``sample``; return the exit code."""
+    return in_one_line(sample, args)
+
+
+def in_one_line(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Run a command. What a user can mend becomes one line on stderr; a reader that has left is no error."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal need not know every character of the text
+    try:
+        code = command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):  # what is still in the buffer has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as a shell says it of a program that SIGPIPE ended
+    except KeyboardInterrupt:
+        print("rnncore: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except (RefusedError, TextError, file.ModelFileError, DivergedError) as error:
+        return complain(str(error))
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        return complain(f"{where}{error.strerror or error}")
+    except MemoryError as error:
+        return complain(f"not enough memory: {error}")
+    return code
+
+
+def complain(line: str) -> int:
+    """Print what is wrong; return the exit code for it."""
+    print("rnncore: error: " + line.replace("\n", " "), file=sys.stderr)
+    return 2
+
+
+@contextlib.contextmanager
+def engine(name: str | None) -> Iterator[str]:
+    """Compute with the named backend, or the default, in a ``with`` block; yield its name."""
+    try:
+        chosen = current(name).name
+    except (ValueError, ImportError) as error:
+        raise RefusedError(str(error)) from error
+    with use_backend(chosen):
+        yield chosen
+
+
+def sample(args: argparse.Namespace) -> int:
+    """Print the prime and what the model writes after it."""
+    model = file.load(args.file)
+    uniforms = np.random.Generator(np.random.PCG64(args.seed)).random(args.length)
+    with engine(args.backend):
+        text = generate(model.params, model.vocabulary, args.prime, uniforms, args.temperature)
+    print(args.prime + text)
+    return 0
+
+
+def train(args: argparse.Namespace) -> int:
+    """Learn until the budget is spent or a signal comes; save, if asked to, now and then and at the end."""
+    training, saver = start(args)
+    with engine(args.backend) as backend, Stop() as stop:
+        say(introduction(training, saver, backend, resumed=args.resume))
+        with Display(args) as display:
+            Run(training, saver, stop, display, args).loop()
+        if stop.signal is not None:
+            print(f"{stop.name} at iteration {training.iteration}: {saver.outcome()}", file=sys.stderr)
+            return 128 + stop.signal
+        say(saver.outcome())
+    return 0
+
+
+def start(args: argparse.Namespace) -> tuple[Training, Saver]:
+    """Return the training that the arguments ask for, new or resumed, and where it is saved."""
+    path = args.save if args.save is not None else args.resume
+    if path is not None:
+        file.require_place(path)
+    if args.resume is None:
+        source = None if args.text is None else os.path.abspath(args.text)
+        text = text_of(args.text)
+        training = Training(text, settings(args))
+    else:
+        model = file.load(args.resume)
+        require_same_settings(args, model.settings)
+        source = model.numbers.get("source") if args.text is None else os.path.abspath(args.text)
+        text = text_of(source)
+        training = file.resume(args.resume, model, text)
+    return training, Saver(path, training, source, file.digest(text))
+
+
+def text_of(path: str | None) -> str:
+    """Return the text of a file, or the default one."""
+    return python_documentation() if path is None else read_text(path)
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """Return the settings of a new training."""
+    given = {name: value for name in asdict(Settings()) if (value := getattr(args, name)) is not None}
+    optimizer = given.get("optimizer", Settings().optimizer)
+    return Settings(**{"learning_rate": LEARNING_RATES[optimizer], **given})
+
+
+def require_same_settings(args: argparse.Namespace, saved: Settings) -> None:
+    """Raise if options change what a resumed file says; they may repeat it."""
+    for name, value in asdict(saved).items():
+        if getattr(args, name) not in (None, value):
+            option = "--" + name.replace("_", "-")
+            raise RefusedError(f"{option} {getattr(args, name)}: {args.resume} was trained with {option} {value}")
+
+
+def introduction(training: Training, saver: Saver, backend: str, resumed: str | None) -> str:
+    """Return what is about to happen, in a few lines."""
+    settings, V, held = training.settings, len(training.vocabulary), len(training.held_out)
+    source = "Python's documentation (pydoc_data.topics)" if saver.source is None else saver.source
+    return "\n".join([
+        f"text   {source}: {training.length:,} characters, {V} different, the last {held:,} held out",
+        f"model  {settings.cell}, {settings.hidden} hidden units, {training.params.flat.size:,} parameters, "
+        + settings.dtype
+        + (f", resumed from {resumed} at iteration {training.iteration:,}" if resumed else ""),
+        f"learn  {settings.batch} streams x {settings.steps} steps, {settings.optimizer}, learning rate "
+        f"{settings.learning_rate:g}, clip {settings.clip:g}, backend {backend}",
+        f"A guess by the number of characters alone loses ln {V} = {math.log(V):.3f} nats per character.",
+    ])  # fmt: skip

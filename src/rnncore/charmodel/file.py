@@ -1,0 +1,150 @@
+"""The file of a model in training: one npz of plain arrays (no pickle), enough to sample and to continue exactly."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnncore import Params
+from rnncore.files import read_npz, write_whole
+
+from .model import Settings, Training
+from .text import CODE_POINTS, Vocabulary
+
+FORMAT = "rnncore.charmodel 1"
+
+
+class ModelFileError(ValueError):
+    """Raised for a file that is not a model, or not the one for this text; says so in one line."""
+
+
+@dataclass
+class Model:
+    """Holds what is in a file. numbers: see ``save``; arrays: all entries of the file by name."""
+
+    params: Params
+    vocabulary: Vocabulary
+    settings: Settings
+    numbers: dict[str, Any]
+    arrays: dict[str, Any]
+
+
+def save(path: str | Path, training: Training, source: str | None, text_digest: str) -> None:
+    """Write the file, whole or not at all: what was at ``path`` stays until the new one is on the disk.
+
+    source: the path of the text, None for the default text; text_digest: its ``digest``. Raises OSError if it cannot
+    be written, ModelFileError if ``path`` is something other than a file.
+    """
+    require_place(path)
+    numbers = {
+        "settings": asdict(training.settings),
+        "source": source,
+        "text_digest": text_digest,
+        "position": training.streams.position,
+        "iteration": training.iteration,
+        "characters": training.characters,
+        "loss": training.loss,
+    }
+    arrays = {f"params.{name}": getattr(training.params, name) for name in training.params.names()}
+    arrays |= {f"optimizer.{name}": np.asarray(value) for name, value in training.optimizer.state_dict().items()}
+    arrays |= {"vocabulary": training.vocabulary.codes, "state": training.state}
+    texts: dict[str, Any] = {"format": FORMAT, "cell": training.params.cell, "numbers": json.dumps(numbers)}
+    write_whole(path, lambda file: np.savez(file, **texts, **arrays))
+
+
+def load(path: str | Path) -> Model:
+    """Return what ``save`` wrote, without running any of it. Raises OSError, or ModelFileError if it is not ours."""
+    try:
+        return unpack(read_npz(path))
+    except OSError as error:
+        if error.errno is not None:
+            raise  # the disk's, not the content's
+        raise not_a_model_error(path, error) from error
+    except Exception as error:  # a foreign file may make zipfile, zlib, NumPy and json raise almost anything
+        raise not_a_model_error(path, error) from error
+
+
+def unpack(arrays: dict[str, Any]) -> Model:
+    """Return a model from the entries of its file; raise any exception if they are not one."""
+    if str(arrays.get("format")) != FORMAT:
+        raise ValueError(f"it has no entry format={FORMAT!r}")
+    numbers = json.loads(str(arrays["numbers"]))
+    known = {field.name for field in fields(Settings)}
+    settings = Settings(**{name: value for name, value in numbers["settings"].items() if name in known})
+    params = Params(str(arrays["cell"]), **with_prefix(arrays, "params."))
+    codes = arrays["vocabulary"]
+    if codes.dtype != np.uint32 or codes.ndim != 1 or (np.diff(codes.astype(int), append=CODE_POINTS) <= 0).any():
+        raise ValueError("its vocabulary is not one")
+    vocabulary = Vocabulary(codes)
+    if params.inputs != len(vocabulary) or params.outputs != len(vocabulary) or params.hidden != settings.hidden:
+        raise ValueError("its parameters and its vocabulary do not fit together")
+    if params.cell != settings.cell:
+        raise ValueError("its parameters and its settings are of different cells")
+    if not np.isfinite(params.flat).all():
+        raise ValueError("its parameters are not finite")
+    return Model(params, vocabulary, settings, numbers, arrays)
+
+
+def resume(path: str | Path, model: Model, text: str) -> Training:
+    """Return the training that a file holds. Raises ModelFileError for another text or a damaged file."""
+    if model.numbers.get("text_digest") != digest(text):
+        raise ModelFileError(f"{path}: the text is not the one that this model was trained on")
+    try:
+        training = Training(text, model.settings)
+        training.params.flat[:] = model.params.flat
+        training.optimizer.load_state_dict(with_prefix(model.arrays, "optimizer."))
+        training.state = model.arrays["state"].reshape(training.state.shape).astype(training.state.dtype)
+        training.streams.position = range(len(training.streams.tokens) - 1).index(model.numbers["position"])
+        training.iteration = model.numbers["iteration"]
+        training.characters = model.numbers["characters"]
+        training.loss = model.numbers["loss"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise not_a_model_error(path, error) from error
+    return training
+
+
+def digest(text: str) -> str:
+    """Return what tells one text from another."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def require_place(path: str | Path) -> None:
+    """Raise OSError or ModelFileError, before any training, if no file can be written at ``path``."""
+    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise ModelFileError(f"{path}: not a file, so a model cannot be saved there")
+    if os.path.exists(path) and os.path.getsize(path) > 0:
+        require_model(path)
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise ModelFileError(f"{path}: there is no directory {folder} to save in")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ModelFileError(f"{path}: the directory {folder} is not writable")
+
+
+def require_model(path: str | Path) -> None:
+    """Raise ModelFileError if a file is no model: saving would lose what it holds."""
+    try:
+        ours = str(read_npz(path).get("format")) == FORMAT
+    except Exception:  # see ``load``
+        ours = False
+    if not ours:
+        raise ModelFileError(f"{path}: not a model that rnncore train saved, and not replaced; name another file")
+
+
+def with_prefix(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the entries whose names start so, under the rest of their names; numbers as numbers."""
+    named = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+    return {name: array if array.ndim else array.item() for name, array in named.items()}
+
+
+def not_a_model_error(path: str | Path, why: object) -> ModelFileError:
+    """Return the error for a file that is something else, or damaged."""
+    reason = str(why).splitlines()[0] if str(why) else type(why).__name__
+    return ModelFileError(f"{path}: not a model that rnncore train saved ({reason})")

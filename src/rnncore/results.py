@@ -1,0 +1,122 @@
+"""What bptt, forward and backward return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from .params import Params, described
+from .problem import Kept
+from .steps import Steps
+from .types import AnyArray, Array, States
+from .words import cannot_change_error
+
+ArrayOrList: TypeAlias = Any  # an array, or a list of them where the arguments were lists
+
+
+@dataclass(eq=False, repr=False)
+class BpttResult:
+    """Holds the loss and the gradients that :func:`bptt` returns, in the dtype of the parameters."""
+
+    __slots__ = {  # help() shows what is said here
+        "dinputs": "The gradient with respect to the inputs, shaped like them; None if it was not asked for.",
+        "dstate": "The gradient with respect to the initial state, shaped like it.",
+        "grads": "The gradients with respect to the parameters, by name and as one vector ``flat``.",
+        "loss": "J, the sum of the losses of all steps of all sequences.",
+        "losses": "J_t in the shape of the steps; for lists, a list of arrays (T_b,).",
+        "state": "The last hidden state (B, H) or (H,), or a pair of them: with it the next piece of a stream begins.",
+    }
+    loss: float
+    losses: ArrayOrList
+    grads: Params
+    state: States
+    dstate: States
+    dinputs: ArrayOrList | None
+
+    def __repr__(self) -> str:
+        return f"BpttResult(loss={self.loss!r}, grads={self.grads!r})"
+
+
+@dataclass(eq=False, repr=False)
+class BackwardResult:
+    """Holds the gradients that :func:`backward` returns, in the dtype of the parameters."""
+
+    __slots__ = {
+        "dinputs": "The gradient with respect to the inputs, shaped like them; None if it was not asked for.",
+        "dstate": "The gradient with respect to the initial state, shaped like it.",
+        "grads": "The gradients with respect to the parameters, by name and as one vector ``flat``.",
+    }
+    grads: Params
+    dstate: States
+    dinputs: ArrayOrList | None
+
+    def __repr__(self) -> str:
+        return f"BackwardResult(grads={self.grads!r})"
+
+
+@dataclass(eq=False, repr=False, init=False, match_args=False)
+class ForwardResult:
+    """Holds the outputs and states that :func:`forward` returns, with what :func:`backward` needs of the call.
+
+    It cannot be changed, and ``h``, which backward relies on, cannot be written to.
+    """
+
+    __slots__ = {
+        "_kept": "What backward needs.",
+        "h": "The hidden states (..., H), read-only; for lists, a list of arrays (T_b, H).",
+        "state": "The last hidden state (B, H) or (H,), or a pair of them.",
+        "y": "The outputs before the softmax (..., V); for lists, a list of arrays (T_b, V).",
+    }
+    y: ArrayOrList
+    h: ArrayOrList
+    state: States
+    _kept: Kept
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise cannot_change_error("ForwardResult", name)
+
+    def __delattr__(self, name: str) -> None:
+        raise cannot_change_error("ForwardResult", name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.y, self.h, self.state, self._kept)
+
+    def __repr__(self) -> str:
+        net, inputs, _, steps, h, _ = self._kept
+        T, B = (steps.T, steps.B) if steps is not None else (len(inputs), h.shape[1] if h.ndim == 3 else 1)
+        return f"ForwardResult(T={T}, B={B}, {described(net)})"
+
+
+# What sets the slots, past ForwardResult.__setattr__; bound once, because one step of a small net costs little more.
+_new = object.__new__
+_put_y = ForwardResult.__dict__["y"].__set__
+_put_h = ForwardResult.__dict__["h"].__set__
+_put_state = ForwardResult.__dict__["state"].__set__
+_put_kept = ForwardResult.__dict__["_kept"].__set__
+
+
+def forward_result(y: ArrayOrList, h: ArrayOrList, state: States, kept: Kept) -> ForwardResult:
+    """Return a ForwardResult of an engine's results, of which h is read-only."""
+    result = _new(ForwardResult)
+    _put_y(result, y)
+    _put_h(result, h)
+    _put_state(result, state)
+    _put_kept(result, kept)
+    return result
+
+
+def _restored(y: ArrayOrList, h: ArrayOrList, state: States, kept: Kept) -> ForwardResult:
+    """Return a ForwardResult of copies, as pickle and deepcopy make them, with h read-only again."""
+    for array in (kept[4], *(h if isinstance(h, list) else (h,))):
+        array.flags.writeable = False
+    return forward_result(y, h, state, kept)
+
+
+def in_form(array: AnyArray, steps: Steps | None) -> ArrayOrList:
+    """Return a result as the user has the arguments: a list of arrays if those are packed."""
+    return array if steps is None or not steps.packed else steps.split(array)
+
+
+def optional_in_form(array: Array | None, steps: Steps | None) -> ArrayOrList | None:
+    """Return a result that may be None as ``in_form`` does."""
+    return None if array is None else in_form(array, steps)

@@ -1,0 +1,124 @@
+"""Which steps a batch has, and what follows what.
+
+A batch of B sequences is, in the contract (docs/arithmetic.md), a grid of T x B places, and step t of sequence b has
+the place t*B + b. The full grid needs no further words: there ``steps`` is None. Where sequences differ in length,
+``Steps`` says which places exist, and keeps three things apart:
+
+- the *place* t*B + b fixes the order of the sums over steps;
+- the *address* of a step is where its row lies in the arrays of a call;
+- its *row* is where the engines keep it. Rows are packed: the sequences are sorted by length, longest first, and the
+  steps t of all sequences that have one lie side by side, from ``start[t]`` on. The step before that of row
+  ``start[t] + p`` is row ``start[t - 1] + p``.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .types import AnyArray, Indices
+
+
+class Steps:
+    """The steps of a batch whose sequences differ in length. Frozen; made once a call, and kept for ``backward``.
+
+    lengths: int64 (B,), in the order of the user's batch. packed: whether the arrays of the call hold one sequence
+    after the other (N, ...), N = the sum of the lengths, or else a padded grid (T, B, ...).
+
+    order (B,): the sequence at each position, longest first, equals in the order of the batch. start (longest + 1,):
+    the rows of step t are [start[t], start[t + 1]). address (N,): of each row, where it lies in the arrays of the
+    call, counted in steps. place (N,): of each row, t*B + b. by_place (N,): the rows in ascending order of places.
+    All are int64 and contiguous. core: the same as the compiled core has it, made by ``_cpp`` when first needed.
+    The tables, from ``order`` on, are made when one is first needed; the compiled core makes its own.
+    """
+
+    __slots__ = ("B", "T", "address", "by_place", "core", "count", "lengths", "order", "packed", "place", "start")
+    T: int
+    B: int
+    count: int
+    packed: bool
+    lengths: Indices
+    order: Indices
+    start: Indices
+    address: Indices
+    place: Indices
+    by_place: Indices
+    core: Any
+
+    def __init__(self, lengths: Indices, T: int, packed: bool) -> None:
+        count = int(lengths.sum())
+        self._set(T=T, B=len(lengths), count=count, packed=packed, lengths=lengths, core=None)
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Indices:
+        """Make the tables, and return one of them."""
+        if name not in ("order", "start", "address", "place", "by_place"):
+            raise AttributeError(f"Steps has no {name!r}")
+        lengths, B = self.lengths, self.B
+        order = np.argsort(-lengths, kind="stable")
+        longest = int(lengths[order[0]])
+        there = B - np.searchsorted(lengths[order[::-1]], np.arange(longest), side="right")  # sequences at each step
+        start = np.concatenate([[0], np.cumsum(there)]).astype(np.int64)
+        step = np.repeat(np.arange(longest), there)
+        sequence = order[np.arange(self.count) - start[step]]
+        place = step * B + sequence
+        address = (np.cumsum(lengths) - lengths)[sequence] + step if self.packed else place
+        self._set(order=order, start=start, address=address, place=place, by_place=np.argsort(place))
+        table: Indices = object.__getattribute__(self, name)
+        return table
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} of Steps cannot be changed")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name} of Steps cannot be changed")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Steps, (self.lengths, self.T, self.packed)
+
+    def __repr__(self) -> str:
+        return f"Steps(T={self.T}, B={self.B}, {self.count} steps, {'packed' if self.packed else 'padded'})"
+
+    def split(self, array: AnyArray) -> list[AnyArray]:
+        """Return the sequences of a packed array (N, ...), as views."""
+        stops = np.cumsum(self.lengths).tolist()
+        return [array[stop - length : stop] for stop, length in zip(stops, self.lengths.tolist(), strict=True)]
+
+    def to_grid(self, array: AnyArray) -> AnyArray:
+        """Return an array of the call as a grid (T, B, ...), with zeros where a packed one has no step."""
+        if not self.packed:
+            return array
+        grid = np.zeros((self.T * self.B, *array.shape[1:]), array.dtype)
+        grid[self.place] = array[self.address]
+        return grid.reshape(self.T, self.B, *array.shape[1:])
+
+    def from_grid(self, grid: AnyArray) -> AnyArray:
+        """Return the opposite of ``to_grid``: an array of the call from a grid (T, B, ...)."""
+        if not self.packed:
+            return grid
+        array = np.empty((self.count, *grid.shape[2:]), grid.dtype)
+        array[self.address] = grid.reshape(self.T * self.B, *grid.shape[2:])[self.place]
+        return array
+
+    def rows_of(self, grid: AnyArray) -> AnyArray:
+        """Return the rows (N, ...) of a grid (T, B, ...), in the order in which engines keep them, as on the tape."""
+        rows: AnyArray = grid.reshape(self.T * self.B, *grid.shape[2:])[self.place]
+        return rows
+
+    def grid_of(self, rows: AnyArray) -> AnyArray:
+        """Return a grid (T, B, ...) of rows (N, ...), zeros where there is no step."""
+        grid = np.zeros((self.T * self.B, *rows.shape[1:]), rows.dtype)
+        grid[self.place] = rows
+        return grid.reshape(self.T, self.B, *rows.shape[1:])
+
+
+def padded_steps(lengths: Indices, T: int) -> Steps | None:
+    """Return the steps of a padded grid of T steps; None, the full grid, if every sequence has T."""
+    return None if (lengths == T).all() else Steps(lengths, T, packed=False)
+
+
+def packed_steps(lengths: Indices) -> Steps:
+    """Return the steps of sequences that lie one after the other."""
+    return Steps(lengths, int(lengths.max()), packed=True)

@@ -1,0 +1,168 @@
+"""What the documents say is so: links lead somewhere, quoted code is there, figures are those of committed results."""
+
+import importlib
+import json
+import pydoc
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import rnncore
+
+ROOT = Path(__file__).parents[1]
+BENCH = ROOT / "bench"
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md")]
+PAGES = [page for page in (*TOP, *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
+LINK = re.compile(r"(?<!\\)\[(?P<text>(?:`[^`]*`|[^\]`])*)\]\((?P<target>[^)\s]+)\)", re.DOTALL)
+CODE = (".py", ".hpp", ".cpp")
+
+pytestmark = pytest.mark.skipif(not PAGES, reason="the documents are not beside these tests")
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def links(page: Path) -> Iterator[tuple[str, str]]:
+    """Text and target of every link, but those to other sites."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for match in LINK.finditer(text):
+        if "://" not in match["target"]:
+            yield match["text"], match["target"]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for _, target in links(page):
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        assert not anchor or (file.suffix == ".md" and anchor in anchors(file)), target
+
+
+def quotes(page: Path) -> list[tuple[str, Path]]:
+    """Quoted code and its file, of the links to code whose text is more than the name of the file."""
+    found = [(re.sub(r"\s+", " ", text).strip(), (page.parent / target).resolve()) for text, target in links(page)]
+    return [
+        (text[1:-1], file)
+        for text, file in found
+        if file.suffix in CODE and text.startswith("`") and text.strip("`") not in (file.name, file.stem)
+    ]
+
+
+@each_page
+def test_quoted_code_stands_in_its_file(page: Path) -> None:
+    """On one line of it, so that a search finds it, unless the text names the file's end of its path or its module."""
+    for code, file in quotes(page):
+        if str(file).endswith(code) or code == f"rnncore.{file.parent.name}":
+            continue
+        lines = [line for line in file.read_text().splitlines() if code in line]
+        assert len(lines) == 1, f"{code!r} stands on {len(lines)} lines of {file.name}"
+
+
+def test_the_derivation_quotes_code() -> None:
+    assert len(quotes(ROOT / "docs" / "derivation.md")) >= 10
+
+
+@each_page
+def test_no_link_numbers_a_line(page: Path) -> None:
+    assert not re.findall(r"\]\([^)]*#L\d", page.read_text())
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) < 700
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Imports a module of bench/, which is no package."""
+    if not BENCH.is_dir():
+        pytest.skip("the benchmarks are not beside these tests")
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module
+
+
+def sweep() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((BENCH / "results" / "sweep.json").read_text())
+    return found
+
+
+def test_the_tables_are_those_of_the_newest_results(bench: Callable[[str], Any]) -> None:
+    roofline, quote = bench("roofline"), bench("quote")
+    newest = roofline.newest()
+    results = roofline.load(newest)
+    readme, speed = (ROOT / "README.md").read_text(), (ROOT / "docs" / "speed.md").read_text()
+    assert quote.short_table(results) in readme
+    assert quote.table(results) in speed
+    assert f"bench/results/{newest.stem}.md" in speed
+
+
+def test_the_picture_is_drawn_from_the_results(bench: Callable[[str], Any]) -> None:
+    picture = bench("picture")
+    assert picture.PICTURE.read_text() == picture.draw(sweep())
+
+
+PEERS = ("torch", "jax", "numpy", "onednn")
+
+
+@pytest.mark.parametrize("reading", ["best", "median"])
+def test_nobody_is_ahead_on_one_thread(reading: str, bench: Callable[[str], Any]) -> None:
+    roofline = bench("roofline")
+    rows = [row for row in roofline.load(roofline.newest())["rows"] if row["threads"] == 1]
+    times = {(r["cell"], r["shape"], r["dtype"], r["contender"]): r[reading] for r in rows}
+    for peer, ours in [*((peer, "rnncore cpp") for peer in PEERS), ("torch", "rnncore numba")]:
+        found = [key[:-1] for key in times if key[-1] == peer]
+        assert found
+        assert all(times[(*key, ours)] < times[(*key, peer)] for key in found)
+
+
+def test_pytorch_is_slower_at_every_size(bench: Callable[[str], Any]) -> None:
+    roofline = bench("roofline")
+    rows = roofline.load(roofline.newest())["rows"]
+    best = {(r["cell"], r["shape"], r["dtype"], r["threads"], r["contender"]): r["best"] for r in rows}
+    pytorch = [key[:-1] for key in best if key[-1] == "torch"]
+    assert len(pytorch) >= 60
+    assert all(best[(*key, "rnncore cpp")] < best[(*key, "torch")] for key in pytorch)
+    points = sweep()["points"]
+    assert len(points) >= 400
+    assert all(point["cpp"] < point["torch"] for point in points)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_the_range_of_odd_sizes(cell: str) -> None:
+    ratios = [point["times_torch"] for point in sweep()["points"] if point["cell"] == cell]
+    least, most = f"{min(ratios):.1f}", f"{max(ratios):.3g}" if max(ratios) >= 100 else f"{max(ratios):.0f}"
+    text = re.sub(r"\s+", " ", (ROOT / "docs" / "speed.md").read_text())
+    assert re.search(rf"{least} to {most} (times as long )?with {cell}", text)
+
+
+def public() -> list[str]:
+    """Every public name, with those of public modules."""
+    names = [name for name in rnncore.__all__ if not name.startswith("_")]
+    modules = [name for name in names if isinstance(getattr(rnncore, name), ModuleType)]
+    inner = [f"{m}.{n}" for m in modules for n in vars(getattr(rnncore, m)) if not n.startswith("_")]
+    own = [name for name in inner if getattr(look_up(name), "__module__", "").startswith("rnncore")]
+    return [*(name for name in names if name not in modules), *own]
+
+
+def look_up(name: str) -> Any:
+    found: Any = rnncore
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("name", public())
+def test_help_shows_no_private_names(name: str) -> None:
+    """But in a class's lists of annotations and fields, which Python writes."""
+    text = re.sub(
+        r"__(annotations|dataclass_fields|dataclass_params)__ = .*", "", pydoc.plain(pydoc.render_doc(look_up(name)))
+    )
+    assert not re.findall(r"(?<![\w`])_[A-Za-z]\w*", text)

@@ -1,0 +1,258 @@
+"""The one door: an engine that reads raw arguments answers as it does to canonical ones, or asks again."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import nets
+import numpy as np
+import pytest
+
+import rnncore
+from rnncore import arguments
+from rnncore.cells import CELLS
+from rnncore.problem import DEFAULT, options_of
+from rnncore.results import BackwardResult, BpttResult, forward_result
+
+_cpp = pytest.importorskip("rnncore._cpp", reason="only the compiled core reads raw arguments")
+
+CORE = _cpp.CppEngine(_cpp.best())
+ONE = (5,)
+MANY = (5, 3)
+
+
+def example(steps: tuple[int, ...], dtype: str, tokens: bool, state: bool, cell: str = "rnn") -> tuple[Any, ...]:
+    net = nets.make_net(5, 3, 4, 6, 3, dtype, tokens=tokens, labels="some", cell=cell)
+    assert net.labels is not None
+    inputs, labels, states = net.inputs, net.labels, net.state
+    if steps == ONE:
+        inputs, labels = (np.ascontiguousarray(a[:, 0]) for a in (inputs, labels))
+        states = nets.each_state(lambda h: h[0], states)
+    return net.params, inputs, labels, states if state else None
+
+
+def raw_bptt(params: rnncore.Params, inputs: Any, labels: Any, state: Any, need: bool = False) -> Any:
+    """What the engine answers to arguments as a user gives them; None if it asks to be called again."""
+    return CORE.bptt(params._net, params.flat, inputs, state, None, options_of(need, 1), labels)
+
+
+def raw_forward(params: rnncore.Params, inputs: Any, state: Any) -> Any:
+    return CORE.forward(params._net, params.flat, inputs, state, None, DEFAULT)
+
+
+def without_raw(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_cpp.CppEngine, "reads_raw", False)
+
+
+def both_ways(params: rnncore.Params, inputs: Any, labels: Any, state: Any, need: bool) -> tuple[Any, Any]:
+    """What raw arguments give, None if they are not canonical, and what they give through ``arguments``."""
+    raw = raw_bptt(params, inputs, labels, state, need)
+    with pytest.MonkeyPatch.context() as patch:
+        without_raw(patch)
+        other = rnncore.bptt(params, inputs, labels, state=state, need_dinputs=need, backend=CORE.name)
+    return raw, other
+
+
+@pytest.mark.parametrize("state", [False, True])
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("steps", [ONE, MANY])
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_ways_give_the_same(cell: str, steps: tuple[int, ...], dtype: str, tokens: bool, state: bool) -> None:
+    params, inputs, labels, h = example(steps, dtype, tokens, state, cell)
+    for same in (params, pickle.loads(pickle.dumps(params)), rnncore.Params.from_flat(cell, 4, 6, 3, params.flat)):
+        raw, other = both_ways(same, inputs, labels, h, need=not tokens)
+        assert raw is not None
+        loss, losses, grads, *rest = raw
+        nets.assert_same_bits(named(other), named(BpttResult(loss, losses, params._like(grads), *rest)))
+
+
+@pytest.mark.parametrize("state", [False, True])
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("steps", [ONE, MANY])
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_ways_forward_and_back(cell: str, steps: tuple[int, ...], dtype: str, tokens: bool, state: bool) -> None:
+    params, inputs, _, h = example(steps, dtype, tokens, state, cell)
+    raw, other = forward_both(params, inputs, h)
+    nets.assert_same_bits(named(other), named(raw))
+    own = {"dy": raw.y * 2, "dh": raw.h * 3, "dstate": nets.each_state(lambda h: h * 4, raw.state)}
+    for left_out in (*own, None):
+        given = {name: value for name, value in own.items() if name != left_out}
+        nets.assert_same_bits(*(named(way) for way in backward_both(params, raw, given, not tokens)))
+
+
+def forward_both(params: rnncore.Params, inputs: Any, state: Any) -> tuple[Any, Any]:
+    found = raw_forward(params, inputs, state)
+    assert found is not None
+    with pytest.MonkeyPatch.context() as patch:
+        without_raw(patch)
+        other = rnncore.forward(params, inputs, state=state, backend=CORE.name)
+    return forward_result(*found), other
+
+
+def raw_backward(params: rnncore.Params, out: Any, given: dict[str, Any], need: bool) -> Any:
+    gradients = given.get("dy"), given.get("dh"), given.get("dstate")
+    return CORE.backward(out._kept, params.flat, *gradients, options_of(need, 1))
+
+
+def backward_both(params: rnncore.Params, out: Any, given: dict[str, Any], need: bool) -> tuple[Any, Any]:
+    found = raw_backward(params, out, given, need)
+    assert found is not None
+    with pytest.MonkeyPatch.context() as patch:
+        without_raw(patch)
+        other = rnncore.backward(params, out, **given, need_dinputs=need, backend=CORE.name)
+    grads, *rest = found
+    return other, BackwardResult(params._like(grads), *rest)
+
+
+def named(result: Any) -> nets.Results:
+    """All that a user sees of a result, as arrays by name."""
+    found: nets.Results = {}
+    for name in ("loss", "losses", "y", "h", "state", "dstate", "dinputs"):
+        value = getattr(result, name, None)
+        arrays = value if isinstance(value, tuple) else (value,)
+        found |= {f"{name} {n}": np.asarray(array) for n, array in enumerate(arrays) if array is not None}
+    return found | ({"grads": result.grads.flat} if hasattr(result, "grads") else {})
+
+
+def test_what_forward_read_can_be_changed_afterwards() -> None:
+    params, inputs, _, state = example(MANY, "float32", False, True, "lstm")
+    out = rnncore.forward(params, inputs, state=state, backend=CORE.name)
+    dy = np.ones_like(out.y)
+    expected = rnncore.backward(params, out, dy=dy, backend=CORE.name)
+    inputs[...] = 7
+    for array in state:
+        array[...] = 7
+    nets.assert_same_bits(named(expected), named(rnncore.backward(params, out, dy=dy, backend=CORE.name)))
+
+
+def test_sizes_and_dtypes_by_any_name_are_taken() -> None:
+    for dtype in ("float64", np.float64, np.dtype("f8"), np.dtype("f8").newbyteorder("="), "float32", np.single):
+        params = rnncore.init_params("rnn", 4, 6, 3, dtype=dtype)
+        tokens = np.array([0, 1, 2])
+        raw, other = both_ways(params, tokens, tokens, None, need=False)
+        assert raw is not None
+        assert raw[0] == other.loss
+
+
+UNUSUAL: dict[str, Callable[[np.ndarray], Any]] = {
+    "strided": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "Fortran": np.asfortranarray,
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder("S")),
+    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
+    "of a subclass": lambda a: np.ma.masked_array(a, mask=False),
+    "a list": lambda a: [*a],
+    "narrower": lambda a: a.astype(np.int32 if a.dtype.kind == "i" else np.float16),
+    "an object": lambda a: a.astype(object),
+}
+
+
+@pytest.mark.parametrize("unusual", UNUSUAL)
+@pytest.mark.parametrize("argument", ["inputs", "labels", "state"])
+def test_what_is_unusual_asks_to_be_called_again(argument: str, unusual: str) -> None:
+    for tokens in (False, True):
+        given = dict(zip(("params", "inputs", "labels", "state"), example(MANY, "float64", tokens, True), strict=True))
+        given[argument] = UNUSUAL[unusual](given[argument])
+        assert raw_bptt(**given) is None
+        if argument != "labels":
+            assert raw_forward(given["params"], given["inputs"], given["state"]) is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("inputs", np.zeros((5, 3, 5))),
+        ("inputs", np.zeros((4, 3, 4))),
+        ("inputs", np.zeros((5, 2, 4))),
+        ("inputs", np.zeros((5, 3))),
+        ("inputs", np.zeros((5, 3, 4), np.float32)),
+        ("inputs", np.full((5, 3), 4)),
+        ("inputs", np.full((5, 3), -1)),
+        ("inputs", np.full((5, 3), np.iinfo(np.int64).min)),
+        ("labels", np.full((5, 3), 3)),
+        ("labels", np.full((5, 3), -2)),
+        ("labels", np.full((5, 3), np.iinfo(np.int64).max)),
+        ("labels", np.zeros((5, 3, 3))),
+        ("labels", np.int64(1)),
+        ("state", np.zeros((3, 5))),
+        ("state", np.zeros(6)),
+        ("state", np.zeros((2, 6))),
+    ],
+)
+def test_what_is_wrong_asks_to_be_called_again(argument: str, value: Any) -> None:
+    params, inputs, labels, state = example(MANY, "float64", False, True)
+    given = {"inputs": inputs, "labels": labels, "state": state}
+    assert raw_bptt(params, **given) is not None
+    assert raw_bptt(params, **given | {argument: value}) is None
+    if argument != "labels" and np.shape(value) != (4, 3, 4):  # fewer steps are right
+        given |= {argument: value}
+        assert raw_forward(params, given["inputs"], given["state"]) is None
+
+
+def test_what_is_asked_for_is_checked_before_the_engine() -> None:
+    for threads in (0, True, 1.0):
+        with pytest.raises((ValueError, TypeError), match="threads"):
+            arguments.options(False, threads)
+    assert arguments.options(False, 2**40).threads == 2**31 - 1
+    with pytest.raises(TypeError, match="need_dinputs"):
+        arguments.options(1, None)
+    assert arguments.options(False, None) is DEFAULT
+    assert arguments.options(True, 2) is arguments.options(True, 2)
+
+
+def test_gradients_of_tokens_ask_to_be_called_again() -> None:
+    assert raw_bptt(*example(MANY, "float64", True, True), need=True) is None
+
+
+def test_distributions_are_canonical_only_when_checked() -> None:
+    params, inputs, _, _ = example(MANY, "float64", False, False)
+    labels = np.full((5, 3, 3), 1 / 3)
+    assert raw_bptt(params, inputs, labels, None) is None
+    assert CORE.bptt(params._net, params.flat, inputs, None, None, DEFAULT, labels, True) is not None
+
+
+@pytest.mark.parametrize(
+    "state", [np.zeros((2, 3, 6)), (np.zeros((3, 6)),), (np.zeros((3, 6)), np.zeros(6)), np.zeros(6)]
+)
+def test_wrong_pairs_ask_to_be_called_again(state: Any) -> None:
+    params, inputs, labels, _ = example(MANY, "float64", False, False, "lstm")
+    assert raw_bptt(params, inputs, labels, state) is None
+    assert raw_forward(params, inputs, state) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"dy": np.zeros((5, 3, 4))},
+        {"dy": np.zeros((4, 3, 3))},
+        {"dy": np.zeros((5, 3, 3), np.float32)},
+        {"dy": np.zeros((5, 3, 3)).transpose(1, 0, 2)},
+        {"dh": np.zeros((5, 3))},
+        {"dstate": np.zeros((3, 5))},
+        {"dstate": (np.zeros((3, 6)),)},
+    ],
+)
+def test_gradients_that_are_unusual_ask_to_be_called_again(given: dict[str, Any]) -> None:
+    params, inputs, _, state = example(MANY, "float64", False, True)
+    out = rnncore.forward(params, inputs, state=state, backend=CORE.name)
+    assert raw_backward(params, out, given, False) is None
+
+
+@pytest.mark.parametrize("labels", ["classes", "distributions"])
+def test_lists_in_any_order_of_memory_are_taken(labels: str) -> None:
+    """Where all sequences lie in Fortran's order, NumPy would pack them so too, which is not canonical."""
+    net = nets.make_net(5, 3, 4, 6, 3, labels=labels)
+
+    def results(order: Callable[[Any], Any]) -> nets.Results:
+        assert net.labels is not None
+        inputs, labels = ([order(array[: 5 - b, b]) for b in range(3)] for array in (net.inputs, net.labels))
+        out = rnncore.forward(net.params, inputs, backend=CORE.name)
+        dy, dh = ([order(array) for array in arrays] for arrays in (out.y, out.h))
+        grads = rnncore.backward(net.params, out, dy=dy, dh=dh, backend=CORE.name).grads
+        losses, _ = rnncore.cross_entropy(dy, labels, backend=CORE.name)
+        result = rnncore.bptt(net.params, inputs, labels, backend=CORE.name)
+        return {"bptt": result.grads.flat, "backward": grads.flat, "losses": np.concatenate(losses)}
+
+    nets.assert_same_bits(results(np.ascontiguousarray), results(np.asfortranarray))
