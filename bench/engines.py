@@ -10,7 +10,7 @@ from shapes import GATES, SAME_COST, TWO_CALLS, WITH_DINPUTS, Shape, reduced, sa
 from timing import Contender, Results, repeat
 
 import rnncore
-from rnncore.backends import engines
+from rnncore.engines import engines
 
 BASELINE = 20
 

@@ -66,12 +66,19 @@ def by_torch(task: Problem, threads: int) -> Contender:
         found["last"] = (loss, torch.autograd.grad(loss, leaves))
 
     def results() -> Results:
-        loss, (dW_xh, dW_hh, db_x, db_h, dW_hy, db_y, *dstates) = found["last"]
-        names = {"loss": loss.detach(), "dstate": torch.cat(dstates), "W_xh": dW_xh, "W_hh": dW_hh, "W_hy": dW_hy}
-        names |= {"b_x": db_x, "b_h": db_h, "b_y": db_y}
-        return {name: value.numpy() for name, value in names.items()}
+        return torch_results(*found["last"])
 
     return Contender("torch", threads, repeat(call), results, lambda: torch.set_num_threads(threads), threads > 1)
+
+
+def torch_results(loss: Any, gradients: Any) -> Results:
+    """The loss and the gradients of :func:`torch_net`'s parameters and states, by rnncore's names."""
+    import torch
+
+    dW_xh, dW_hh, db_x, db_h, dW_hy, db_y, *dstates = gradients
+    names = {"loss": loss.detach(), "dstate": torch.cat(dstates), "W_xh": dW_xh, "W_hh": dW_hh, "W_hy": dW_hy}
+    names |= {"b_x": db_x, "b_h": db_h, "b_y": db_y}
+    return {name: value.numpy() for name, value in names.items()}
 
 
 def torch_net(task: Problem) -> tuple[Any, Any, list[Any]]:

@@ -126,7 +126,8 @@ def page(results: dict[str, Any], source: str) -> str:
 
 def newest() -> Path:
     """The result file with the latest date in it."""
-    paths = [path for path in (HERE / "results").glob("*.json") if not path.stem.startswith(("sweep", "growth"))]
+    others = ("sweep", "growth", "ragged")
+    paths = [path for path in (HERE / "results").glob("*.json") if not path.stem.startswith(others)]
     if not paths:
         raise ValueError("there are no results yet: run bench/run.py")
     return max(paths, key=lambda path: str(load(path)["date"]))

@@ -20,7 +20,7 @@ from shapes import GATES, SAME_COST, Shape, named, reduced, same_cost
 from timing import Contender, Times, interleave, repeat, turn
 from tqdm import tqdm
 
-from rnncore.backends import engine
+from rnncore.engines import engine
 
 FORMAT = "rnncore bench 2"
 ENOUGH = 1.0  # a peer is warmed up by three calls, unless they take longer

@@ -92,7 +92,7 @@ def right(task: "Problem", contenders: list["Contender"]) -> list[str]:
     import engines
     import peers
 
-    from rnncore.backends import engines as every_engine
+    from rnncore.engines import engines as every_engine
 
     sets = [(name, threads) for name in every_engine() if name.startswith("cpp.") for threads in (1, None)]
     found = engines.differences(task, sets)
