@@ -1,5 +1,6 @@
 """How Sphinx builds the pages and the reference: ``sphinx-build -W docs build/docs``."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,17 @@ def as_downloads(app: Any, doctree: Any) -> None:
             node.replace_self(file)
 
 
+def short_signature(app: Any, kind: str, name: str, *rest: Any) -> tuple[str, str | None] | None:
+    """Show aliases of types by their names alone."""
+    arguments, returns = rest[-2:]
+    if arguments is None:  # no function
+        return None
+    short = [re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text or "") for text in (arguments, returns)]
+    return short[0], short[1] or None
+
+
 def setup(app: Any) -> None:
     """Connect what is above, before Sphinx collects the files to copy."""
+    app.connect("autodoc-process-signature", short_signature)
     app.connect("doctree-read", as_equations)
     app.connect("doctree-read", as_downloads, priority=100)
