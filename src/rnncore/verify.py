@@ -120,6 +120,7 @@ def verify(
     Returns a :class:`Report`: ``report.ok``, and ``print(report)`` for a table.
 
     >>> import numpy as np
+    >>> from rnncore import init_params
     >>> params = init_params("rnn", inputs=3, hidden=2, outputs=3, seed=0, dtype="float32")
     >>> verify(params, np.array([0, 1, 2]), np.array([1, 2, 0])).ok
     True
