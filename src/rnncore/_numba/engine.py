@@ -190,7 +190,7 @@ class Form:
         shape = len(CELLS[self.net.cell].states), self.rows.B, self.net.hidden
         if states is None:
             return np.zeros(shape, self.dtype)
-        array = np.stack(states) if isinstance(states, tuple) else states[None]
+        array = np.stack(states) if isinstance(states, tuple) else _plain(states)[None]
         return array.reshape(shape) if self.steps is None else array.take(self.steps.order, axis=1)
 
     def from_states(self, states: Array) -> States:

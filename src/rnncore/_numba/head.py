@@ -11,7 +11,8 @@ from ..net import HeadArrays
 from ..types import Array
 from . import inlined
 from .layer import Batch, Trace, by_place, copy_rows, repeat
-from .linear import outer_sum, product, row_panels, row_sum
+from .linear import outer_sum, product, row_sum
+from .tile import row_panels
 
 
 class Head(NamedTuple):

@@ -14,7 +14,8 @@ from ..cells import CELLS
 from ..net import LayerArrays
 from ..types import Array, Indices
 from . import compiled, inlined, units
-from .linear import Rows, fill_panels, outer_sum, padded, product, row_panels, row_sum, token_sum
+from .linear import Rows, outer_sum, product, row_sum, token_sum
+from .tile import fill_panels, padded, row_panels
 
 
 class Cell(NamedTuple):

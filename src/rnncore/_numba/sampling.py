@@ -11,8 +11,9 @@ from .buffers import Net, forward_weights, plan_of
 from .elementary import exp
 from .entries import entry
 from .layer import Trace, fill_forward_panels, input_part, repeat, step_forward
-from .linear import fill_panels, product
+from .linear import product
 from .stack import Problem, trace_of
+from .tile import fill_panels
 from .units import Before
 
 

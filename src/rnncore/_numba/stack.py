@@ -30,8 +30,9 @@ from .buffers import (
     work_of,
 )
 from .entries import entry
-from .linear import BLOCK, NOTHING, Rows, fill_panels, fold, lane_sum, row_blocks
+from .linear import BLOCK, NOTHING, Rows, fold, lane_sum, row_blocks
 from .softmax import Labels
+from .tile import fill_panels
 
 
 class Problem(NamedTuple):
