@@ -175,3 +175,63 @@ def test_no_span_takes_long(cell: str) -> None:
     for X, H, V, B in ((1, 1, 1, 1), (3, 4, 3, 1), (65, 128, 65, 32), (256, 1024, 256, 1), (256, 1024, 256, 64)):
         net = net_of(cell, X, H, V, np.dtype(np.float32))
         assert (buffers.plan_of(net).most + max(BLOCK, B)) * buffers.operations(net) <= 2**31
+
+
+def read_only(array: Any) -> Any:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+FORMS = {
+    "plain": lambda a: a,
+    "read-only": read_only,
+    "strided": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "Fortran": np.asfortranarray,
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder("S")),
+}
+
+
+def use_everything(cell: str, dtype: str, change: Any) -> None:
+    """Calls of all kinds, each array in a form of the user's."""
+    T, B, X, H = 4, 3, 5, 6
+    params = rnncore.init_params(cell, X, H, X, dtype=dtype)
+    numbers = np.random.default_rng(0)
+    tokens, vectors = numbers.integers(0, X, (T, B)), numbers.standard_normal((T, B, X)).astype(dtype)
+    soft, state = np.full((T, B, X), 1 / X, dtype), change(numbers.standard_normal((B, H)).astype(dtype))
+    state = (state, state) if len(CELLS[cell].states) > 1 else state
+    options: dict[str, Any] = {"backend": "numba"}
+    for x in (tokens, vectors):
+        for more in ({}, {"lengths": np.array([4, 0, 2])}, {"state": state}):
+            need = {"need_dinputs": x is vectors}
+            for labels in (tokens, soft):
+                rnncore.bptt(params, change(x), change(labels), **more, **need, **options)
+            out = rnncore.forward(params, change(x), **more, **options)
+            rnncore.cross_entropy(change(out.y), change(tokens), lengths=more.get("lengths"), **options)
+            rnncore.backward(params, out, dy=change(out.y), dstate=state, **need, **options)
+            rnncore.backward(params, out, dh=change(out.h), **need, **options)
+        lists = [change(x[:n, b]) for b, n in enumerate((4, 0, 2))]
+        rnncore.bptt(params, lists, [change(tokens[:n, b]) for b, n in enumerate((4, 0, 2))], **options)
+        rnncore.forward(params, change(x[:, 0]), **options)
+    rnncore.softmax(change(vectors), **options)
+    rnncore.sample(params, change(tokens), change(numbers.random((T, B))), state=state, **options)
+    rnncore.optim.norm(change(vectors))
+
+
+def test_entries_are_called_with_the_types_that_they_were_compiled_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later calls go to machine code that looks at no type, so all that users hand over must come to the same types."""
+    seen: dict[tuple[str, Any], Any] = {}
+    call = entries.Entry.__call__
+
+    def recorded(entry: Any, real: Any, *arguments: Any) -> Any:
+        types = tuple(map(entry.compiled.typeof_pyval, arguments))
+        assert seen.setdefault((entry.compiled.__name__, real), types) == types
+        return call(entry, real, *arguments)
+
+    monkeypatch.setattr(entries.Entry, "__call__", recorded)
+    with rnncore.use_backend("numba"):
+        for cell in CELLS:
+            for dtype in ("float32", "float64"):
+                for change in FORMS.values():
+                    use_everything(cell, dtype, change)
+    assert len(seen) >= 14

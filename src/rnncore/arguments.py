@@ -23,6 +23,7 @@ from .values import (
     as_integer,
     as_numbers,
     as_real,
+    own_int64,
     real_dtype_of,
     require_shape,
 )
@@ -102,7 +103,7 @@ def _inputs(net: Net, x: AnyArray, tokens: bool, steps: Steps | None) -> Inputs:
         return as_real(x, net.dtype)
     if x.dtype.kind == "f":
         raise TypeError(f"inputs must be integers to be tokens, got {kind_of(x)}; {RULE}")
-    canonical = as_int64(x)
+    canonical = own_int64(x)
     require_tokens(canonical, net.inputs, steps, x)
     return canonical
 
@@ -110,7 +111,7 @@ def _inputs(net: Net, x: AnyArray, tokens: bool, steps: Steps | None) -> Inputs:
 def _labels(label: AnyArray, V: int, dtype: np.dtype[Any], steps: Steps | None) -> Labels:
     """Return classes int64 or distributions Real, in range wherever there is a step."""
     if label.dtype.kind != "f":
-        classes = as_int64(label)
+        classes = own_int64(label)
         require_classes(classes, V, steps, label)
         return classes
     if label.shape[-1] != V:
@@ -234,7 +235,7 @@ def _steps_of(value: object, lead: tuple[int, ...]) -> Steps | None:
         raise TypeError(f"lengths must be integers, got {kind_of(lengths)}")
     if lengths.shape != (B,):
         raise ValueError(f"lengths must have shape (B,) = ({B},), got {kind_of(lengths)}")
-    canonical = as_int64(lengths).copy()  # which Steps keeps
+    canonical = own_int64(lengths)
     bad = np.flatnonzero((canonical < 0) | (canonical > T))
     if len(bad):
         raise ValueError(f"lengths must be in [0, T] = [0, {T}], got {lengths[bad[0]]} for sequence {bad[0]}")

@@ -10,7 +10,7 @@ import numpy as np
 from .arguments import as_states
 from .net import Net
 from .types import Array, Indices, States
-from .values import as_int64, as_number, as_numbers, as_real
+from .values import as_number, as_numbers, as_real, own_int64
 from .words import kind_of, place_of
 
 
@@ -59,7 +59,7 @@ def _prime(net: Net, value: object, B: int, one: bool) -> Indices:
     axes, letters = (0, "() or (P,)") if one else (1, "(B,) or (P, B)")
     if given.ndim not in (axes, axes + 1) or given.shape[given.ndim - axes :] != (B,) * axes or given.size == 0:
         raise ValueError(f"prime must be {letters} with B = {B}, of at least one token, got {kind_of(given)}")
-    tokens = as_int64(given).reshape(-1, B)
+    tokens = own_int64(given).reshape(-1, B)
     bad = np.argwhere((tokens < 0) | (tokens >= net.inputs))
     if len(bad):
         at = (int(bad[0, 0]), int(bad[0, 1]))

@@ -39,6 +39,12 @@ def as_int64(array: AnyArray) -> Indices:
     return as_contiguous(array, np.dtype(np.int64))
 
 
+def own_int64(array: AnyArray) -> Indices:
+    """Return integers as int64 in an array of our own: what has been checked stays so, whoever writes to the other."""
+    converted = as_int64(array)
+    return converted.copy() if np.may_share_memory(converted, array) else converted
+
+
 def as_real(array: AnyArray, dtype: np.dtype[Any]) -> Array:
     """Return numbers rounded to nearest; those too large become Inf, as IEEE 754 has it."""
     if array.dtype == dtype:
