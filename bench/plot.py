@@ -46,11 +46,17 @@ def pair(above: Any, below: Any, name: str, rows: list[Row]) -> None:
     bars(above, rows, "share", 100)
     above.set_ylabel(f"{name}: % of the FMA peak")
     above.set_ylim(0, 100)
-    above.legend(ncols=4, fontsize=9, loc="upper left", frameon=False)
+    legend(above)
     bars(below, rows, "times_torch", 1)
     below.set_ylabel(f"{name}: times as fast as PyTorch")
     below.set_yscale("log")
     below.axhline(1, color="black", linewidth=0.8)
+
+
+def legend(axes: Any) -> None:
+    """A legend, where there is anything to name."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(ncols=4, fontsize=9, loc="upper left", frameon=False)
 
 
 def bars(axes: Any, rows: list[Row], key: str, factor: float) -> None:

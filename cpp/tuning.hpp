@@ -60,6 +60,14 @@ constexpr int spins = 2000;
 // calls that may not need it, and spare pages for large results: fresh ones may cost nearly as much as a pass forward.
 constexpr size_t huge_page = size_t{2} << 20, kept_memory = size_t{256} << 20, large_result = size_t{256} << 10;
 
+// A CPU quota is read again after so many seconds. Small calls copy so many indices on the stack: S0 does not wait for
+// an allocation.
+constexpr int seconds_a_quota_holds = 5;
+constexpr ptrdiff_t indices_on_stack = 64;
+
+// Python's signal handlers are asked no more often than this: it takes the GIL.
+constexpr int milliseconds_between_signals = 20;
+
 // Floating-point operations between two looks for Ctrl-C, at most: some milliseconds.
 constexpr double operations_between_looks = 2e8;
 

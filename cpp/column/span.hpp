@@ -23,8 +23,8 @@ struct Limits {
   int threads;
 };
 
-// Time in chunks of as many steps as a block of the gradients' sums has; where few sequences of a ragged batch are left
-// of several blocks. What lives for a chunk stays in the cache.
+// Time in chunks. A chunk has as many steps as a block of the gradients' sums; where few sequences of a ragged batch
+// are left, it has several blocks. What lives for a chunk stays in the cache.
 struct Chunks {
   const Steps& steps;
   Index block_steps, count;

@@ -95,14 +95,15 @@ struct Trace {
     for (Index b = 0; b < n.B; ++b) copy(tape + b * n.tape_row(), n.others_row(), others + b * n.others_row());
   }
 
-  // Both ways: takes a step to t, its rows, and what the step before left on the tape. All else that a step has of rows
-  // is put by rows_of where they move: on the full grid their distance from the numbers of a span stays.
+  // Both ways: takes a step to t: its rows, and the tape of the step before.
   void go_to(cells::Step<Real>& step, const Span& span, Index t) const {
     step.first = span.first(t), step.last = span.first(t + 1);
     const Place place{step.first};
     step.kept_prev = fields(place.of(tape, n.tape_row(), t > 0 ? span.row(t - 1) : span.row(t)));
     step.others_prev = t > 0 ? step.kept_prev : Fields::planar(place.of(others, n.others_row(), span.p0), n.P);
   }
+  // Whether the other arrays of a step must be set anew at t: on the full grid, rows keep their distance from the
+  // numbers of a span, and only the first step visited, t_first, sets them.
   bool rows_move(const Span& span, Index t, Index t_first) const { return t == t_first || !span.is_grid(); }
 };
 

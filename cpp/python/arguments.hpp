@@ -71,7 +71,7 @@ class IndexCopy {
   }
 
  private:
-  static constexpr ptrdiff_t few = 64;  // on the stack
+  static constexpr ptrdiff_t few = tuning::indices_on_stack;
   int64_t few_[few];
   std::unique_ptr<int64_t[]> more_;
 };

@@ -24,7 +24,7 @@ inline thread_local int64_t looks = 0;
 // Asks Python's signal handlers now and then, so that Ctrl-C stops a long call.
 inline bool interrupted() {
   using Clock = std::chrono::steady_clock;
-  constexpr std::chrono::milliseconds patience{20};
+  constexpr std::chrono::milliseconds patience{tuning::milliseconds_between_signals};
   thread_local Clock::time_point asked = Clock::now();
   ++looks;
   const Clock::time_point now = Clock::now();

@@ -61,7 +61,7 @@ int cores_of_quota(const std::string& root) {
       if (cores > 0) least = least > 0 ? std::min(least, cores) : cores;
     }
   }
-  return least > 0 ? std::max(1, static_cast<int>(least)) : 0;
+  return least > 0 ? static_cast<int>(std::clamp(least, 1.0, 1e6)) : 0;
 }
 
 }  // namespace rnncore

@@ -118,7 +118,8 @@ int quota_now() {
   static int quota = -1;
   const std::lock_guard<std::mutex> lock(mutex);
   const Clock::time_point now = Clock::now();
-  if (quota < 0 || now - read_at > std::chrono::seconds(5)) quota = cores_of_quota(""), read_at = now;
+  if (quota < 0 || now - read_at > std::chrono::seconds(tuning::seconds_a_quota_holds))
+    quota = cores_of_quota(""), read_at = now;
   return quota;
 }
 

@@ -84,7 +84,7 @@ def bptt(
     net, flat, engine, options = params._net, params.flat, current(backend), arguments.options(need_dinputs, threads)
     steps = None
     raw = engine.reads_raw and lengths is None
-    found = engine.bptt(net, flat, inputs, state, None, options, labels) if raw else None  # type: ignore[arg-type]
+    found = engine.bptt(net, flat, inputs, state, None, options, labels) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is None:
         batch = arguments.labelled(net, inputs, labels, state, lengths)
         arguments.require_vectors(batch.inputs, options)
@@ -128,7 +128,7 @@ def forward(
         raise not_params_error("params", params)
     net, flat, engine, options = params._net, params.flat, current(backend), arguments.options(False, threads)
     raw = engine.reads_raw and lengths is None
-    found = engine.forward(net, flat, inputs, state, None, options) if raw else None  # type: ignore[arg-type]
+    found = engine.forward(net, flat, inputs, state, None, options) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is not None:
         return forward_result(*found)
     batch = arguments.unlabelled(net, inputs, state, lengths)
@@ -177,7 +177,7 @@ def backward(
     if params._net is not net:
         raise ValueError(f"params must be of the net that forward ran, {described(net)}, got {params!r}")
     engine, options = current(backend), arguments.options(need_dinputs, threads)
-    found = engine.backward(out._kept, params.flat, dy, dh, dstate, options) if engine.reads_raw else None  # type: ignore[arg-type]
+    found = engine.backward(out._kept, params.flat, dy, dh, dstate, options) if engine.reads_raw else None  # type: ignore[arg-type]  # as above
     if found is None:
         given = arguments.gradients(net, h, steps, dy, dh, dstate)
         arguments.require_vectors(inputs, options)
@@ -263,7 +263,9 @@ def sample(
     prime, uniforms, state, heat, one = drawing.sampling(net, prime, uniforms, state, temperature)
     if len(prime) > 1:
         read = np.ascontiguousarray(prime[:-1])
-        _, _, state, _ = engine.forward(net, flat, read, state, None, arguments.options(False, 1))  # type: ignore[misc]
+        found = engine.forward(net, flat, read, state, None, arguments.options(False, 1))
+        assert found is not None  # as the arguments are canonical
+        state = found[2]
     tokens, last = engine.sample(net, flat, np.ascontiguousarray(prime[-1]), uniforms, state, heat)
     if not one:
         return tokens, last

@@ -18,7 +18,10 @@ def what(value: object) -> str:
         return "None"
     if isinstance(value, np.ndarray):
         return f"{type(value).__name__} {kind_of(value)}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than some thousand digits
+        text = "of very many digits"
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 

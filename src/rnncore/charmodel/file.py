@@ -131,7 +131,10 @@ def require_place(path: str | Path) -> None:
 def require_model(path: str | Path) -> None:
     """Raise ModelFileError if a file is no model: saving would lose what it holds."""
     try:
-        ours = str(read_npz(path).get("format")) == FORMAT
+        with np.load(path, allow_pickle=False) as file:
+            ours = str(file["format"]) == FORMAT
+    except PermissionError:
+        raise
     except Exception:  # see ``load``
         ours = False
     if not ours:
