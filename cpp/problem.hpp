@@ -81,6 +81,13 @@ struct Steps {
   ptrdiff_t address_of(ptrdiff_t row) const { return full() ? row : address[row]; }
 };
 
+// The steps of the output layer where it reads the last state of each sequence only: one, of those that have any.
+inline Steps last_steps(const Steps& of) {
+  if (of.full()) return Steps::grid(of.T > 0 ? 1 : 0, of.B);
+  const ptrdiff_t count = of.longest > 0 ? of.start[1] : 0;
+  return {1, of.B, count, count > 0 ? 1 : 0, false, of.lengths, of.order, of.start, of.order, of.by_place};
+}
+
 // One of the two: tokens (N) or vectors (N, X), at their addresses.
 template <class Real>
 struct Inputs {
@@ -88,11 +95,24 @@ struct Inputs {
   const Real* vectors;
 };
 
-// One of the two: classes (N), -1 for none, or distributions (N, V), a row of zeros for none, at their addresses.
+// The losses of rnncore/losses.py, in its order.
+enum class Loss { cross_entropy, squared_error, binary_cross_entropy };
+
+// What is asked of a call, and how it is done: rnncore/problem.py says what the words mean. threads: 0 where the core
+// chooses.
+struct Options {
+  bool need_dinputs, last;
+  Loss loss;
+  int threads;
+};
+
+// One of the two: classes (N), -1 for none, or reals (N, V); weights (N), or null for 1 each; all at their addresses.
 template <class Real>
 struct Labels {
+  Loss loss;
   const int64_t* classes;
-  const Real* distributions;
+  const Real* reals;
+  const Real* weights;
 };
 
 // States, each (B, H) in the user's order; null pointers: zeros, or none given, or none wanted.
@@ -109,6 +129,8 @@ struct Problem {
   Inputs<Real> inputs;
   States<const Real> state;
   const Steps& steps;
+  bool last =
+      false;  // whether outputs are made of the last state of each sequence only: N is B in what belongs to them
 };
 
 // What forward gives, at the addresses, but the tape: (N, V) (N, H) (N, K, tape_width) by rows.
@@ -198,8 +220,7 @@ struct Kernels {
                    const Machine&);
   bool (*bptt)(const Problem<Real>&, const Labels<Real>&, const Losses<Real>&, const Gradients<Real>&, const Machine&);
   // Outputs y (N, V) into losses (N) and dy (N, V), all at the addresses of the steps.
-  bool (*cross_entropy)(const Steps&, ptrdiff_t V, const Real* y, const Labels<Real>&, Real* losses, Real* dy,
-                        const Machine&);
+  bool (*loss)(const Steps&, ptrdiff_t V, const Real* y, const Labels<Real>&, Real* losses, Real* dy, const Machine&);
   bool (*softmax)(ptrdiff_t rows, ptrdiff_t V, const Real* y, Real* p, const Machine&);
   // The problem has one step: the tokens to begin with, and the states.
   bool (*sample)(const Problem<Real>&, const Sampling<Real>&, const Machine&);
@@ -210,6 +231,7 @@ struct Kernels {
   void (*tanh)(const Real* x, Real* out, ptrdiff_t n);
   void (*sigmoid)(const Real* x, Real* out, ptrdiff_t n);
   void (*log)(const Real* x, Real* out, ptrdiff_t n);
+  void (*log1p)(const Real* x, Real* out, ptrdiff_t n);
 };
 
 // What one instruction set compiles to.

@@ -7,17 +7,19 @@ numbers, every NaN the same. Renewing them is a change of the contract and belon
 
 import argparse
 import hashlib
+import itertools
 import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from nets import Array, Net, Numbers, Results, make_net, named_states, run, with_changes
+from nets import Array, Net, Numbers, Results, gradients, make_net, named_states, run, with_changes
 
 import rnncore
 from rnncore import optim
 from rnncore.cells import CELLS
+from rnncore.losses import LOSSES
 
 FILE = Path(__file__).with_name("golden.json")
 
@@ -137,6 +139,24 @@ def as_lists(net: Net, lengths: Array) -> Net:
     return with_changes(net, **{n: [a[:T_b, b] for b, T_b in enumerate(lengths)] for n, a in arrays.items()})
 
 
+def of_losses(last: bool, engine: str) -> Results:
+    """Each loss with weights, some of them 0, on ragged sequences: a label a step, or one a sequence if ``last``."""
+    results, (T, B, V) = {}, (9, 20, 10)
+    for dtype in ("float32", "float64"):
+        for cell, loss in zip(CELLS, itertools.cycle(LOSSES)):
+            net, numbers = make_net(T, B, 3, 7, V, dtype, seed=99, lengths="ragged", cell=cell, scale=4.0), Numbers(99)
+            shape = (B,) if last else (T, B)
+            labels = numbers.below(V, *shape) if loss == "cross_entropy" else numbers.fractions(*shape, V).astype(dtype)
+            weights = (numbers.fractions(*shape) * (numbers.below(3, *shape) > 0)).astype(dtype)
+            result = rnncore.bptt(
+                net.params, net.inputs, labels, lengths=net.lengths, loss=loss, weights=weights, backend=engine
+            )
+            call = f"{dtype} {cell} {loss}"
+            results |= {f"{call} loss": np.array(result.loss), f"{call} losses": result.losses}
+            results |= {f"{call} {name}": array for name, array in gradients("bptt", result).items()}
+    return results
+
+
 CASES: dict[str, Callable[[str], Results]] = {
     **{name: partial(of_net, name) for name in NETS},
     "optimizers": of_optimizers,
@@ -146,6 +166,8 @@ CASES: dict[str, Callable[[str], Results]] = {
         for B in (5, 33, 129, 300)
         for lists in (True, False)
     },
+    "losses": partial(of_losses, False),
+    "losses of last states": partial(of_losses, True),
 }
 """What to digest the results of, each a function of the engine."""
 

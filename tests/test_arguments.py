@@ -108,6 +108,121 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         "got the sum 2.0 at step 1 of sequence 0",
         lambda: bptt(labels=changed(DISTRIBUTIONS, 1, [0, 0, 2])),
     ),
+    # losses and weights
+    (
+        V,
+        "loss must be one of 'cross_entropy', 'squared_error', 'binary_cross_entropy', got 'mse'",
+        lambda: bptt(loss="mse"),
+    ),
+    (T, "loss must be a string, one of 'cross_entropy', 'squared_error'", lambda: bptt(loss=None)),
+    (T, "last must be True or False, got int 1", lambda: forward(last=1)),
+    (
+        T,
+        "labels must be floating for the loss 'squared_error', got int64 (6,): write labels.astype('float32')",
+        lambda: bptt(loss="squared_error"),
+    ),
+    (
+        V,
+        "labels must be numbers, got nan for output 1 at step 2 of sequence 0",
+        lambda: bptt(labels=changed(Y, (2, 1), np.nan), loss="squared_error"),
+    ),
+    (
+        V,
+        "labels must be in [0, 1], got 1.5 for output 0 at step 4 of sequence 0",
+        lambda: bptt(labels=changed(np.zeros((6, 3)), (4, 0), 1.5), loss="binary_cross_entropy"),
+    ),
+    (
+        V,
+        "labels must be in [0, 1], got -1.0 for output 2 for sequence 1",
+        lambda: bptt(GRID, changed(np.zeros((2, 3)), (1, 2), -1), loss="binary_cross_entropy"),
+    ),
+    (
+        V,
+        "labels must be in [0, 1], got nan for output 0 at step 1 of sequence 1",
+        lambda: bptt([TOKENS, TOKENS], [Y * 0, changed(Y * 0, (1, 0), np.nan)], loss="binary_cross_entropy"),
+    ),
+    (V, "labels must be in [-1, V) = [-1, 3), got 3 for sequence 1", lambda: bptt(GRID, np.array([0, 3]))),
+    (V, "labels must be in [-1, V) = [-1, 3), got 7 for sequence 0", lambda: bptt([TOKENS, TOKENS], [7, 0])),
+    (
+        V,
+        "labels must sum to 1 at each step, within 4.8e-07, or be all zeros for no loss, "
+        "got the sum 2.0 for sequence 1",
+        lambda: bptt(GRID, np.array([[1, 0, 0], [1, 1, 0.0]])),
+    ),
+    (
+        V,
+        "labels must be (T, V) or (T, B, V) for the loss 'squared_error', got float64 (1, 2, 3, 4)",
+        lambda: bptt(labels=np.zeros((1, 2, 3, 4)), loss="squared_error"),
+    ),
+    (
+        V,
+        "labels must have V = 3 numbers a step, got float64 (6, 2); they are (T, V) or (T, B, V) for the loss",
+        lambda: bptt(labels=np.zeros((6, 2)), loss="squared_error"),
+    ),
+    (
+        V,
+        "labels of a list of sequences must be a list as well, or an array of one label for each of the 2 sequences",
+        lambda: bptt([TOKENS, TOKENS], LABELS),
+    ),
+    (
+        V,
+        "inputs int64 (5, 5) and labels int64 (5,) may be tokens with one label a sequence, or vectors with one a step",
+        lambda: bptt(np.zeros((5, 5), int), np.zeros(5, int)),
+    ),
+    (T, "weights must be floating, got int64 (6,): write weights.astype('float32')", lambda: bptt(weights=LABELS)),
+    (T, "weights must be an array of integers or floating-point", lambda: bptt(weights=LABELS > 0)),
+    (
+        V,
+        "weights must have the shape of the labels' steps, (6,), or one for each sequence, (), got float64 (5,)",
+        lambda: bptt(weights=np.ones(5)),
+    ),
+    (
+        V,
+        "weights must have the shape of the labels' steps, (6, 2), or one for each sequence, (2,), got float64 (6,)",
+        lambda: bptt(GRID, GRID % 3, weights=np.ones(6)),
+    ),
+    (
+        V,
+        "weights must have the shape of the labels' steps, (2,), got float64 (6, 2)",
+        lambda: bptt(GRID, np.array([0, 1]), weights=np.ones((6, 2))),
+    ),
+    (
+        V,
+        "weights must be finite in float32 and not negative, got -1.0 at step 3 of sequence 0",
+        lambda: bptt(weights=changed(np.ones(6), 3, -1)),
+    ),
+    (
+        V,
+        "weights must be finite in float32 and not negative, got nan at step 0 of sequence 0",
+        lambda: bptt(weights=changed(np.ones(6), 0, np.nan)),
+    ),
+    (
+        V,
+        "weights must be finite in float32 and not negative, got inf for sequence 1",
+        lambda: bptt([TOKENS, TOKENS], [LABELS, LABELS], weights=np.array([1, np.inf])),
+    ),
+    (
+        V,
+        "weights must be finite in float32 and not negative, got inf at step 1 of sequence 0",
+        lambda: bptt(weights=changed(np.ones(6), 1, 1e300)),
+    ),
+    (
+        V,
+        "weights[1] must have shape (T_b,) = (6,), got float64 (5,)",
+        lambda: bptt([TOKENS, TOKENS], [LABELS, LABELS], weights=[np.ones(6), np.ones(5)]),
+    ),
+    (
+        V,
+        "labels and weights must have as many sequences, got 2 and 1",
+        lambda: bptt([TOKENS, TOKENS], [LABELS, LABELS], weights=[np.ones(6)]),
+    ),
+    (V, "y is a list, so that there must be one label a step", lambda: cross_entropy([Y, Y], [0, 1])),
+    (V, "dy must have shape (V,) = (3,), got float64 (6, 3)", lambda: backward(forward(last=True), dy=Y)),
+    (
+        V,
+        "dy must have shape (B, V) = (2, 3), got float64 (2, 4)",
+        lambda: backward(forward([TOKENS, TOKENS], last=True), dy=np.ones((2, 4))),
+    ),
     # shapes
     (
         V,
@@ -116,12 +231,12 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     ),
     (
         V,
-        "labels must be (T,) or (T, B) integers, classes, or (T, V) or (T, B, V) floating, distributions, got int64 ()",
-        lambda: bptt(labels=0),
+        "labels must be (T,) or (T, B) integers, classes, or (T, V) or (T, B, V) floating, distributions, got int64",
+        lambda: bptt(labels=np.zeros((1, 2, 3), int)),
     ),
     (
         V,
-        "labels must have V = 3 numbers a step to be distributions, got float64 (6, 2)",
+        "labels must have V = 3 numbers a step, got float64 (6, 2); they are",
         lambda: bptt(labels=np.ones((6, 2))),
     ),
     (V, "inputs must have X = 5 numbers a step, got int64 (6, 2)", lambda: bptt(GRID)),
@@ -269,7 +384,8 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (V, "dy must have B = 2 sequences, got 1", lambda: backward(LIST_OUT, dy=[Y])),
     (V, "dy[1] must have shape (T_b, V) = (2, 3), got float64 (6, 3)", lambda: backward(LIST_OUT, dy=[Y, Y])),
     # cross_entropy and softmax
-    (V, "y must be (T, V) or (T, B, V), got int64 (6,)", lambda: cross_entropy(TOKENS)),
+    (V, "y must be (T, V) or (T, B, V), or (V,), got int64 ()", lambda: cross_entropy(0)),
+    (V, "y and labels must have the same steps, got y int64 (6,) and labels int64 (6,)", lambda: cross_entropy(TOKENS)),
     (V, "y must have a last axis of V >= 1 outputs, got float64 (6, 0)", lambda: cross_entropy(Y[:, :0])),
     (
         V,
@@ -283,7 +399,16 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     ),
     (V, "y and labels must have as many sequences, got 2 and 1", lambda: cross_entropy([Y, Y], [LABELS])),
     (V, "y must have a sequence (T_b, V) that tells V, got only empty ones", lambda: cross_entropy([[]], [[]])),
-    (V, "y[0] must have shape (T_b, V) = (5, 3), got float64 (6, 3)", lambda: cross_entropy([Y], [LABELS[:5]])),
+    (
+        V,
+        "y[0] and labels[0] must have as many steps, got y[0] float64 (6, 3)",
+        lambda: cross_entropy([Y], [LABELS[:5]]),
+    ),
+    (
+        V,
+        "y[1] must have shape (T_b, V) = (6, 3), got float64 (6, 2)",
+        lambda: cross_entropy([Y, Y[:, :2]], [LABELS] * 2),
+    ),
     (V, "y must have a last axis of V >= 1 outputs, got float64 ()", lambda: rnncore.softmax(1.0)),
     # parameters; what mypy complains of is what is tested
     (V, f"cell must be one of {CELLS}, got 'lsmt'", lambda: rnncore.init_params("lsmt", 1, 1, 1)),
@@ -439,6 +564,12 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "state of lstm": lambda bad: bptt(params=LSTM, state=bad),
     "state of lstm, c": lambda bad: bptt(params=LSTM, state=(ZERO, bad)),
     "lengths": lambda bad: bptt(GRID, GRID, lengths=bad),
+    "loss": lambda bad: bptt(loss=bad),
+    "weights": lambda bad: bptt(weights=bad),
+    "weights of lists": lambda bad: bptt([TOKENS], [LABELS], weights=bad),
+    "labels of squared_error": lambda bad: bptt(labels=bad, loss="squared_error"),
+    "labels of binary_cross_entropy": lambda bad: bptt(labels=bad, loss="binary_cross_entropy"),
+    "last": lambda bad: forward(last=bad),
     "need_dinputs": lambda bad: bptt(need_dinputs=bad),
     "threads": lambda bad: bptt(threads=bad),
     "backend": lambda bad: bptt(backend=bad),

@@ -63,8 +63,8 @@ def test_both_ways_give_the_same(cell: str, steps: tuple[int, ...], dtype: str, 
     for same in (params, pickle.loads(pickle.dumps(params)), rnncore.Params.from_flat(cell, 4, 6, 3, params.flat)):
         raw, other = both_ways(same, inputs, labels, h, need=not tokens)
         assert raw is not None
-        loss, losses, grads, *rest = raw
-        nets.assert_same_bits(named(other), named(BpttResult(loss, losses, params._like(grads), *rest)))
+        loss, losses, count, grads, *rest = raw
+        nets.assert_same_bits(named(other), named(BpttResult(loss, losses, count, params._like(grads), *rest)))
 
 
 @pytest.mark.parametrize("state", [False, True])
@@ -109,7 +109,7 @@ def backward_both(params: rnncore.Params, out: Any, given: dict[str, Any], need:
 def named(result: Any) -> nets.Results:
     """All that a user sees of a result, as arrays by name."""
     found: nets.Results = {}
-    for name in ("loss", "losses", "y", "h", "state", "dstate", "dinputs"):
+    for name in ("loss", "losses", "count", "y", "h", "state", "dstate", "dinputs"):
         value = getattr(result, name, None)
         arrays = value if isinstance(value, tuple) else (value,)
         found |= {f"{name} {n}": np.asarray(array) for n, array in enumerate(arrays) if array is not None}

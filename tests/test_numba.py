@@ -22,6 +22,7 @@ import rnncore
 from rnncore._numba import buffers, entries, stack
 from rnncore._numba.linear import BLOCK
 from rnncore.cells import CELLS
+from rnncore.losses import LOSSES
 from rnncore.net import net_of
 
 SOFTMAX = """
@@ -132,8 +133,8 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
         elif name == "backward_span":
             left = [rows_left(arguments[2].rows, position) for position in (arguments[6], result)]
             calls.append((name, left[0] - left[1]))
-        elif name == "cross_entropy":
-            calls.append((name, arguments[3] - arguments[2]))
+        elif name == "loss":
+            calls.append((name, arguments[4] - arguments[3]))
         elif name == "sample_span":
             calls.append((name, (result - arguments[5]) * arguments[4].tokens.shape[1]))
         return result
@@ -153,11 +154,11 @@ def test_a_span_works_on_few_rows(B: int, is_ragged: bool, spans: list[tuple[str
     lengths = np.full(B, 4500 // B) - (np.arange(B) % 5 if is_ragged else 0)
     steps = [(np.zeros(T, int), np.zeros(T, int)) for T in lengths]
     rnncore.bptt(params, *zip(*steps, strict=True), backend="numba")
-    for name, times in (("forward_span", 1), ("backward_span", 2), ("cross_entropy", 1)):
+    for name, times in (("forward_span", 1), ("backward_span", 2), ("loss", 1)):
         rows = [count for span, count in spans if span == name]
         assert sum(rows) == times * sum(lengths)
         assert len(rows) > 1
-        if name != "cross_entropy":
+        if name != "loss":
             assert max(rows) <= buffers.plan_of(params._net).most + max(BLOCK, B)
 
 
@@ -206,12 +207,20 @@ def use_everything(cell: str, dtype: str, change: Any) -> None:
             need = {"need_dinputs": x is vectors}
             for labels in (tokens, soft):
                 rnncore.bptt(params, change(x), change(labels), **more, **need, **options)
+            for loss in LOSSES:
+                weights = change(np.ones((T, B), dtype))
+                rnncore.bptt(params, change(x), change(soft), loss=loss, weights=weights, **more, **need, **options)
+                rnncore.bptt(params, change(x), change(soft[0]), loss=loss, weights=weights[0], **more, **options)
+            last = rnncore.forward(params, change(x), last=True, **more, **options)
+            rnncore.backward(params, last, dy=change(last.y), **need, **options)
             out = rnncore.forward(params, change(x), **more, **options)
             rnncore.cross_entropy(change(out.y), change(tokens), lengths=more.get("lengths"), **options)
             rnncore.backward(params, out, dy=change(out.y), dstate=state, **need, **options)
             rnncore.backward(params, out, dh=change(out.h), **need, **options)
         lists = [change(x[:n, b]) for b, n in enumerate((4, 0, 2))]
         rnncore.bptt(params, lists, [change(tokens[:n, b]) for b, n in enumerate((4, 0, 2))], **options)
+        rnncore.bptt(params, lists, change(tokens[0]), **options)
+        rnncore.bptt(params, change(x[:, 0]), np.int64(2), **options)
         rnncore.forward(params, change(x[:, 0]), **options)
     rnncore.softmax(change(vectors), **options)
     rnncore.sample(params, change(tokens), change(numbers.random((T, B))), state=state, **options)

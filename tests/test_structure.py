@@ -16,10 +16,11 @@ import pytest
 
 import rnncore
 from rnncore.cells import CELLS
+from rnncore.losses import LOSSES
 
 ROOT = Path(__file__).parents[1]
 NUMPY, NUMBA, CPP = (ROOT / path for path in ("src/rnncore/_numpy", "src/rnncore/_numba", "cpp/column"))
-ROWS = ("elementary", "linear", "softmax", *CELLS, "layer", "head", "stack", "sampling", "optim")
+ROWS = ("elementary", "linear", "softmax", *LOSSES, *CELLS, "layer", "head", "stack", "sampling", "optim")
 
 
 CPP_NAMES = {
@@ -28,6 +29,8 @@ CPP_NAMES = {
         "row_blocks": "RowBlocks",
         "lane_sum": "fold",
     },  # a type; the lanes are filled where their terms are made
+    "softmax": {"parts": "exponentials"},  # one of the parts
+    "head": {"loss_of": None},  # a choice in apply_loss
     "layer": {
         "cell_of": None,  # cells.hpp has a table
         "around_reset": None,  # each part is packed by itself
@@ -60,6 +63,7 @@ def cpp_names(file: Path) -> list[str]:
 
 
 NUMBA_ABSENT = {
+    "head": {"loss_of"},  # a choice in row_loss
     "layer": {"by_gate"},  # the gates of a unit are read where they lie
     "stack": {"as_rows"},  # they are rows
 }

@@ -98,7 +98,7 @@ class Wrong:
 
     def bptt(self, net: Net, *arguments: Any) -> Any:
         result = self.right.bptt(net, *arguments)
-        self.how(net.views(result[2])["W_hh"])
+        self.how(net.views(result[3])["W_hh"])
         return result
 
 

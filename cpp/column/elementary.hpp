@@ -172,4 +172,12 @@ RNNCORE_INLINE V log(V x) {
   return x == 0 ? splat<V>(-C::infinity) : y;
 }
 
+// log(1 + x) of x >= 0 without what 1 + x loses of a small x. With u = 1 + x as it is rounded it is log(u) x / (u - 1)
+// nearly: both are off by the same factor.
+template <class V>
+RNNCORE_INLINE V log1p(V x) {
+  V u = 1 + x;
+  return u == 1 ? x : log(u) * (x / (u - 1));
+}
+
 }  // namespace rnncore::RNNCORE_ISA::elementary

@@ -3,7 +3,9 @@
 // It knows nothing of time: steps are rows.
 #pragma once
 
-#include "softmax.hpp"
+#include "binary_cross_entropy.hpp"
+#include "cross_entropy.hpp"
+#include "squared_error.hpp"
 #include "trace.hpp"
 
 namespace rnncore::RNNCORE_ISA::head {
@@ -11,11 +13,29 @@ namespace rnncore::RNNCORE_ISA::head {
 using layer::Trace;
 using linear::Panels;
 
+// Rows of y into losses and dy, times their weights: +0 where a weight is 0. address(i) is the number that the i-th row
+// has among labels, weights and losses, e scratch for a row.
+template <class Real, class Address>
+void apply_loss(Rows<Real> y, Index rows, Index V, const Labels<Real>& labels, Address address, Real* e, Real* losses) {
+  if (labels.loss == Loss::cross_entropy) cross_entropy::loss(y, rows, V, labels, address, e, losses);
+  for (Index i = 0; labels.loss != Loss::cross_entropy && i < rows; ++i) {
+    const Real* const label = labels.reals + address(i) * V;
+    losses[address(i)] = labels.loss == Loss::squared_error ? squared_error::loss(y(i), V, label)
+                                                            : binary_cross_entropy::loss(y(i), V, label, e);
+  }
+  for (Index i = 0; labels.weights && i < rows; ++i) {
+    const Real weight = labels.weights[address(i)];
+    Real& loss = losses[address(i)];
+    loss = weight == 0 ? 0 : loss * weight;
+    for (Index v = 0; v < V; ++v) y(i)[v] = weight == 0 ? 0 : y(i)[v] * weight;
+  }
+}
+
 template <class Real>
 struct Head {
   Index V, H, ldV, ldH;
   HeadArrays<const Real> arrays;
-  const Real* h;  // (N, ldH): h_t by rows
+  const Real* h;  // (N, ldH): what it reads, by rows
   bool y_by_row;  // y is kept for the way back, or for a span only
   Limits limits;
   Panels<Real> W_hy, W_hy_back;  // W_hy_back: transposed
@@ -23,19 +43,20 @@ struct Head {
   Real* e;                       // (threads, ldV): scratch, a row of the softmax
   Real *dW_hy, *db_y;            // the sums: (V, ldH) (ldV)
 
-  Head(Arena& arena, const Problem<Real>& problem, const Trace<Real>& trace, Limits limits, Ways ways)
-      : V(problem.net.V),
-        H(problem.net.H),
+  // count: how many rows there are; h: theirs
+  Head(Arena& arena, const Net& net, const Real* flat, Index count, Rows<const Real> h, Limits limits, Ways ways)
+      : V(net.V),
+        H(net.H),
         ldV(linear::padded<Real>(V)),
-        ldH(trace.n.ldH),
-        arrays(head_of(problem.net, problem.flat)),
-        h(trace.h + problem.steps.B * ldH),
+        ldH(h.stride),
+        arrays(head_of(net, flat)),
+        h(h.at),
         y_by_row(ways.forward && ways.back),
         limits(limits) {
     const bool forward = ways.forward, back = ways.back && ways.dy;
-    const Index rows = y_by_row ? problem.steps.count : limits.threads * limits.rows;
-    W_hy = linear::fit_panels<Real>(arena, forward ? V : 0, H, problem.steps.count);
-    W_hy_back = linear::fit_panels<Real>(arena, back ? H : 0, V, problem.steps.count);
+    const Index rows = y_by_row ? count : limits.threads * limits.rows;
+    W_hy = linear::fit_panels<Real>(arena, forward ? V : 0, H, count);
+    W_hy_back = linear::fit_panels<Real>(arena, back ? H : 0, V, count);
     y = arena.take<Real>(forward ? rows * ldV : 0);
     e = arena.take<Real>(forward ? limits.threads * ldV : 0);
     dW_hy = arena.take<Real>(back ? V * ldH : 0), db_y = arena.take<Real>(back ? ldV : 0);
@@ -58,9 +79,9 @@ struct Head {
   }
 
   // Losses, and y replaced by dy.
-  void cross_entropy(const Span& span, const Share& share, const Labels<Real>& labels, Real* losses) const {
+  void loss(const Span& span, const Share& share, const Labels<Real>& labels, Real* losses) const {
     const Index i = share.from(span.count), end = share.to(span.count);
-    softmax::cross_entropy(
+    apply_loss(
         y_of(span, share).from(i), end - i, V, labels, [&](Index k) { return span.address(i + k); },
         e + share.thread * ldV, losses);
   }

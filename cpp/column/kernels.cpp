@@ -36,7 +36,7 @@ constexpr Kernels<Real> kernels() {
       stack::forward<Real>,
       stack::backward<Real>,
       stack::bptt<Real>,
-      stack::cross_entropy<Real>,
+      stack::loss<Real>,
       softmax_rows<Real>,
       sampling::sample<Real>,
       optim::norm<Real>,
@@ -46,6 +46,7 @@ constexpr Kernels<Real> kernels() {
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::tanh(v); }, x, out, n); },
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::sigmoid(v); }, x, out, n); },
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::log(v); }, x, out, n); },
+      [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::log1p(v); }, x, out, n); },
   };
 }
 

@@ -7,41 +7,9 @@
 
 #include "head.hpp"
 #include "layer.hpp"
+#include "pieces.hpp"
 
 namespace rnncore::RNNCORE_ISA::stack {
-
-// Which sequences go together, if threads take shares of them: pieces of as many steps, as nearly as whole sequences
-// allow. More pieces than threads, and who is free takes the next: a thread that has to wait then holds up one piece.
-struct Pieces {
-  Index count, widest;
-  Index* begins;  // (count + 1), by positions; null: the full grid, cut evenly
-  Index B;
-
-  Pieces(Arena& arena, const Steps& steps, Index count) : count(count), widest(0), B(steps.B) {
-    begins = steps.full() ? nullptr : arena.take<Index>(count + 1);
-    if (steps.full()) {
-      widest = linear::divide_up(B, count);
-      return;
-    }
-    Index begin = 0, p = 0, before = 0;  // `before`: steps of the sequences before p
-    for (Index k = 0; k <= count; ++k, begin = p) {
-      const Index wanted = steps.count * k / count;
-      for (; p < B && (k == count || before + length(steps, p) / 2 < wanted); ++p) before += length(steps, p);
-      widest = max_of(widest, p - begin);
-      if (begins) begins[k] = p;
-    }
-  }
-  Index begin(Index piece) const { return begins ? begins[piece] : B * piece / count; }
-
-  // How many pieces of something that is cut into no smaller ones.
-  static Index pieces_of(Index things, Index at_least, int threads) {
-    const Index wanted = min_of(things / at_least, tuning::pieces_a_thread * threads);
-    return max_of(wanted, threads);
-  }
-
- private:
-  static Index length(const Steps& steps, Index p) { return steps.lengths[steps.order[p]]; }
-};
 
 // One call: its memory, and its passes.
 template <class Real>
@@ -59,6 +27,8 @@ struct Stack {
   layer::Forward<Real> forward_layer;
   layer::Backward<Real> backward_layer;
   layer::Sums<Real> sums;
+  Steps head_steps;  // those of the output layer
+  Real* last_h;      // (B, ldH): what it reads, if that is last states, by positions
   head::Head<Real> head;
   Index scratch_size;
   int64_t* scratch;                 // (threads, scratch_size): lists of rows
@@ -90,8 +60,12 @@ struct Stack {
         forward_layer(arena, trace, problem, limits, ways.forward, reads),
         backward_layer(arena, trace, problem, limits, ways, forward_layer.a),
         sums(arena, trace, backward_layer.gates, problem.inputs, ways.back ? machine.threads : 0),
-        head(arena, problem, trace, limits, ways) {
-    const Index listed = SumRows::scratch_size(steps, chunks.most_rows(steps.B));
+        head_steps(problem.last ? last_steps(steps) : steps),
+        last_h(arena.take<Real>(problem.last ? n.B * n.ldH : 0)),
+        head(arena, problem.net, problem.flat, head_steps.count, {problem.last ? last_h : trace.h + n.B * n.ldH, n.ldH},
+             limits, ways) {
+    const Index listed = max_of(SumRows::scratch_size(steps, chunks.most_rows(steps.B)),
+                                SumRows::scratch_size(head_steps, head_steps.count));
     scratch_size = max_of(Span::scratch_size(chunks, limits.rows), listed);
     scratch = arena.take<int64_t>(machine.threads * scratch_size);
     const Index listed_threads = ways.back && !steps.full() ? machine.threads : 0;
@@ -157,25 +131,53 @@ struct Stack {
   // h_t and y_t of a span, and the losses or the results of forward.
   void forward(const Span& span, const Share& share, Look& look) const {
     forward_layer.forward(span, share, look, [&] { meet(share); });
-    head.forward(span, share, look);
-    if (losses)
-      head.cross_entropy(span, share, labels, losses);
-    else
-      take_outputs(span, share);
+    if (!problem.last) forward_head(span, share, look);
+    if (!losses) take(span.by_row(trace.h + n.B * n.ldH, n.ldH), span, share, n.H, outputs.h);
   }
 
-  void take_outputs(const Span& span, const Share& share) const {
-    const Rows<Real> y = head.y_of(span, share), h = span.by_row(trace.h + n.B * n.ldH, n.ldH);
+  // y of a span, and the losses or a result of forward.
+  void forward_head(const Span& span, const Share& share, Look& look) const {
+    head.forward(span, share, look);
+    if (losses)
+      head.loss(span, share, labels, losses);
+    else
+      take(head.y_of(span, share), span, share, head.V, outputs.y);
+  }
+
+  static void take(Rows<Real> rows, const Span& span, const Share& share, Index width, Real* to) {
+    for (Index i = share.from(span.count); i < share.to(span.count); ++i)
+      copy(rows(i), width, to + span.address(i) * width);
+  }
+
+  // The rows of the output layer where it reads last states.
+  Span last_span(const Share& share) const {
+    return {head_steps, 0, 1, share, scratch + share.thread * scratch_size, limits.rows};
+  }
+
+  // The last states, for the output layer.
+  void read_by_head(const Share& share) const {
+    const Span span = last_span(share);
     for (Index i = share.from(span.count); i < share.to(span.count); ++i) {
-      copy(y(i), head.V, outputs.y + span.address(i) * head.V);
-      copy(h(i), n.H, outputs.h + span.address(i) * n.H);
+      const Index p = span.p0 + i, t = steps.length(steps.sequence(p)) - 1;
+      copy(trace.h + (n.B + steps.row(t) + p) * n.ldH, n.ldH, last_h + p * n.ldH);
+    }
+  }
+
+  // Adds to the gradients with respect to the last states what comes through the outputs.
+  void add_to_last(const Share& share, Look& look) const {
+    const Span span = last_span(share);
+    const Rows<Real> dh = backward_layer.dh_of(share);
+    head.backward(span, share, given.dy, dh, look);
+    for (Index i = share.from(span.count); i < share.to(span.count); ++i) {
+      Real* const carried = backward_layer.carried + (span.p0 + i) * n.ldH;
+      for (Index j = 0; j < n.H; ++j) carried[j] = dh(i)[j] + carried[j];
     }
   }
 
   // da_t and du_t of a span, and the gradients with respect to its inputs.
   void backward(const Span& span, const Share& share, Look& look) const {
     const Rows<Real> dh = backward_layer.dh_of(share);
-    if (ways.dy)
+    if (ways.dy && !problem.last)
       head.backward(span, share, given.dy, dh, look);
     else  // nothing to add, which is -0
       for (Index i = share.from(span.count); i < share.to(span.count); ++i) fill(dh(i), n.ldH, Real(-0.0));
@@ -187,11 +189,24 @@ struct Stack {
   // The weights' gradients: the blocks of a chunk, from the last to the first, for a shard.
   void weight_gradients(Index chunk, const Shard& shard, bool& first, Look& look) const {
     const SumRows rows(steps, chunks.begin(chunk), chunks.begin(chunk + 1), scratch + shard.thread * scratch_size);
-    const linear::Gathered<Real> own{gathered.strip + shard.thread * gathered.strip_size(),
-                                     gathered.rows + shard.thread * linear::block * gathered.stride, gathered.stride};
+    const linear::Gathered<Real> own = gathered_of(shard);
     rows.each_group([&](const Blocks& blocks) {
       sums.weight_gradients(rows, blocks, shard, first, own, look);
-      if (ways.dy) head.weight_gradients(rows, blocks, shard, given.dy, first, own, look);
+      if (ways.dy && !problem.last) head.weight_gradients(rows, blocks, shard, given.dy, first, own, look);
+      first = false;
+    });
+  }
+  linear::Gathered<Real> gathered_of(const Shard& shard) const {
+    return {gathered.strip + shard.thread * gathered.strip_size(),
+            gathered.rows + shard.thread * linear::block * gathered.stride, gathered.stride};
+  }
+
+  // The gradients of the output layer's weights where it reads last states.
+  void last_weight_gradients(const Shard& shard, Look& look) const {
+    const SumRows rows(head_steps, 0, 1, scratch + shard.thread * scratch_size);
+    bool first = true;
+    rows.each_group([&](const Blocks& blocks) {
+      head.weight_gradients(rows, blocks, shard, given.dy, first, gathered_of(shard), look);
       first = false;
     });
   }
@@ -210,8 +225,14 @@ struct Stack {
       forward(span_of(chunk, share), share, look);
       meet(share);
     }
+    const bool last = problem.last && head_steps.count > 0;
+    if (last) read_by_head(share);
+    if (last && ways.forward) forward_head(last_span(share), share, look);
     if (!ways.back) return;
     if (share.part == 0) backward_layer.begin(steps, share, given.dstate);
+    meet(share);
+    if (last && ways.dy) add_to_last(share, look);
+    if (last && ways.dy && machine.threads == 1) last_weight_gradients(all, look);
     bool first = true;
     for (Index chunk = chunks.count; chunk-- > 0;) {
       if (stop(share)) return;
@@ -226,6 +247,7 @@ struct Stack {
   // The weights' gradients for a shard.
   void weight_pass(const Shard& shard, Look& look) {
     bool first = true;
+    if (problem.last && ways.dy && head_steps.count > 0) last_weight_gradients(shard, look);
     for (Index chunk = chunks.count; chunk-- > 0;) {
       if (stop({shard.thread, 0, 0, 0, 1})) return;
       weight_gradients(chunk, shard, first, look);
@@ -268,6 +290,15 @@ void clear_holes(const Steps& steps, Index n, Real* array) {
   if (array && steps.has_holes()) fill(array, steps.rows_in_arrays() * n, Real(0));
 }
 
+// So are outputs and losses that do not exist.
+template <class Real>
+void clear_outputs(const Problem<Real>& problem, Index n, Real* array) {
+  if (problem.last)
+    fill(array, problem.steps.B * n, Real(0));
+  else
+    clear_holes(problem.steps, n, array);
+}
+
 // Nor does what lies beyond n numbers in rows of `width`, where whole vectors have been written.
 template <class Real>
 void clear_margin(Index n, Index width, Index rows, Real* at) {
@@ -280,7 +311,7 @@ bool forward(const Problem<Real>& problem, const Outputs<Real>& outputs, const M
   Stack<Real> call = allocate<Stack<Real>>(machine, problem, machine, Ways{true, false, false, false}, steps.count);
   call.outputs = outputs;
   call.trace.tape = outputs.tape;
-  clear_holes(steps, problem.net.V, outputs.y);
+  clear_outputs(problem, problem.net.V, outputs.y);
   clear_holes(steps, problem.net.H, outputs.h);
   const bool done = call.run();
   clear_margin(call.n.H, call.n.P, steps.count * call.n.shape().kept(), outputs.tape);
@@ -314,11 +345,11 @@ bool bptt(const Problem<Real>& problem, const Labels<Real>& labels, const Losses
   call.labels = labels;
   call.losses = losses.each;
   call.grads = grads;
-  clear_holes(steps, 1, losses.each);
+  clear_outputs(problem, 1, losses.each);
   clear_holes(steps, problem.net.X, grads.dinputs);
   const bool done = call.run();
   call.trace.take_state(steps, losses.last);
-  *losses.total = total(steps, losses.each);
+  *losses.total = total(call.head_steps, losses.each);
   return done;
 }
 
@@ -334,8 +365,8 @@ struct OutputRows {
 };
 
 template <class Real>
-bool cross_entropy(const Steps& steps, Index V, const Real* y, const Labels<Real>& labels, Real* losses, Real* dy,
-                   const Machine& machine) {
+bool loss(const Steps& steps, Index V, const Real* y, const Labels<Real>& labels, Real* losses, Real* dy,
+          const Machine& machine) {
   const OutputRows<Real> rows = allocate<OutputRows<Real>>(machine, V);
   const Rows<Real> now{rows.y, rows.ldV};
   clear_holes(steps, 1, losses);
@@ -344,7 +375,7 @@ bool cross_entropy(const Steps& steps, Index V, const Real* y, const Labels<Real
     const Index count = min_of(rows.most, steps.count - r0);
     const auto address = [&](Index i) { return steps.address_of(r0 + i); };
     for (Index i = 0; i < count; ++i) copy(y + address(i) * V, V, now(i));
-    softmax::cross_entropy(now, count, V, labels, address, rows.e, losses);
+    head::apply_loss(now, count, V, labels, address, rows.e, losses);
     for (Index i = 0; i < count; ++i) copy(now(i), V, dy + address(i) * V);
   }
   return true;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -120,11 +121,16 @@ class SeenProblem {
   }
 
   const Steps& steps() const { return steps_; }
-  Problem<Real> problem(const Net& net, const Real* flat) const { return {net, flat, inputs_, state_, steps_}; }
+  Problem<Real> problem(const Net& net, const Real* flat, bool last) const {
+    return {net, flat, inputs_, state_, steps_, last};
+  }
+  // Whether labels of a sequence could be those of its steps too, of another reading of the inputs.
+  bool is_ambiguous() const { return has_tokens() && lead_.count == 2 && lead_.axes[0] == lead_.axes[1]; }
   bool has_tokens() const { return inputs_.tokens != nullptr; }
   bool is_one() const { return one_; }
-  // The axes of the steps, in arrays of the call.
+  // The axes of the steps, in arrays of the call, and in those of outputs that are made of last states.
   const Shape& lead() const { return lead_; }
+  Shape lead(bool last) const { return !last ? lead_ : one_ ? Shape{} : Shape{steps_.B}; }
 
  private:
   bool see_steps(py::handle steps, int axes) {
@@ -156,23 +162,63 @@ class SeenProblem {
   States<const Real> state_{};
 };
 
-// Labels of the steps of a call: classes in [-1, V), or, if they have been checked, distributions.
+// Labels of the steps of a call, and weights.
 template <class Real>
 class SeenLabels {
  public:
+  explicit SeenLabels(Loss loss) { labels_.loss = loss; }
+
+  // Whether they are canonical. given: labels, or a tuple of these and of weights. checked: whether all but classes
+  // have been found to be in their ranges; distributions must have been.
   bool see(const Steps& steps, const Shape& lead, ptrdiff_t V, py::handle given, bool checked) {
+    if (PyTuple_CheckExact(given.ptr())) {
+      Seen weights;
+      if (PyTuple_GET_SIZE(given.ptr()) != 2) return false;
+      if (!weights.see_as<Real>(PyTuple_GET_ITEM(given.ptr(), 1), lead)) return false;
+      labels_.weights = weights.data<const Real>();
+      if (!checked && !are_weights(labels_.weights, lead.size())) return false;
+      given = PyTuple_GET_ITEM(given.ptr(), 0);
+    }
     Seen seen;
-    if (seen.see_as<int64_t>(given, lead)) {
+    if (labels_.loss == Loss::cross_entropy && seen.see_as<int64_t>(given, lead)) {
       labels_.classes = classes_.copy(seen.data<int64_t>(), lead.size());
       return in_range(steps, labels_.classes, -1, V + 1);
     }
-    if (!checked || !seen.see_as<Real>(given, lead.and_then(V))) return false;
-    labels_.distributions = seen.data<const Real>();
-    return true;
+    if (!seen.see_as<Real>(given, lead.and_then(V))) return false;
+    labels_.reals = seen.data<const Real>();
+    return checked || are_in_range(labels_.reals, lead.size() * V);
   }
   const Labels<Real>& labels() const { return labels_; }
 
+  // How many steps have a label and a weight.
+  int64_t count(const Steps& steps, ptrdiff_t V) const {
+    int64_t counted = 0;
+    for (ptrdiff_t row = 0; row < steps.count; ++row) {
+      const ptrdiff_t at = steps.address_of(row);
+      counted += (!labels_.weights || labels_.weights[at] > 0) && has_label(at, V);
+    }
+    return counted;
+  }
+
  private:
+  bool has_label(ptrdiff_t at, ptrdiff_t V) const {
+    if (labels_.loss != Loss::cross_entropy) return true;
+    if (labels_.classes) return labels_.classes[at] >= 0;
+    const Real* const row = labels_.reals + at * V;
+    return std::any_of(row, row + V, [](Real weight) { return weight != 0; });
+  }
+  static bool are_weights(const Real* numbers, ptrdiff_t count) {
+    return std::all_of(numbers, numbers + count,
+                       [](Real weight) { return weight >= 0 && weight <= std::numeric_limits<Real>::max(); });
+  }
+  bool are_in_range(const Real* numbers, ptrdiff_t count) const {
+    const bool probabilities = labels_.loss == Loss::binary_cross_entropy;
+    bool good = labels_.loss != Loss::cross_entropy;
+    for (ptrdiff_t i = 0; i < count; ++i)
+      good &= probabilities ? numbers[i] >= 0 && numbers[i] <= 1 : numbers[i] == numbers[i];
+    return good;
+  }
+
   IndexCopy classes_;
   Labels<Real> labels_{};
 };

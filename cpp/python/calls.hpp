@@ -117,58 +117,70 @@ struct Calls {
 
   // y, h, the tape, the last states, and copies of the inputs and of the initial states.
   static py::object forward(int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state,
-                            py::handle steps, int threads) {
+                            py::handle steps, const Options& options) {
     SeenProblem<Real> seen;
     if (!seen.see(net, inputs, state, steps)) return py::none();
-    const Problem<Real> problem = seen.problem(net, numbers(flat));
-    auto y = new_array<Real>(seen.lead().and_then(net.V)), h = new_array<Real>(seen.lead().and_then(net.H));
+    const Problem<Real> problem = seen.problem(net, numbers(flat), options.last);
+    auto y = new_array<Real>(seen.lead(options.last).and_then(net.V)), h = new_array<Real>(seen.lead().and_then(net.H));
     auto tape = new_array<Real>({seen.steps().count, net.shape.kept(), tape_width(net.H)});
     NewStates<Real> last(net, seen.is_one(), seen.steps().B);
     py::object read = seen.has_tokens() ? copy_of(seen.lead(), problem.inputs.tokens)
                                         : copy_of(seen.lead().and_then(net.X), problem.inputs.vectors);
     py::object first = copy_of_states(net, seen, problem);
     const Outputs<Real> outputs{y.mutable_data(), h.mutable_data(), tape.mutable_data(), last.pointers()};
-    run(threads_for(threads, net, seen.steps(), 1), kernels<Real>(isa).forward, problem, outputs);
+    run(threads_for(options.threads, net, seen.steps(), 1), kernels<Real>(isa).forward, problem, outputs);
     py::detail::array_proxy(h.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return tuple_of(y, h, tape, last.take(), read, first);
   }
 
   // The gradients with respect to the parameters, the initial states, and the inputs or None.
   static py::object backward(int isa, const Net& net, py::handle flat, py::handle kept, py::handle given,
-                             bool need_dinputs, int threads) {
+                             const Options& options) {
     const auto item = [](py::handle tuple, int i) { return py::handle(PyTuple_GET_ITEM(tuple.ptr(), i)); };
     SeenProblem<Real> seen;
     if (!seen.see(net, item(kept, 0), item(kept, 1), item(kept, 2))) return py::none();
-    if (need_dinputs && seen.has_tokens()) return py::none();
+    if (options.need_dinputs && seen.has_tokens()) return py::none();
     bool good = true;
-    const Shape outputs = seen.lead().and_then(net.V), units = seen.lead().and_then(net.H);
+    const Shape outputs = seen.lead(options.last).and_then(net.V), units = seen.lead().and_then(net.H);
     const Shape tape{seen.steps().count, net.shape.kept(), tape_width(net.H)};
     const Kept<Real> left{optional(item(kept, 3), units, good), optional(item(kept, 4), tape, good)};
     OutputGradients<Real> by{optional(item(given, 0), outputs, good), optional(item(given, 1), units, good), {}};
     good = good && seen.see_states(net, item(given, 2), by.dstate) && left.h && (net.V > 0 || !by.dy);
     if (!good || (!by.dy && !by.dh && !by.has_dstate())) return py::none();
-    GradientArrays grads(net, seen, need_dinputs);
-    run(threads_for(threads, net, seen.steps(), 2), kernels<Real>(isa).backward, seen.problem(net, numbers(flat)), left,
-        by, grads.pointers());
+    GradientArrays grads(net, seen, options.need_dinputs);
+    run(threads_for(options.threads, net, seen.steps(), 2), kernels<Real>(isa).backward,
+        seen.problem(net, numbers(flat), options.last), left, by, grads.pointers());
     return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
   }
 
-  // J, the losses, the gradient with respect to the parameters, the last states, and as backward.
+  // J, the losses, how many steps have one, the gradient with respect to the parameters, the last states, and as
+  // backward. What has not been checked may have one label a sequence whatever the options say.
   static py::object bptt(int isa, const Net& net, py::handle flat, py::handle problem_arguments, py::handle labels,
-                         bool checked, bool need_dinputs, int threads) {
+                         bool checked, const Options& options) {
     const auto item = [&](int i) { return py::handle(PyTuple_GET_ITEM(problem_arguments.ptr(), i)); };
     SeenProblem<Real> seen;
-    SeenLabels<Real> label;
+    SeenLabels<Real> label(options.loss);
     if (net.V == 0 || !seen.see(net, item(0), item(1), item(2))) return py::none();
-    if (need_dinputs && seen.has_tokens()) return py::none();
-    if (!label.see(seen.steps(), seen.lead(), net.V, labels, checked)) return py::none();
+    if (options.need_dinputs && seen.has_tokens()) return py::none();
+    const auto see = [&](bool last) {
+      const Steps of = last ? last_steps(seen.steps()) : seen.steps();
+      return label.see(of, seen.lead(last), net.V, labels, checked);
+    };
+    bool last_only = options.last;
+    if (!see(last_only)) {
+      if (checked || seen.is_ambiguous() || !see(true)) return py::none();
+      last_only = true;
+    }
+    const Steps labelled = last_only ? last_steps(seen.steps()) : seen.steps();
     double loss = 0;
-    GradientArrays grads(net, seen, need_dinputs);
-    auto losses = new_array<Real>(seen.lead());
+    GradientArrays grads(net, seen, options.need_dinputs);
+    auto losses = new_array<Real>(seen.lead(last_only));
     NewStates<Real> last(net, seen.is_one(), seen.steps().B);
-    run(threads_for(threads, net, seen.steps(), 3), kernels<Real>(isa).bptt, seen.problem(net, numbers(flat)),
-        label.labels(), Losses<Real>{&loss, losses.mutable_data(), last.pointers()}, grads.pointers());
-    return tuple_of(py::float_(loss), losses, grads.flat, last.take(), grads.dstate.take(), grads.dinputs);
+    run(threads_for(options.threads, net, seen.steps(), 3), kernels<Real>(isa).bptt,
+        seen.problem(net, numbers(flat), last_only), label.labels(),
+        Losses<Real>{&loss, losses.mutable_data(), last.pointers()}, grads.pointers());
+    return tuple_of(py::float_(loss), losses, py::int_(label.count(labelled, net.V)), grads.flat, last.take(),
+                    grads.dstate.take(), grads.dinputs);
   }
 
  private:

@@ -33,14 +33,14 @@ Steps steps_of(const py::array& y, py::handle steps) {
 }
 
 template <class Real>
-py::object cross_entropy(int isa, const py::array& y, const py::array& labels, py::handle given_steps) {
+py::object loss(int isa, int number, const py::array& y, py::handle labels, py::handle given_steps) {
   const Steps steps = steps_of(y, given_steps);
   const int axes = static_cast<int>(y.ndim()) - 1;
   const Shape lead = axes == 1 ? Shape{y.shape(0)} : Shape{y.shape(0), y.shape(1)};
-  SeenLabels<Real> label;
+  SeenLabels<Real> label(static_cast<Loss>(number));
   if (!label.see(steps, lead, y.shape(axes), labels, true)) return py::none();
   auto losses = new_array<Real>(lead), dy = new_array<Real>(lead.and_then(y.shape(axes)));
-  run(1, kernels<Real>(isa).cross_entropy, steps, y.shape(axes), numbers_of<const Real>(y), label.labels(),
+  run(1, kernels<Real>(isa).loss, steps, y.shape(axes), numbers_of<const Real>(y), label.labels(),
       losses.mutable_data(), dy.mutable_data());
   return tuple_of(losses, dy);
 }
@@ -61,7 +61,7 @@ py::object sample(int isa, const Net& net, py::handle flat, const py::array& fir
   if (!seen.see(net, first.attr("reshape")(1, B), state, py::none())) return py::none();
   auto tokens = new_array<int64_t>({T, B});
   NewStates<Real> last(net, false, B);
-  run(1, kernels<Real>(isa).sample, seen.problem(net, numbers_of<const Real>(flat)),
+  run(1, kernels<Real>(isa).sample, seen.problem(net, numbers_of<const Real>(flat), false),
       Sampling<Real>{T, numbers_of<const double>(uniforms), temperature, tokens.mutable_data(), last.pointers()});
   return tuple_of(tokens, last.take());
 }
@@ -71,7 +71,11 @@ py::object elementary(int isa, const std::string& name, const py::array& x) {
   auto out = new_array<Real>({x.shape(0)});
   const Kernels<Real>& k = kernels<Real>(isa);
   const StandardRounding rounding;
-  const auto f = name == "exp" ? k.exp : name == "tanh" ? k.tanh : name == "sigmoid" ? k.sigmoid : k.log;
+  const auto f = name == "exp"       ? k.exp
+                 : name == "tanh"    ? k.tanh
+                 : name == "sigmoid" ? k.sigmoid
+                 : name == "log"     ? k.log
+                                     : k.log1p;
   f(numbers_of<const Real>(x), out.mutable_data(), x.shape(0));
   return std::move(out);
 }
@@ -132,26 +136,31 @@ void define_nouns(py::module_& m) {
   }));
 }
 
+void define_options(py::module_& m) {
+  py::class_<Options>(m, "Options").def(py::init([](bool need_dinputs, bool last, int loss, int threads) {
+    return Options{need_dinputs, last, static_cast<Loss>(loss), threads};
+  }));
+}
+
 void define_calls(py::module_& m) {
   m.def("forward", [](int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state, py::handle steps,
-                      int threads) {
+                      const Options& options) {
     return by_type(
-        flat, [&](auto real) { return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, threads); });
+        flat, [&](auto real) { return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, options); });
   });
-  m.def("backward", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, bool need_dinputs,
-                       int threads) {
-    return by_type(flat, [&](auto real) {
-      return Calls<decltype(real)>::backward(isa, net, flat, kept, given, need_dinputs, threads);
-    });
-  });
+  m.def("backward",
+        [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, const Options& options) {
+          return by_type(
+              flat, [&](auto real) { return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options); });
+        });
   m.def("bptt", [](int isa, const Net& net, py::handle flat, py::handle problem, py::handle labels, bool checked,
-                   bool need_dinputs, int threads) {
+                   const Options& options) {
     return by_type(flat, [&](auto real) {
-      return Calls<decltype(real)>::bptt(isa, net, flat, problem, labels, checked, need_dinputs, threads);
+      return Calls<decltype(real)>::bptt(isa, net, flat, problem, labels, checked, options);
     });
   });
-  m.def("cross_entropy", [](int isa, const py::array& y, const py::array& labels, py::handle steps) {
-    return by_type(y, [&](auto real) { return cross_entropy<decltype(real)>(isa, y, labels, steps); });
+  m.def("loss", [](int isa, int number, const py::array& y, py::handle labels, py::handle steps) {
+    return by_type(y, [&](auto real) { return loss<decltype(real)>(isa, number, y, labels, steps); });
   });
   m.def("softmax", [](int isa, const py::array& y) {
     return by_type(y, [&](auto real) { return softmax<decltype(real)>(isa, y); });
@@ -201,6 +210,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("usable_cores", usable_cores, "Return how many cores this process may use.");
   m.def("cores_of_quota", cores_of_quota, "Return how many cores the CPU quotas under a root allow, 0 for all.");
   define_nouns(m);
+  define_options(m);
   define_calls(m);
   define_optimizers(m);
 }

@@ -10,7 +10,7 @@ T steps, B sequences, X inputs, H hidden units, V outputs.
 """
 
 from . import convert, optim
-from .api import backward, bptt, cross_entropy, forward, sample, softmax
+from .api import backward, binary_cross_entropy, bptt, cross_entropy, forward, sample, softmax, squared_error
 from .engines import backends, use_backend
 from .init import init_params
 from .params import Params
@@ -27,6 +27,7 @@ __all__ = [
     "__version__",
     "backends",
     "backward",
+    "binary_cross_entropy",
     "bptt",
     "convert",
     "cross_entropy",
@@ -35,6 +36,7 @@ __all__ = [
     "optim",
     "sample",
     "softmax",
+    "squared_error",
     "use_backend",
     "verify",
 ]

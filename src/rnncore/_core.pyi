@@ -18,6 +18,11 @@ class Steps:
 
     def __init__(self, lengths: Indices, T: int, packed: bool, /) -> None: ...
 
+class Options:
+    """What is asked of a call; loss is a number, and threads is 0 where the core chooses."""
+
+    def __init__(self, need_dinputs: bool, last: bool, loss: int, threads: int, /) -> None: ...
+
 def instruction_sets() -> list[tuple[str, int]]: ...
 def compiled_sets() -> list[str]: ...
 def cells() -> list[tuple[str, int, int, int, bool, int]]: ...
@@ -26,7 +31,7 @@ def looks() -> int: ...
 def usable_cores() -> int: ...
 def cores_of_quota(root: str, /) -> int: ...
 def forward(
-    isa: int, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, threads: int, /
+    isa: int, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options, /
 ) -> tuple[Array, Array, Array, States, Inputs, States] | None:
     """Return y, h, the tape, the last states, and copies of the inputs and of the states."""
 
@@ -36,8 +41,7 @@ def backward(
     flat: Array,
     kept: tuple[Inputs, States, Steps | None, Array, Array],
     given: tuple[Array | None, Array | None, States],
-    need_dinputs: bool,
-    threads: int,
+    options: Options,
     /,
 ) -> tuple[Array, States, Array | None] | None:
     """kept: inputs, state, steps, h, the tape. given: dy, dh, dstate."""
@@ -49,13 +53,12 @@ def bptt(
     problem: tuple[Inputs, States, Steps | None],
     labels: Labels,
     checked: bool,
-    need_dinputs: bool,
-    threads: int,
+    options: Options,
     /,
-) -> tuple[float, Array, Array, States, States, Array | None] | None:
-    """problem: inputs, state, steps. checked: whether distributions have been; others are not canonical."""
+) -> tuple[float, Array, int, Array, States, States, Array | None] | None:
+    """problem: inputs, state, steps. checked: whether labels but classes, and weights, have been."""
 
-def cross_entropy(isa: int, y: Array, labels: Labels, steps: Steps | None, /) -> tuple[Array, Array]: ...
+def loss(isa: int, number: int, y: Array, labels: Labels, steps: Steps | None, /) -> tuple[Array, Array]: ...
 def softmax(isa: int, y: Array, /) -> Array: ...
 def sample(
     isa: int, net: Net, flat: Array, first: Indices, state: States, uniforms: Array, temperature: float, /

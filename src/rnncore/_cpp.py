@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from .losses import NUMBERS
 from .net import Net
 from .problem import Kept, Options
 from .steps import Steps
@@ -46,21 +47,22 @@ class CppEngine:
     ) -> tuple[Array, Array, States, Kept] | None:
         """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
         own = None if steps is None else steps.core or _steps(steps)
-        found = _core.forward(self._isa, net.core or _net(net), flat, inputs, state, own, options.threads or 0)
+        asked = options.core or _options(options)
+        found = _core.forward(self._isa, net.core or _net(net), flat, inputs, state, own, asked)
         if found is None:
             return None
         y, h, tape, last, read, first = found
-        return y, h, last, (net, read, first, steps, h, tape)
+        return y, h, last, (net, read, first, steps, h, tape, options.last)
 
     def backward(
         self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
     ) -> tuple[Array, States, Array | None] | None:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
-        net, inputs, state, steps, h, tape = kept
+        net, inputs, state, steps, h, tape, _ = kept
         own = None if steps is None else steps.core or _steps(steps)
         arrays, given = (inputs, state, own, h, tape), (dy, dh, dstate)
-        needed, threads = options.need_dinputs, options.threads or 0
-        return _core.backward(self._isa, net.core or _net(net), flat, arrays, given, needed, threads)
+        asked = options.core or _options(options)
+        return _core.backward(self._isa, net.core or _net(net), flat, arrays, given, asked)
 
     def bptt(
         self,
@@ -72,17 +74,16 @@ class CppEngine:
         options: Options,
         labels: Labels,
         checked: bool = False,
-    ) -> tuple[float, Array, Array, States, States, Array | None] | None:
-        """Return J, losses, gradients, the last states, and the gradients of the initial states and of the inputs."""
+    ) -> tuple[float, Array, int, Array, States, States, Array | None] | None:
+        """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
         own = None if steps is None else steps.core or _steps(steps)
-        problem, threads = (inputs, state, own), options.threads or 0
-        return _core.bptt(
-            self._isa, net.core or _net(net), flat, problem, labels, checked, options.need_dinputs, threads
-        )
+        problem, asked = (inputs, state, own), options.core or _options(options)
+        return _core.bptt(self._isa, net.core or _net(net), flat, problem, labels, checked, asked)
 
-    def cross_entropy(self, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
-        """Return losses and dy of outputs y."""
-        return _core.cross_entropy(self._isa, y, labels, None if steps is None else steps.core or _steps(steps))
+    def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
+        """Return losses and dy of outputs y, by the loss of a name."""
+        own = None if steps is None else steps.core or _steps(steps)
+        return _core.loss(self._isa, NUMBERS[name], y, labels, own)
 
     def softmax(self, y: Array) -> Array:
         """Return the probabilities (R, V) of rows y (R, V)."""
@@ -117,7 +118,7 @@ class CppEngine:
         return _core.step(self._isa, _RULES[rule], x, dx, memory, numbers, scale, longest, limit)
 
     def elementary(self, name: str, x: Array) -> Array:
-        """Return exp, tanh, sigmoid or log of each element of x (n,)."""
+        """Return exp, tanh, sigmoid, log or log1p of each element of x (n,)."""
         return _core.elementary(self._isa, name, np.ascontiguousarray(x))
 
 
@@ -132,4 +133,11 @@ def _steps(steps: Steps) -> Any:
     """Return steps as the core has them, made once."""
     core = _core.Steps(steps.lengths, steps.T, steps.packed)
     object.__setattr__(steps, "core", core)
+    return core
+
+
+def _options(options: Options) -> Any:
+    """Return options as the core has them, made once."""
+    core = _core.Options(options.need_dinputs, options.last, NUMBERS[options.loss], options.threads or 0)
+    object.__setattr__(options, "core", core)
     return core

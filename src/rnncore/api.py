@@ -6,7 +6,7 @@ T steps, B sequences, X inputs, H hidden units, V outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from . import arguments, drawing
 from .engines import current
 from .params import Params, described, not_params_error
+from .problem import options_of
 from .results import (
     ArrayOrList,
     BackwardResult,
@@ -37,29 +38,35 @@ def bptt(
     *,
     state: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
+    loss: str = "cross_entropy",
+    weights: Sequences | None = None,
     need_dinputs: bool = False,
     backend: str | None = None,
     threads: int | None = None,
 ) -> BpttResult:
     """Return the loss of a net on labelled sequences, and its gradient: backpropagation through time.
 
-    ``y_t = b_y + W_hy h_t``, ``p_t = softmax(y_t)``, ``J_t = -log p_t[label_t]``, and J is the sum over all steps of
-    all sequences. Of the cell "rnn", ``h_t = tanh(z_t)`` with ``z_t = b_h + W_xh x_t + W_hh h_{t-1}``;
-    :class:`Params` has the other cells.
+    ``y_t = b_y + W_hy h_t``, ``J_t`` is a loss of ``y_t`` and a label, and J is the sum over all steps of all
+    sequences. With "cross_entropy", ``J_t = -log p_t[label_t]`` with ``p_t = softmax(y_t)``; with "squared_error",
+    ``J_t = sum_v (y_tv - l_tv)^2 / 2``; with "binary_cross_entropy", ``J_t = sum_v log(1 + e^y_tv) - l_tv y_tv``. Of
+    the cell "rnn", ``h_t = tanh(z_t)`` with ``z_t = b_h + W_xh x_t + W_hh h_{t-1}``; :class:`Params` has the others.
 
     inputs: tokens, integers (T,) or (T, B) in [0, X), or vectors (T, X) or (T, B, X), converted to the dtype of the
-    parameters. labels: classes, integers (T,) or (T, B) in [-1, V), -1 for a step without loss, or distributions,
-    floating (T, V) or (T, B, V), with rows that sum to 1, zeros for a step without loss. Without the axis B the call
-    is about one sequence. A list or tuple of arrays (T_b, ...) as inputs and as labels is a batch of sequences of
-    any lengths, 0 included; lengths, integers (B,), says the same of a padded array: padding is never read.
+    parameters. labels of the cross-entropy: classes, integers (T,) or (T, B) in [-1, V), -1 for a step without loss, or
+    distributions, floating (T, V) or (T, B, V), with rows that sum to 1, zeros for a step without loss. Of the squared
+    error: floating (T, V) or (T, B, V). Of the binary cross-entropy: numbers in [0, 1] or booleans in those shapes. Of
+    both, the last axis may be missing where V = 1. weights: floating, at least 0, in the shape of the steps, or one for
+    each sequence: ``J_t`` is multiplied by its weight, and where that is 0 the label is not read. Without the axis B
+    the call is about one sequence. A list or tuple of arrays (T_b, ...) as inputs and as labels is a batch of sequences
+    of any lengths, 0 included; lengths, integers (B,), says the same of a padded array: padding is never read.
     state: the initial hidden state (B, H), or (H,) for one sequence, and for the cell "lstm" a pair of them, (h, c);
     None is zeros. need_dinputs: whether the gradient with respect to the inputs is wanted, which must be vectors.
     backend: who computes (see :func:`backends`); threads: on how many cores at most. None chooses, and no choice
     changes a bit of the result.
 
-    Returns a :class:`BpttResult`: ``loss``, ``losses``, ``grads``, ``state``, ``dstate``, ``dinputs``. They have the
-    dtype of the parameters, and +0 in padding. For lists, losses and dinputs are lists of arrays (T_b, ...), which are
-    views of one array.
+    Returns a :class:`BpttResult`: ``loss``, ``losses``, ``count``, ``grads``, ``state``, ``dstate``, ``dinputs``, and
+    ``mean``, the loss divided by the count of steps that have one. Arrays have the dtype of the parameters, and +0 in
+    padding. For lists, losses and dinputs are lists of arrays (T_b, ...), which are views of one array.
 
     Raises ValueError or TypeError, before any work, for arguments of another kind, shape or range. NaN and Inf in
     vectors, state or parameters are no errors: they flow through.
@@ -81,20 +88,23 @@ def bptt(
     """
     if not isinstance(params, Params):
         raise not_params_error("params", params)
-    net, flat, engine, options = params._net, params.flat, current(backend), arguments.options(need_dinputs, threads)
-    steps = None
-    raw = engine.reads_raw and lengths is None
-    found = engine.bptt(net, flat, inputs, state, None, options, labels) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
+    net, flat, engine = params._net, params.flat, current(backend)
+    options, steps = arguments.options(need_dinputs, threads, loss), None
+    raw = engine.reads_raw and lengths is None and type(labels) is not tuple
+    both: Any = labels if weights is None else (labels, weights)
+    found = engine.bptt(net, flat, inputs, state, None, options, both) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is None:
-        batch = arguments.labelled(net, inputs, labels, state, lengths)
+        batch = arguments.labelled(net, inputs, labels, state, lengths, options.loss, weights)
         arguments.require_vectors(batch.inputs, options)
         steps = batch.steps
+        if batch.last:
+            options = options_of(options.need_dinputs, options.threads, options.loss, True)
         found = engine.bptt(net, flat, batch.inputs, batch.state, steps, options, batch.labels, True)
         assert found is not None  # as the arguments are canonical
-    loss, losses, grads, last, dstate, dinputs = found
+    total, losses, count, grads, last, dstate, dinputs = found
     if steps is not None:
-        losses, dinputs = in_form(losses, steps), optional_in_form(dinputs, steps)
-    return BpttResult(loss, losses, params._like(grads), last, dstate, dinputs)
+        losses, dinputs = losses if options.last else in_form(losses, steps), optional_in_form(dinputs, steps)
+    return BpttResult(total, losses, count, params._like(grads), last, dstate, dinputs)
 
 
 def forward(
@@ -103,13 +113,15 @@ def forward(
     *,
     state: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
+    last: bool = False,
     backend: str | None = None,
     threads: int | None = None,
 ) -> ForwardResult:
     """Return the outputs and hidden states of a net, and what :func:`backward` needs for any loss on them.
 
     The equations and the arguments are those of :func:`bptt`. As no labels tell what a step is, an array of two axes
-    is tokens (T, B) if it is of integers, and vectors (T, X) if it is floating.
+    is tokens (T, B) if it is of integers, and vectors (T, X) if it is floating. last: whether outputs are made of the
+    last state of each sequence only, as for one label a sequence: y is then (B, V) or (V,), +0 for an empty sequence.
 
     Returns a :class:`ForwardResult`: ``y``, the outputs before the softmax (..., V); ``h`` (..., H), read-only;
     ``state``, the last hidden state, (B, H) or (H,), or a pair of them. For lists, y and h are lists. The result keeps
@@ -126,7 +138,8 @@ def forward(
     """
     if not isinstance(params, Params):
         raise not_params_error("params", params)
-    net, flat, engine, options = params._net, params.flat, current(backend), arguments.options(False, threads)
+    net, flat, engine = params._net, params.flat, current(backend)
+    options = arguments.options(False, threads, "cross_entropy", last)
     raw = engine.reads_raw and lengths is None
     found = engine.forward(net, flat, inputs, state, None, options) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is not None:
@@ -135,7 +148,8 @@ def forward(
     found = engine.forward(net, flat, batch.inputs, batch.state, batch.steps, options)
     assert found is not None  # as the arguments are canonical
     y, h, last, kept = found
-    return forward_result(in_form(y, batch.steps), in_form(h, batch.steps), last, kept)
+    y = y if options.last else in_form(y, batch.steps)
+    return forward_result(y, in_form(h, batch.steps), last, kept)
 
 
 def backward(
@@ -173,13 +187,13 @@ def backward(
         raise not_params_error("params", params)
     if not isinstance(out, ForwardResult):
         raise TypeError(f"out must be what forward returned, got {what(out)}")
-    net, inputs, _, steps, h, _ = out._kept
+    net, inputs, _, steps, h, _, last = out._kept
     if params._net is not net:
         raise ValueError(f"params must be of the net that forward ran, {described(net)}, got {params!r}")
-    engine, options = current(backend), arguments.options(need_dinputs, threads)
+    engine, options = current(backend), arguments.options(need_dinputs, threads, "cross_entropy", last)
     found = engine.backward(out._kept, params.flat, dy, dh, dstate, options) if engine.reads_raw else None  # type: ignore[arg-type]  # as above
     if found is None:
-        given = arguments.gradients(net, h, steps, dy, dh, dstate)
+        given = arguments.gradients(net, h, steps, last, dy, dh, dstate)
         arguments.require_vectors(inputs, options)
         found = engine.backward(out._kept, params.flat, *given, options)
         assert found is not None  # as the arguments are canonical
@@ -188,15 +202,21 @@ def backward(
 
 
 def cross_entropy(
-    y: Sequences, labels: Sequences, lengths: npt.ArrayLike | None = None, *, backend: str | None = None
+    y: Sequences,
+    labels: Sequences,
+    lengths: npt.ArrayLike | None = None,
+    *,
+    weights: Sequences | None = None,
+    backend: str | None = None,
 ) -> tuple[ArrayOrList, ArrayOrList]:
     """Return the loss of each step and its gradient with respect to y.
 
-    ``J_t = -log softmax(y_t)[label_t]`` and ``dy_t = softmax(y_t) - label_t``.
+    ``J_t = -log softmax(y_t)[label_t]`` and ``dy_t = softmax(y_t) - label_t``, each times the weight of the step.
 
     y: outputs (T, V), (T, B, V), or a list of (T_b, V), float32 or float64 (float16 is computed in float32, everything
-    else in float64); labels and lengths as for :func:`bptt`. Returns (losses, dy) in the shapes of the steps and of y;
-    both are +0 at steps without a label and in padding.
+    else in float64); labels, lengths and weights as for :func:`bptt`. Returns (losses, dy) in the shapes of the steps
+    and of y; both are +0 at steps without a label and in padding. Where the net is right and nearly certain, the loss
+    and dy are small and still exact: they come from the other classes.
 
     >>> import numpy as np
     >>> losses, dy = cross_entropy(np.zeros((2, 2)), np.array([1, -1]))
@@ -206,9 +226,68 @@ def cross_entropy(
     >>> bool(abs(losses[0] - np.log(2)) < 1e-15), float(losses[1])
     (True, 0.0)
     """
-    rows, label, steps = arguments.outputs(y, labels, lengths)
-    losses, dy = current(backend).cross_entropy(rows, label, steps)
-    return in_form(losses, steps), in_form(dy, steps)
+    return _loss("cross_entropy", y, labels, lengths, weights, backend)
+
+
+def squared_error(
+    y: Sequences,
+    labels: Sequences,
+    lengths: npt.ArrayLike | None = None,
+    *,
+    weights: Sequences | None = None,
+    backend: str | None = None,
+) -> tuple[ArrayOrList, ArrayOrList]:
+    """Return half the squared error of each step and its gradient with respect to y.
+
+    ``J_t = sum_v (y_tv - l_tv)^2 / 2`` and ``dy_t = y_t - l_t``, each times the weight of the step.
+
+    The arguments and results are those of :func:`cross_entropy`, but that labels are floating, in the shape of y; of
+    one output (V = 1) also in the shape of the steps. A NaN among them raises ValueError, unless its weight is 0.
+
+    >>> import numpy as np
+    >>> losses, dy = squared_error(np.array([[1.0], [2.0]]), np.array([0.5, 2.0]))
+    >>> losses
+    array([0.125, 0.   ])
+    >>> dy
+    array([[0.5],
+           [0. ]])
+    """
+    return _loss("squared_error", y, labels, lengths, weights, backend)
+
+
+def binary_cross_entropy(
+    y: Sequences,
+    labels: Sequences,
+    lengths: npt.ArrayLike | None = None,
+    *,
+    weights: Sequences | None = None,
+    backend: str | None = None,
+) -> tuple[ArrayOrList, ArrayOrList]:
+    """Return the loss of V questions with the answers yes and no, and its gradient with respect to y.
+
+    ``J_t = sum_v log(1 + e^y_tv) - l_tv y_tv`` and ``dy_t = sigmoid(y_t) - l_t``, each times the weight of the step.
+
+    The arguments and results are those of :func:`cross_entropy`, but that labels are the probabilities of yes, numbers
+    in [0, 1] or booleans, in the shape of y; of one output (V = 1) also in the shape of the steps. No y is too large:
+    nothing overflows, and small losses keep their digits.
+
+    >>> import numpy as np
+    >>> losses, dy = binary_cross_entropy(np.array([[0.0], [100.0]]), np.array([True, False]))
+    >>> dy
+    array([[-0.5],
+           [ 1. ]])
+    >>> float(losses[1])
+    100.0
+    """
+    return _loss("binary_cross_entropy", y, labels, lengths, weights, backend)
+
+
+def _loss(
+    name: str, y: Sequences, labels: Sequences, lengths: object, weights: object, backend: str | None
+) -> tuple[ArrayOrList, ArrayOrList]:
+    rows, label, steps, one = arguments.outputs(y, labels, lengths, name, weights)
+    losses, dy = current(backend).loss(name, rows, label, steps)
+    return (losses[0, ...], dy[0]) if one else (in_form(losses, steps), in_form(dy, steps))
 
 
 def softmax(y: Sequences, *, backend: str | None = None) -> ArrayOrList:

@@ -11,13 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .cells import CELLS
+from .labels import Reading, Wanted, are_classes, as_labels, as_weights, canonical, readings, step_axes
+from .lists import are_one_each, as_sequences, have_one_number, lengths_of, packed, packed_reals, weights_of_list
+from .losses import LOSSES
 from .net import Net
-from .problem import DEFAULT, PLAIN, Options, options_of
-from .ranges import require_classes, require_distributions, require_tokens, sum_tolerance
+from .problem import DEFAULT, OTHERS, PLAIN, Options, options_of
+from .ranges import Where, require_tokens
 from .steps import Steps, packed_steps, padded_steps
-from .types import AnyArray, Array, Indices, Inputs, Labels, States
+from .types import AnyArray, Array, Inputs, Labels, States
 from .values import (
     SEQUENCES,
+    as_choice,
     as_flag,
     as_int64,
     as_integer,
@@ -27,12 +31,12 @@ from .values import (
     real_dtype_of,
     require_shape,
 )
-from .words import kind_of, what
+from .words import INPUTS, kind_of, what
 
-RULE = (
-    "inputs are tokens, integers with one number a step, (T,) or (T, B), or vectors, with an axis of X more, "
-    "(T, X) or (T, B, X); labels are classes, integers, (T,) or (T, B), or distributions, floating, (T, V) or (T, B, V)"
-)
+INT64: np.dtype[Any] = np.dtype(np.int64)
+
+
+USUAL_LOSS = DEFAULT.loss
 
 
 class Batch(NamedTuple):
@@ -41,18 +45,26 @@ class Batch(NamedTuple):
     inputs: Inputs
     state: States
     steps: Steps | None
-    labels: Any = None
+    labels: Labels = None
+    last: bool = False
 
 
-def options(need_dinputs: object, threads: object) -> Options:
+def options(need_dinputs: object, threads: object, loss: object = USUAL_LOSS, last: object = False) -> Options:
     """Return the options of a call."""
-    if need_dinputs is False:  # nearly always, and small nets do not wait for more
+    if (
+        need_dinputs is False and loss is USUAL_LOSS and last is False
+    ):  # nearly always, and small nets do not wait for more
         if threads is None:
             return DEFAULT
         if type(threads) is int and threads in PLAIN:
             return PLAIN[threads]
+    elif (type(need_dinputs), type(last), type(loss)) == (bool, bool, str) and type(threads) in (int, type(None)):
+        known = OTHERS.get((need_dinputs, last, loss, threads))  # type: ignore[arg-type]  # as has just been seen
+        if known is not None:
+            return known
     number = None if threads is None else min(as_integer("threads", threads, 1), 2**31 - 1)
-    return options_of(as_flag("need_dinputs", need_dinputs), number)
+    name = as_choice("loss", loss, tuple(LOSSES))
+    return options_of(as_flag("need_dinputs", need_dinputs), number, name, as_flag("last", last))
 
 
 def require_vectors(inputs: Inputs, chosen: Options) -> None:
@@ -61,29 +73,59 @@ def require_vectors(inputs: Inputs, chosen: Options) -> None:
         raise ValueError("need_dinputs must be False for tokens: they are names, and have no gradient")
 
 
-def labelled(net: Net, inputs: object, labels: object, state: object, lengths: object) -> Batch:
+def labelled(
+    net: Net, inputs: object, labels: object, state: object, lengths: object, loss: str, weights: object
+) -> Batch:
     """Return the arguments of bptt. The labels' shape says what a step is, and so if inputs are tokens or vectors."""
     if net.outputs == 0:
         raise ValueError("bptt needs outputs, and params has outputs = 0: use forward and backward")
-    if isinstance(inputs, SEQUENCES) or isinstance(labels, SEQUENCES):
-        return _labelled_lists(net, inputs, labels, state, lengths)
-    x, label = as_numbers("inputs", inputs), as_numbers("labels", labels)
-    axes = _step_axes("labels", label)
+    wanted = Wanted(loss, net.outputs, net.dtype)
+    if isinstance(inputs, SEQUENCES):
+        batch = _list_batch(net, as_sequences("inputs", inputs, "labels"), state, lengths)
+        return _with_list_labels(batch, inputs, labels, "inputs", wanted, weights)
+    if isinstance(labels, SEQUENCES):
+        raise TypeError(f"inputs must be a list of sequences, as labels is, got {what(inputs)}")
+    x, label = as_numbers("inputs", inputs), as_labels("labels", labels, wanted)
+    axes, last = reading = _reading(net, x, label, wanted)
+    batch = _batch(net, x, x.ndim == axes, axes, state, lengths)
+    where = Where(batch.steps, np.ones(x.shape[1:axes], bool) if last and len(x) == 0 else None, last)
+    return batch._replace(labels=_array_labels(label, reading.lead(x), wanted, where, weights), last=last)
+
+
+def _reading(net: Net, x: AnyArray, label: AnyArray, wanted: Wanted) -> Reading:
+    """Return how inputs and labels belong together."""
+    fitting = readings(label, x, net.inputs, wanted)
+    if len(fitting) > 1 and fitting[0].axes != fitting[1].axes:
+        raise ValueError(
+            f"inputs {kind_of(x)} and labels {kind_of(label)} may be tokens with one label a sequence, or vectors with "
+            "one a step: write vectors as floating-point numbers, or one label for each token, -1 for none"
+        )
+    if fitting:
+        return fitting[0]
+    axes = step_axes(label, wanted)
     if x.shape[:axes] != label.shape[:axes] or x.ndim > axes + 1:
         raise ValueError(
-            f"inputs and labels must have the same steps, got inputs {kind_of(x)} and labels {kind_of(label)}; {RULE}"
+            f"inputs and labels must have the same steps, got inputs {kind_of(x)} and labels {kind_of(label)}; "
+            f"{INPUTS}; labels are {wanted.letters}; or there is one label a sequence"
         )
-    batch = _batch(net, x, x.ndim == axes, axes, state, lengths)
-    return batch._replace(labels=_labels(label, net.outputs, net.dtype, batch.steps))
+    return Reading(axes, False)
+
+
+def _array_labels(label: AnyArray, lead: tuple[int, ...], wanted: Wanted, where: Where, weights: object) -> Labels:
+    """Return the labels and weights of steps or sequences in an array."""
+    if wanted.last_may_be_missing and label.shape == lead:
+        label = label[..., None]
+    given = None if weights is None else as_weights(weights, lead, wanted.dtype, where)
+    return canonical(label, given, wanted, where)
 
 
 def unlabelled(net: Net, inputs: object, state: object, lengths: object) -> Batch:
     """Return the arguments of forward. Of two axes, integers are tokens (T, B), and other numbers vectors (T, X)."""
     if isinstance(inputs, SEQUENCES):
-        return _list_batch(net, _sequences("inputs", inputs, "inputs"), state, lengths)
+        return _list_batch(net, as_sequences("inputs", inputs, "inputs"), state, lengths)
     x = as_numbers("inputs", inputs)
     if not 1 <= x.ndim <= 3:
-        raise ValueError(f"inputs must have 1 to 3 axes, got {kind_of(x)}; {RULE}")
+        raise ValueError(f"inputs must have 1 to 3 axes, got {kind_of(x)}; {INPUTS}")
     tokens = x.ndim == 1 or (x.ndim == 2 and x.dtype.kind in "iu")
     return _batch(net, x, tokens, x.ndim if tokens else x.ndim - 1, state, lengths)
 
@@ -99,130 +141,72 @@ def _batch(net: Net, x: AnyArray, tokens: bool, axes: int, state: object, length
 def _inputs(net: Net, x: AnyArray, tokens: bool, steps: Steps | None) -> Inputs:
     if not tokens:
         if x.shape[-1] != net.inputs:
-            raise ValueError(f"inputs must have X = {net.inputs} numbers a step, got {kind_of(x)}; {RULE}")
+            raise ValueError(f"inputs must have X = {net.inputs} numbers a step, got {kind_of(x)}; {INPUTS}")
         return as_real(x, net.dtype)
     if x.dtype.kind == "f":
-        raise TypeError(f"inputs must be integers to be tokens, got {kind_of(x)}; {RULE}")
-    canonical = own_int64(x)
-    require_tokens(canonical, net.inputs, steps, x)
-    return canonical
-
-
-def _labels(label: AnyArray, V: int, dtype: np.dtype[Any], steps: Steps | None) -> Labels:
-    """Return classes int64 or distributions Real, in range wherever there is a step."""
-    if label.dtype.kind != "f":
-        classes = own_int64(label)
-        require_classes(classes, V, steps, label)
-        return classes
-    if label.shape[-1] != V:
-        raise ValueError(f"labels must have V = {V} numbers a step to be distributions, got {kind_of(label)}; {RULE}")
-    distributions = as_real(label, dtype)
-    require_distributions(distributions, sum_tolerance(V, label.dtype, dtype), steps)
-    return distributions
-
-
-def _step_axes(name: str, label: AnyArray) -> int:
-    """Return how many axes count steps and sequences: one (T,) or two (T, B)."""
-    axes = label.ndim - (label.dtype.kind == "f")
-    if axes not in (1, 2):
-        raise ValueError(
-            f"{name} must be (T,) or (T, B) integers, classes, or (T, V) or (T, B, V) floating, distributions, "
-            f"got {kind_of(label)}"
-        )
-    return axes
-
-
-def _labelled_lists(net: Net, inputs: object, labels: object, state: object, lengths: object) -> Batch:
-    xs, ls = _sequences("inputs", inputs, "labels"), _sequences("labels", labels, "inputs")
-    if len(xs) != len(ls):
-        raise ValueError(f"inputs and labels must have as many sequences, got {len(xs)} and {len(ls)}")
-    for b, (x, label) in enumerate(zip(xs, ls, strict=True)):
-        if len(x) != len(label):
-            raise ValueError(
-                f"inputs[{b}] and labels[{b}] must have as many steps, got inputs[{b}] {kind_of(x)} "
-                f"and labels[{b}] {kind_of(label)}"
-            )
-    batch = _list_batch(net, xs, state, lengths)
-    assert batch.steps is not None
-    return batch._replace(labels=_list_labels(ls, net.outputs, net.dtype, batch.steps))
+        raise TypeError(f"inputs must be integers to be tokens, got {kind_of(x)}; {INPUTS}")
+    indices = own_int64(x)
+    require_tokens(indices, net.inputs, Where(steps), x)
+    return indices
 
 
 def _list_batch(net: Net, xs: list[AnyArray], state: object, lengths: object) -> Batch:
     if lengths is not None:
         raise ValueError("lengths is for padded arrays (T, B, ...): a list of sequences has their lengths already")
-    steps = packed_steps(_lengths_of(xs))
-    if _have_one_number("inputs", xs, net.inputs, "X"):
-        inputs: Inputs = _packed([as_int64(x) for x in xs], (), np.dtype(np.int64))
-        require_tokens(inputs, net.inputs, steps, xs)
+    steps = packed_steps(lengths_of(xs))
+    if have_one_number("inputs", xs, net.inputs, "X"):
+        inputs: Inputs = packed([as_int64(x) for x in xs], (), INT64)
+        require_tokens(inputs, net.inputs, Where(steps), xs)
     else:
-        inputs = _packed(xs, (net.inputs,), net.dtype)
+        inputs = packed(xs, (net.inputs,), net.dtype)
     return Batch(inputs, as_states("state", state, net, (len(xs),)), steps)
 
 
-def _list_labels(ls: list[AnyArray], V: int, dtype: np.dtype[Any], steps: Steps) -> Labels:
-    if _have_one_number("labels", ls, V, "V"):
-        classes = _packed([as_int64(label) for label in ls], (), np.dtype(np.int64))
-        require_classes(classes, V, steps, ls)
-        return classes
-    for b, label in enumerate(ls):
-        if label.dtype.kind != "f" and label.shape != (0,):
-            raise TypeError(f"labels[{b}] must be floating to be distributions (T_b, V), got {kind_of(label)}")
-    distributions = _packed(ls, (V,), dtype)
-    dtypes = {label.dtype for label in ls if label.dtype.kind == "f"}
-    require_distributions(distributions, sum_tolerance(V, dtype, *dtypes), steps)
-    return distributions
-
-
-def _sequences(name: str, value: object, other: str) -> list[AnyArray]:
-    """Return the arrays of a list of sequences; ``other`` is a list already."""
-    if not isinstance(value, SEQUENCES):
-        raise TypeError(f"{name} must be a list of sequences, as {other} is, got {what(value)}")
-    if not value:
-        raise ValueError(f"{name} must have at least one sequence, got an empty {type(value).__name__}")
-    arrays = [as_numbers(f"{name}[{b}]", sequence) for b, sequence in enumerate(value)]
-    for b, array in enumerate(arrays):
-        if array.ndim == 0:
-            raise TypeError(
-                f"{name} is a {type(value).__name__}, so a batch of sequences, and {name}[{b}] must be an array, "
-                f"got the number {array[()]!s}; for one sequence, write np.array({name})"
-            )
-    return arrays
-
-
-def _have_one_number(name: str, sequences: list[AnyArray], width: int, letter: str) -> bool:
-    """Return whether sequences have one integer a step (T_b,), or else ``width`` numbers, (T_b, width).
-
-    An array of shape (0,), which is what [] gives, is a sequence of no steps of either sort.
-    """
-    first = next((b for b, s in enumerate(sequences) if s.shape != (0,)), None)
-    if first is None:
-        return True
-    ndim = sequences[first].ndim
-    for b, s in enumerate(sequences):
-        if s.shape == (0,):
-            continue
-        if s.ndim != ndim or ndim > 2 or (ndim == 2 and s.shape[1] != width):
+def _with_list_labels(
+    batch: Batch, sequences: Any, labels: object, name: str, wanted: Wanted, weights: object
+) -> Batch:
+    """Return a batch with the labels and weights of a list of sequences, which messages call by a name."""
+    steps = batch.steps
+    assert steps is not None
+    if isinstance(labels, SEQUENCES) and not labels:
+        as_sequences("labels", labels, name)
+    if not isinstance(labels, SEQUENCES):
+        return _with_one_each(batch, as_labels("labels", labels, wanted), name, wanted, weights)
+    ls = [as_labels(f"labels[{b}]", label, wanted) for b, label in enumerate(labels)]
+    if len(ls) != steps.B:
+        raise ValueError(f"{name} and labels must have as many sequences, got {steps.B} and {len(ls)}")
+    if are_one_each(ls, steps, wanted):
+        return _with_one_each(batch, np.array(ls), name, wanted, weights)
+    if any(label.ndim == 0 for label in ls):
+        as_sequences("labels", ls, name)  # which says what is wrong
+    for b, (label, length) in enumerate(zip(ls, steps.lengths.tolist(), strict=True)):
+        if len(label) != length:
             raise ValueError(
-                f"{name}[{b}] must be (T_b,) integers or (T_b, {letter}) = (T_b, {width}), and as {name}[{first}] is, "
-                f"got {kind_of(s)}"
+                f"{name}[{b}] and labels[{b}] must have as many steps, got {name}[{b}] "
+                f"{kind_of(np.asarray(sequences[b]))} and labels[{b}] {kind_of(label)}"
             )
-        if ndim == 1 and s.dtype.kind not in "iu":
-            raise TypeError(f"{name}[{b}] must be integers to have one number a step, got {kind_of(s)}; {RULE}")
-    return ndim == 1
+    where = Where(steps)
+    given = None if weights is None else weights_of_list(weights, wanted, steps)
+    if wanted.rules.classes and have_one_number("labels", ls, wanted.outputs, "V"):
+        label = packed([as_int64(label) for label in ls], (), INT64)
+    else:
+        label = packed_reals(ls, wanted)
+    return batch._replace(labels=canonical(label, given, wanted, where, ls))
 
 
-def _packed(sequences: list[AnyArray], width: tuple[int, ...], dtype: np.dtype[Any]) -> AnyArray:
-    """Return sequences (T_b, ...) one after the other (N, ...)."""
-    shaped = [sequence if sequence.size else np.empty((len(sequence), *width), dtype) for sequence in sequences]
-    packed = np.empty((sum(map(len, shaped)), *width), dtype)  # in C order, whatever the order of the sequences
-    if all(sequence.dtype == dtype for sequence in shaped):
-        return np.concatenate(shaped, out=packed)
-    with np.errstate(all="ignore"):
-        return np.concatenate(shaped, out=packed, casting="unsafe")
-
-
-def _lengths_of(sequences: list[AnyArray]) -> Indices:
-    return np.array([len(sequence) for sequence in sequences], np.int64)
+def _with_one_each(batch: Batch, label: AnyArray, name: str, wanted: Wanted, weights: object) -> Batch:
+    """Return a batch of a list of sequences with one label for each of them."""
+    steps = batch.steps
+    assert steps is not None
+    lead, where = (steps.B,), Where(steps, None, True)
+    if label.shape[:1] != lead or label.ndim != 1 + (not are_classes(label, wanted)) - (
+        wanted.last_may_be_missing and label.shape == lead
+    ):
+        raise ValueError(
+            f"labels of a list of sequences must be a list as well, or an array of one label for each of the "
+            f"{steps.B} sequences, got {kind_of(label)} beside {name}"
+        )
+    return batch._replace(labels=_array_labels(label, lead, wanted, where, weights), last=True)
 
 
 def _steps_of(value: object, lead: tuple[int, ...]) -> Steps | None:
@@ -272,17 +256,29 @@ class Given(NamedTuple):
     dstate: States
 
 
-def gradients(net: Net, h: Array, steps: Steps | None, dy: object, dh: object, dstate: object) -> Given:
+def gradients(net: Net, h: Array, steps: Steps | None, last: bool, dy: object, dh: object, dstate: object) -> Given:
     """Return the gradients with respect to the results of forward, of which h is one."""
     if dy is None and dh is None and dstate is None:
         raise ValueError("backward needs a gradient to go back from: dy, dh or dstate must be given, got None for each")
     lead = h.shape[:-1]
     B = steps.B if steps is not None else lead[1] if len(lead) == 2 else None
+    batch = () if B is None else (B,)
     return Given(
-        _step_gradient("dy", dy, net.dtype, lead, steps, ("V", net.outputs)),
+        _last_gradient(dy, net, batch)
+        if last
+        else _step_gradient("dy", dy, net.dtype, lead, steps, ("V", net.outputs)),
         _step_gradient("dh", dh, net.dtype, lead, steps, ("H", net.hidden)),
-        as_states("dstate", dstate, net, () if B is None else (B,)),
+        as_states("dstate", dstate, net, batch),
     )
+
+
+def _last_gradient(dy: object, net: Net, batch: tuple[int, ...]) -> Array | None:
+    """Return a gradient with respect to outputs that are made of last states only."""
+    if dy is None:
+        return None
+    gradient = as_numbers("dy", dy)
+    require_shape("dy", gradient, "(B, V)" if batch else "(V,)", (*batch, net.outputs))
+    return as_real(gradient, net.dtype)
 
 
 def _step_gradient(
@@ -304,46 +300,64 @@ def _step_gradient(
 
 def _list_gradient(name: str, value: object, dtype: np.dtype[Any], steps: Steps, last: tuple[str, int]) -> Array:
     letter, width = last
-    sequences = _sequences(name, value, "inputs of forward")
+    sequences = as_sequences(name, value, "inputs of forward")
     if len(sequences) != steps.B:
         raise ValueError(f"{name} must have B = {steps.B} sequences, got {len(sequences)}")
     for b, (gradient, T_b) in enumerate(zip(sequences, steps.lengths, strict=True)):
         require_shape(f"{name}[{b}]", gradient, f"(T_b, {letter})", (int(T_b), width))
-    return _packed(sequences, (width,), dtype)
+    return packed(sequences, (width,), dtype)
 
 
-def outputs(y: object, labels: object, lengths: object) -> tuple[Array, Labels, Steps | None]:
+class Rows(NamedTuple):
+    """The arguments of a loss in canonical form; one: whether there is but one row, which the user has as (V,)."""
+
+    y: Array
+    labels: Labels
+    steps: Steps | None
+    one: bool = False
+
+
+def outputs(y: object, labels: object, lengths: object, loss: str, weights: object) -> Rows:
     """Return y, labels and steps of a loss."""
-    if isinstance(y, SEQUENCES) or isinstance(labels, SEQUENCES):
-        return _list_outputs(y, labels, lengths)
-    rows, label = as_numbers("y", y), as_numbers("labels", labels)
-    if rows.ndim not in (2, 3):
-        raise ValueError(f"y must be (T, V) or (T, B, V), got {kind_of(rows)}")
-    V, lead = _classes("y", rows), rows.shape[:-1]
+    if isinstance(y, SEQUENCES):
+        return _list_outputs(y, labels, lengths, loss, weights)
+    if isinstance(labels, SEQUENCES):
+        raise TypeError(f"y must be a list of sequences, as labels is, got {what(y)}")
+    rows = as_numbers("y", y)
+    if rows.ndim not in (1, 2, 3):
+        raise ValueError(f"y must be (T, V) or (T, B, V), or (V,), got {kind_of(rows)}")
+    lead, dtype = rows.shape[:-1], real_dtype_of(rows.dtype)
+    wanted = Wanted(loss, _classes("y", rows), dtype)
     if 0 in lead[1:]:
         raise ValueError(f"y must have at least one sequence, B >= 1, got {kind_of(rows)}")
-    if label.shape[: _step_axes("labels", label)] != lead:
+    label = as_labels("labels", labels, wanted)
+    own = label.shape if are_classes(label, wanted) else label.shape[:-1]
+    if own != lead and not (wanted.last_may_be_missing and label.shape == lead):
         raise ValueError(f"y and labels must have the same steps, got y {kind_of(rows)} and labels {kind_of(label)}")
     steps = None if lengths is None else _steps_of(lengths, lead)
-    canonical = as_real(rows, real_dtype_of(rows.dtype))
-    return canonical, _labels(label, V, canonical.dtype, steps), steps
+    found = _array_labels(label, lead, wanted, Where(steps, None, not lead), weights)
+    if lead:
+        return Rows(as_real(rows, dtype), found, steps)
+    one = tuple(array[None] for array in found) if isinstance(found, tuple) else found[None]
+    return Rows(as_real(rows, dtype)[None], one, None, True)
 
 
-def _list_outputs(y: object, labels: object, lengths: object) -> tuple[Array, Labels, Steps]:
-    ys, ls = _sequences("y", y, "labels"), _sequences("labels", labels, "y")
+def _list_outputs(y: object, labels: object, lengths: object, loss: str, weights: object) -> Rows:
+    ys = as_sequences("y", y, "labels")
     if lengths is not None:
         raise ValueError("lengths is for padded arrays (T, B, ...): a list of sequences has their lengths already")
-    if len(ys) != len(ls):
-        raise ValueError(f"y and labels must have as many sequences, got {len(ys)} and {len(ls)}")
     some = [b for b, rows in enumerate(ys) if rows.shape != (0,)]
     if not some:
         raise ValueError("y must have a sequence (T_b, V) that tells V, got only empty ones without an axis V")
     V = _classes(f"y[{some[0]}]", ys[some[0]])
-    for b, (rows, label) in enumerate(zip(ys, ls, strict=True)):
-        require_shape(f"y[{b}]", rows if b in some else rows.reshape(0, V), "(T_b, V)", (len(label), V))
+    for b in some:
+        require_shape(f"y[{b}]", ys[b], "(T_b, V)", (len(ys[b]), V))
     dtype = np.result_type(*(real_dtype_of(ys[b].dtype) for b in some))
-    steps = packed_steps(_lengths_of(ys))
-    return _packed(ys, (V,), dtype), _list_labels(ls, V, dtype, steps), steps
+    batch = Batch(packed(ys, (V,), dtype), None, packed_steps(lengths_of(ys)))
+    batch = _with_list_labels(batch, ys, labels, "y", Wanted(loss, V, dtype), weights)
+    if batch.last:
+        raise ValueError("y is a list, so that there must be one label a step, got one for each sequence")
+    return Rows(batch.inputs, batch.labels, batch.steps)
 
 
 def rows(y: object) -> tuple[Array, tuple[int, ...]]:
@@ -355,7 +369,7 @@ def rows(y: object) -> tuple[Array, tuple[int, ...]]:
 
 def row_lists(y: object) -> list[AnyArray]:
     """Return the argument of softmax, if it is a list."""
-    return _sequences("y", y, "y")
+    return as_sequences("y", y, "y")
 
 
 def _classes(name: str, y: AnyArray) -> int:

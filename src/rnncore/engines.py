@@ -27,8 +27,8 @@ ORDER = ("cpp", "numba", "numpy")
 Forward: TypeAlias = "tuple[Array, Array, States, Kept]"
 # gradients with respect to flat, the initial states, and the inputs or None
 Backward: TypeAlias = "tuple[Array, States, Array | None]"
-# J, losses, gradients with respect to flat, the last states, then as Backward
-Bptt: TypeAlias = "tuple[float, Array, Array, States, States, Array | None]"
+# J, losses, how many steps have one, gradients with respect to flat, the last states, then as Backward
+Bptt: TypeAlias = "tuple[float, Array, int, Array, States, States, Array | None]"
 
 
 class Engine(Protocol):
@@ -67,13 +67,13 @@ class Engine(Protocol):
         labels: Labels,
         checked: bool = False,
     ) -> Bptt | None:
-        """Return J, losses, gradients, the last states, and the gradients of the initial states and of the inputs.
+        """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs.
 
-        checked: whether distributions as labels are known to sum to 1.
+        checked: whether labels and weights are known to be in their ranges, beside classes.
         """
 
-    def cross_entropy(self, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
-        """Return losses and dy of outputs y."""
+    def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
+        """Return losses and dy of outputs y, by the loss of a name."""
 
     def softmax(self, y: Array) -> Array:
         """Return the probabilities (R, V) of rows y (R, V)."""
@@ -103,7 +103,7 @@ class Engine(Protocol):
         """Take one step of an optimizer in place of x (n,) and memory; return the length of scale dx."""
 
     def elementary(self, name: str, x: Array) -> Array:
-        """Return exp, tanh, sigmoid or log of each element of x (n,): for the tests."""
+        """Return exp, tanh, sigmoid, log or log1p of each element of x (n,): for the tests."""
 
 
 _made: dict[str, Engine] = {}

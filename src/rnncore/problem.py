@@ -9,14 +9,16 @@ the axes that the user's have; results come back with the same ones:
 tokens     int64 (T,)             int64 (T, B)            int64 (N,)
 vectors    Real (T, X)            Real (T, B, X)          Real (N, X)
 classes    int64 (T,)             int64 (T, B)            int64 (N,)
-distrib.   Real (T, V)            Real (T, B, V)          Real (N, V)
+reals      Real (T, V)            Real (T, B, V)          Real (N, V)
+weights    Real (T,)              Real (T, B)             Real (N,)
 a state    Real (H,)              Real (B, H)             Real (B, H)
 =========  =====================  ======================  ==============================
 
+Labels are classes or reals, or a tuple of these and of weights.
 ``state`` is None for zeros, an array, or, of a cell with several states, a tuple of arrays.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .net import Net
 from .steps import Steps
@@ -26,39 +28,52 @@ from .types import Array, Inputs, States
 class Options:
     """What is asked of a call, and how it is done. Frozen and interned by :func:`options_of`.
 
-    need_dinputs: whether the gradient with respect to the inputs is wanted. threads: how many threads may work at most,
-    or None where the engine chooses; it changes no bit.
+    need_dinputs: whether the gradient with respect to the inputs is wanted. last: whether outputs are made of the last
+    state of each sequence only. loss: the name of one of ``LOSSES``. threads: how many threads may work at most, or
+    None where the engine chooses; it changes no bit. core: the same as the compiled core has it, made by ``_cpp``.
     """
 
-    __slots__ = ("need_dinputs", "threads")
+    __slots__ = ("core", "last", "loss", "need_dinputs", "threads")
     need_dinputs: bool
+    last: bool
+    loss: str
     threads: int | None
+    core: Any
 
-    def __init__(self, need_dinputs: bool, threads: int | None) -> None:
+    def __init__(self, need_dinputs: bool, last: bool, loss: str, threads: int | None) -> None:
         object.__setattr__(self, "need_dinputs", need_dinputs)
+        object.__setattr__(self, "last", last)
+        object.__setattr__(self, "loss", loss)
         object.__setattr__(self, "threads", threads)
+        object.__setattr__(self, "core", None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name} of Options cannot be changed")
 
     def __repr__(self) -> str:
-        return f"Options(need_dinputs={self.need_dinputs}, threads={self.threads})"
+        return (
+            f"Options(need_dinputs={self.need_dinputs}, last={self.last}, loss={self.loss!r}, threads={self.threads})"
+        )
 
 
-DEFAULT = Options(False, None)
+DEFAULT = Options(False, False, "cross_entropy", None)
 PLAIN: dict[int | None, Options] = {None: DEFAULT}
-"""Options without dinputs, by threads."""
-_with_dinputs: dict[int | None, Options] = {}
+"""Options that are the default but for threads, by threads."""
+OTHERS: dict[tuple[bool, bool, str, int | None], Options] = {}
+"""All others that have been asked for, by their values."""
 
 
-def options_of(need_dinputs: bool, threads: int | None) -> Options:
+def options_of(need_dinputs: bool, threads: int | None, loss: str = DEFAULT.loss, last: bool = False) -> Options:
     """Return the Options with these values, which are trusted."""
-    known = _with_dinputs if need_dinputs else PLAIN
-    return known.get(threads) or known.setdefault(threads, Options(need_dinputs, threads))
+    values = need_dinputs, last, loss, threads
+    if values[:3] == (False, False, DEFAULT.loss):
+        return PLAIN.get(threads) or PLAIN.setdefault(threads, Options(*values))
+    return OTHERS.get(values) or OTHERS.setdefault(values, Options(*values))
 
 
-Kept: TypeAlias = tuple[Net, Inputs, States, Steps | None, Array, Array]
-"""What forward keeps for backward: net, copies of inputs and state, steps, h as the user has it (read-only), the tape.
+Kept: TypeAlias = tuple[Net, Inputs, States, Steps | None, Array, Array, bool]
+"""What forward keeps for backward: net, copies of inputs and state, steps, h as the user has it (read-only), the tape,
+and whether outputs were made of last states only, as ``Options.last`` says.
 
 The tape (N, K, H rounded up to sixteens) has, of each step, the states but h and what the cell saves. Its rows are in
 the order of ``Steps``, or, of the full grid, of places. All engines write the same, and read each other's.

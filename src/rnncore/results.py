@@ -19,6 +19,7 @@ class BpttResult:
     """Holds the loss and the gradients that :func:`bptt` returns, in the dtype of the parameters."""
 
     __slots__ = {  # help() shows what is said here
+        "count": "How many steps have a label, and a weight that is not 0.",
         "dinputs": "The gradient with respect to the inputs, shaped like them; None if it was not asked for.",
         "dstate": "The gradient with respect to the initial state, shaped like it.",
         "grads": "The gradients with respect to the parameters, by name and as one vector ``flat``.",
@@ -28,10 +29,16 @@ class BpttResult:
     }
     loss: float
     losses: ArrayOrList
+    count: int
     grads: Params
     state: States
     dstate: States
     dinputs: ArrayOrList | None
+
+    @property
+    def mean(self) -> float:
+        """The loss divided by ``count``; 0 if that is 0."""
+        return self.loss / self.count if self.count else 0.0
 
     def __repr__(self) -> str:
         return f"BpttResult(loss={self.loss!r}, grads={self.grads!r})"
@@ -82,7 +89,7 @@ class ForwardResult:
         return _restored, (self.y, self.h, self.state, self._kept)
 
     def __repr__(self) -> str:
-        net, inputs, _, steps, h, _ = self._kept
+        net, inputs, _, steps, h, _, _ = self._kept
         T, B = (steps.T, steps.B) if steps is not None else (len(inputs), h.shape[1] if h.ndim == 3 else 1)
         return f"ForwardResult(T={T}, B={B}, {described(net)})"
 

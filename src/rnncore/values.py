@@ -55,7 +55,7 @@ def as_real(array: AnyArray, dtype: np.dtype[Any]) -> Array:
 
 def as_contiguous(array: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
     """Return an array C-contiguous, aligned, and of a dtype: itself, if it is so already."""
-    contiguous = np.ascontiguousarray(array, dtype)
+    contiguous = np.asarray(array, dtype, order="C")  # ascontiguousarray would give a number an axis
     return contiguous if contiguous.flags.aligned else contiguous.copy()
 
 

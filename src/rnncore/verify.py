@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from .api import Sequences
-from .arguments import Batch, labelled
+from .arguments import Batch, labelled, options
 from .cells import CELLS
 from .engines import Engine, current, engine, engines
 from .net import net_of
 from .params import Params, require_params
-from .problem import options_of
+from .problem import DEFAULT, Options, options_of
 from .steps import padded_steps
-from .types import AnyArray, Array, States
+from .types import AnyArray, Array, Labels, States
 
 Tensors: TypeAlias = dict[str, AnyArray]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -110,6 +110,8 @@ def verify(
     *,
     state: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
+    loss: str = "cross_entropy",
+    weights: Sequences | None = None,
 ) -> Report:
     """Compare every engine that works here on one net, bit for bit, and its gradient with central differences.
 
@@ -126,53 +128,60 @@ def verify(
     True
     """
     require_params("params", params)
-    batch = _in_grid(params, labelled(params._net, inputs, labels, state, lengths))
+    name = options(False, None, loss).loss
+    batch = _in_grid(params, labelled(params._net, inputs, labels, state, lengths, name, weights))
     T, B = batch.inputs.shape[:2]
-    return Report(f"{params!r}, T={T}, B={B}", _agreements(params, batch), _differences(params, batch))
+    about = f"{params!r}, T={T}, B={B}" + (f", {name}" if name != DEFAULT.loss else "")
+    return Report(about, _agreements(params, batch, name), _differences(params, batch, name))
 
 
 def _in_grid(params: Params, batch: Batch) -> Batch:
     """Return a batch in arrays (T, B, ...) and states (B, H), also for lists and for one sequence."""
-    inputs, state, steps, labels = batch
+    inputs, state, steps, labels, last = batch
     one = steps is None and inputs.ndim - (inputs.dtype.kind == "f") == 1
     if steps is not None:
-        inputs, labels = steps.to_grid(inputs), steps.to_grid(labels)
+        inputs, labels = steps.to_grid(inputs), labels if last else _each(steps.to_grid, labels)
         steps = padded_steps(steps.lengths, steps.T)
     elif one:
-        inputs, labels = inputs[:, None], labels[:, None]
+        inputs, labels = inputs[:, None], _each(lambda array: array[None] if last else array[:, None], labels)
     if state is None:
         zeros = np.zeros((inputs.shape[1], params.hidden), params.dtype)
         state = tuple(zeros.copy() for _ in CELLS[params.cell].states)
     else:
         state = tuple(array[None] if one else array for array in _as_tuple(state))
-    return Batch(inputs, state if len(state) > 1 else state[0], steps, labels)
+    return Batch(inputs, state if len(state) > 1 else state[0], steps, labels, last)
+
+
+def _each(change: Callable[[AnyArray], AnyArray], labels: Labels) -> Labels:
+    """Return labels, or a tuple of these and of weights, with each array changed."""
+    return tuple(map(change, labels)) if isinstance(labels, tuple) else change(labels)
 
 
 def _as_tuple(states: States) -> tuple[Array, ...]:
     return states if isinstance(states, tuple) else (states,)
 
 
-def _agreements(params: Params, batch: Batch) -> list[Agreement]:
+def _agreements(params: Params, batch: Batch, loss: str) -> list[Agreement]:
     """Return the comparison of every tensor in every engine with numpy's."""
-    wanted = _tensors(engine("numpy"), params, batch, 1)
+    dinputs, last = batch.inputs.ndim == 3, batch.last
+    wanted = _tensors(engine("numpy"), params, batch, options_of(dinputs, 1, loss, last))
     found = {
-        name: [_tensors(engine(name), params, batch, threads) for threads in THREADS]
+        name: [_tensors(engine(name), params, batch, options_of(dinputs, threads, loss, last)) for threads in THREADS]
         for name in engines()
         if name != "numpy"
     }
     return [_agreement(tensor, wanted, found) for tensor in wanted]
 
 
-def _tensors(by: Engine, params: Params, batch: Batch, threads: int) -> Tensors:
+def _tensors(by: Engine, params: Params, batch: Batch, chosen: Options) -> Tensors:
     """Return all that an engine computes of a net: (T, B, ...) for steps, (B, H) for states."""
-    net, flat, (inputs, state, steps, labels) = params._net, params.flat, batch
-    options = options_of(inputs.ndim == 3, threads)
-    ran = by.forward(net, flat, inputs, state, steps, options)
-    learned = by.bptt(net, flat, inputs, state, steps, options, labels, True)
+    net, flat, (inputs, state, steps, labels, _) = params._net, params.flat, batch
+    ran = by.forward(net, flat, inputs, state, steps, chosen)
+    learned = by.bptt(net, flat, inputs, state, steps, chosen, labels, True)
     assert ran is not None  # as the arguments are canonical
     assert learned is not None
     y, h, _, _ = ran
-    loss, losses, grads, last, dstate, dinputs = learned
+    loss, losses, _, grads, last, dstate, dinputs = learned
     tensors = {"loss": np.array(loss), "losses": losses, "y": y, "h": h}
     tensors |= _by_state("state", params, last) | _by_state("dstate", params, dstate)
     tensors |= {f"grads.{name}": array for name, array in net.views(grads).items()}
@@ -221,43 +230,48 @@ def _distance(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Array:
     return np.where(same, 0, np.where(np.isnan(distance), np.inf, distance))
 
 
-def _differences(params: Params, batch: Batch) -> list[Difference]:
+def _differences(params: Params, batch: Batch, loss: str) -> list[Difference]:
     """Return the comparison of every gradient with central differences of J, in float64."""
     net = net_of(params.cell, params.inputs, params.hidden, params.outputs, np.dtype(np.float64))
-    wide, double, by = Params._of(net, params.flat.astype(np.float64)), _in_float64(batch), current(None)
-    tensors = _tensors(by, wide, double, 1)
+    wide, double, by = Params._of(net, params.flat.astype(np.float64)), _in_float64(batch, loss), current(None)
+    chosen = options_of(double.inputs.ndim == 3, 1, loss, batch.last)
+    tensors = _tensors(by, wide, double, chosen)
     if not np.isfinite(tensors["loss"]):
         return []
     variables = {f"grads.{name}": getattr(wide, name) for name in wide.names()}
     variables |= _by_state("dstate", wide, double.state)
     if double.inputs.ndim == 3:
         variables["dinputs"] = double.inputs
-    noise, evaluate = _noise(wide, tensors, variables), functools.partial(_loss, by, wide, double)
+    noise = _noise(wide, tensors, variables, double.labels)
+    evaluate = functools.partial(_loss, by, wide, double, chosen)
     return [_difference(evaluate, name, x, tensors[name], noise) for name, x in variables.items() if x.size]
 
 
-def _in_float64(batch: Batch) -> Batch:
+def _in_float64(batch: Batch, loss: str) -> Batch:
     """Return a copy of a batch, with its real numbers in float64."""
-    inputs, state, steps, labels = batch
+    inputs, state, steps, labels, last = batch
     states = tuple(array.astype(np.float64) for array in _as_tuple(state))
     if inputs.ndim == 3:
         inputs = inputs.astype(np.float64)
-    if labels.ndim == 3:  # p - l is the gradient if l sums to 1, to the precision of float64 now
-        labels = labels.astype(np.float64)
-        sums = labels.sum(axis=2, keepdims=True)
-        labels = np.divide(labels, sums, out=labels, where=sums != 0)
-    return Batch(inputs, states if len(states) > 1 else states[0], steps, labels)
+    labels = _each(lambda array: array.astype(np.float64) if array.dtype.kind == "f" else array.copy(), labels)
+    label = labels[0] if isinstance(labels, tuple) else labels
+    if loss == "cross_entropy" and label.dtype.kind == "f":  # p - l is the gradient if l sums to 1, in float64 now
+        sums = label.sum(axis=-1, keepdims=True)
+        np.divide(label, sums, out=label, where=sums != 0)
+    return Batch(inputs, states if len(states) > 1 else states[0], steps, labels, last)
 
 
-def _noise(net: Params, tensors: Tensors, variables: Tensors) -> float:
+def _noise(net: Params, tensors: Tensors, variables: Tensors, labels: Labels) -> float:
     """Return how far a computed J may be from J.
 
     A sum of n products, rounded at every step, is the exact sum of products whose factors are off by up to n u each:
-    J is that of parameters and inputs off by (X + H + V) u, and the softmax adds a few u of the numbers it sees.
+    J is that of parameters and inputs off by (X + H + V) u, and the loss adds a few u of the numbers it sees, times
+    the largest weight.
     """
+    heaviest = float(labels[1].max(initial=0)) if isinstance(labels, tuple) else 1.0
     u = np.finfo(np.float64).eps / 2
     moved = sum(float(np.nansum(np.abs(x * tensors[name]))) for name, x in variables.items())
-    seen = float(tensors["losses"].sum() + np.abs(tensors["y"]).max(axis=2).sum())
+    seen = float(tensors["losses"].sum() + heaviest * np.abs(tensors["y"]).max(axis=-1).sum())
     return float((net.inputs + net.hidden + net.outputs) * u * (moved + seen + tensors["losses"].size))
 
 
@@ -303,13 +317,13 @@ def _central(evaluate: Evaluate, x: Array, at: tuple[int, ...], s: float) -> tup
     return (J_above - J_below) / (above - below), None if (off_above != off_below).any() else off_above
 
 
-def _loss(by: Engine, params: Params, batch: Batch) -> tuple[float, Mask]:
+def _loss(by: Engine, params: Params, batch: Batch, chosen: Options) -> tuple[float, Mask]:
     """Return J, and which hidden states are 0."""
-    inputs, state, steps, labels = batch
-    found = by.forward(params._net, params.flat, inputs, state, steps, options_of(False, 1))
+    inputs, state, steps, labels, last = batch
+    found = by.forward(params._net, params.flat, inputs, state, steps, chosen)
     assert found is not None  # as the arguments are canonical
     y, h, _, _ = found
-    return float(by.cross_entropy(y, labels, steps)[0].sum()), h == 0
+    return float(by.loss(chosen.loss, y, labels, None if last else steps)[0].sum()), h == 0
 
 
 def _sample(gradient: Array) -> Iterator[tuple[int, ...]]:

@@ -6,6 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+INPUTS = (
+    "inputs are tokens, integers with one number a step, (T,) or (T, B), or vectors, with an axis of X more, "
+    "(T, X) or (T, B, X)"
+)
+
 
 def kind_of(array: npt.NDArray[Any]) -> str:
     """Return the dtype and shape of an array: ``float32 (2, 3)``."""
@@ -30,8 +35,10 @@ def one_of(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names)
 
 
-def place_of(at: tuple[int, int]) -> str:
-    """Return where a step (t, b) is."""
+def place_of(at: tuple[int | None, int]) -> str:
+    """Return where a step (t, b) is, or a sequence (None, b)."""
+    if at[0] is None:
+        return f"for sequence {at[1]}"
     return f"at step {at[0]} of sequence {at[1]}"
 
 

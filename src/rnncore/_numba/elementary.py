@@ -268,3 +268,16 @@ def log(x: float) -> float:
     y = x if x == c.infinity else y
     y = y if x > 0 else c.nan
     return -c.infinity if x == 0 else y
+
+
+@compiled
+def log1p(x: float) -> float:
+    """Return log(1 + x) of x >= 0 without what 1 + x loses of a small x.
+
+    With u = 1 + x as it is rounded, log(1 + x) = log(u) x / (u - 1) nearly: both are off by the same factor (Kahan;
+    Higham 2002, "Accuracy and Stability of Numerical Algorithms", 1.14.1).
+    """
+    c = constants(x)
+    u = c.one + x
+    y: float = log(u) * (x / (u - c.one))
+    return x if u == c.one else y

@@ -9,11 +9,13 @@ import numpy as np
 
 from .. import rounding
 from ..cells import CELLS
+from ..labels import count_of
+from ..losses import NUMBERS
 from ..net import Net
 from ..problem import Kept, Options
 from ..steps import Steps
 from ..types import AnyArray, Array, Indices, Inputs, Labels, States
-from . import compiled, elementary, optim, sampling, softmax, stack
+from . import compiled, elementary, linear, optim, sampling, softmax, stack
 from .entries import entry
 from .linear import Rows
 
@@ -31,21 +33,22 @@ class NumbaEngine:
         self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
     ) -> tuple[Array, Array, States, Kept]:
         """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
-        form = Form(net, inputs, steps)
+        form = Form(net, inputs, steps, options.last)
         with rounding.standard():
             y, h, tape, last = stack.forward(form.problem(flat, inputs, state))
         h = form.from_rows(h)
         h.flags.writeable = False
-        return form.from_rows(y), h, form.from_states(last), (net, inputs.copy(), _copy(state), steps, h, tape)
+        kept = net, inputs.copy(), _copy(state), steps, h, tape, options.last
+        return form.from_outputs(y), h, form.from_states(last), kept
 
     def backward(
         self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
     ) -> tuple[Array, States, Array | None]:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
-        net, inputs, state, steps, h, tape = kept
-        form = Form(net, inputs, steps)
+        net, inputs, state, steps, h, tape, only_last = kept
+        form = Form(net, inputs, steps, only_last)
         problem = form.problem(flat, inputs, state)
-        dy, dh = (None if array is None else form.rows_of(array) for array in (dy, dh))
+        dy, dh = None if dy is None else form.outputs(dy), None if dh is None else form.rows_of(dh)
         last = None if dstate is None else form.states(dstate)
         with rounding.standard():
             grads, first, dinputs = stack.backward(
@@ -63,20 +66,29 @@ class NumbaEngine:
         options: Options,
         labels: Labels,
         checked: bool = False,
-    ) -> tuple[float, Array, Array, States, States, Array | None]:
-        """Return J, losses, gradients, the last states, and the gradients of the initial states and of the inputs."""
-        form = Form(net, inputs, steps)
-        problem = form.problem(flat, inputs, state)
+    ) -> tuple[float, Array, int, Array, States, States, Array | None]:
+        """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
+        form = Form(net, inputs, steps, options.last)
+        problem, number, label = form.problem(flat, inputs, state), NUMBERS[options.loss], form.labels(labels)
         with rounding.standard():
-            loss, losses, grads, last, first, dinputs = stack.bptt(problem, form.labels(labels), options.need_dinputs)
+            loss, losses, grads, last, first, dinputs = stack.bptt(problem, number, label, options.need_dinputs)
         states = form.from_states(last), form.from_states(first)
-        return loss, form.from_rows(losses), grads, *states, None if dinputs is None else form.from_rows(dinputs)
+        weights = label.weights if label.weights.size else None
+        count = count_of(label.classes if label.are_classes else label.reals, weights, options.loss, None)
+        return (
+            loss,
+            form.from_outputs(losses),
+            count,
+            grads,
+            *states,
+            None if dinputs is None else form.from_rows(dinputs),
+        )
 
-    def cross_entropy(self, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
+    def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
         """Return losses and dy of outputs y."""
         form = Form(None, y, steps)
         with rounding.standard():
-            losses, dy = stack.cross_entropy(form.rows_of(y), form.labels(labels))
+            losses, dy = stack.loss(NUMBERS[name], form.rows_of(y), form.labels(labels))
         return form.from_rows(losses), form.from_rows(dy)
 
     def softmax(self, y: Array) -> Array:
@@ -130,7 +142,7 @@ class NumbaEngine:
         return length
 
     def elementary(self, name: str, x: Array) -> Array:
-        """Return exp, tanh, sigmoid or log of each element of x (n,)."""
+        """Return exp, tanh, sigmoid, log or log1p of each element of x (n,)."""
         out = np.empty_like(x)
         with rounding.standard():
             entry(EACH[name])(x.dtype, _plain(x), out)
@@ -140,8 +152,8 @@ class NumbaEngine:
 class Form:
     """The form in which a call has its arrays (see problem.py), and the way to rows (N, ...) and back."""
 
-    def __init__(self, net: Net | None, inputs: AnyArray, steps: Steps | None) -> None:
-        """inputs: as the user has them; or y, where there is no net."""
+    def __init__(self, net: Net | None, inputs: AnyArray, steps: Steps | None, last: bool = False) -> None:
+        """inputs: as the user has them; or y, where there is no net. last: whether outputs are of last states only."""
         self.net, self.steps, self.dtype = net, steps, inputs.dtype if net is None else net.dtype
         self.one = steps is None and inputs.ndim == (1 if inputs.dtype.kind == "i" else 2)
         if steps is not None:
@@ -156,12 +168,37 @@ class Form:
             self.shape, self.places = inputs.shape[: 1 if self.one else 2], T * B
             self.rows = Rows(B, np.arange(0, T * B + 1, B), NO_INDICES, NO_INDICES, NO_INDICES)
             self.last = np.arange(T * B - B, T * B) if T else NO_INDICES
+        self.head_rows = self.rows_of_last() if last else None
 
     def problem(self, flat: Array, inputs: Inputs, state: States) -> stack.Problem:
         """Return what the call is about."""
         assert self.net is not None
         read = _plain(inputs).reshape(self.places, *inputs.shape[len(self.shape) :])
-        return stack.Problem(self.net, _plain(flat), read, self.states(state), self.rows, self.last)
+        return stack.Problem(self.net, _plain(flat), read, self.states(state), self.rows, self.last, self.head_rows)
+
+    def rows_of_last(self) -> Rows:
+        """Return the rows of outputs that are made of last states: one step of the sequences that have any."""
+        start = np.array([0, len(self.last)])
+        if self.steps is None:
+            return Rows(self.rows.B, start, NO_INDICES, NO_INDICES, NO_INDICES)
+        order = self.steps.order[: len(self.last)].copy()
+        return Rows(self.rows.B, start, order, order, np.argsort(order))
+
+    def outputs(self, array: AnyArray) -> Any:
+        """Return an array of the call that belongs to outputs as rows."""
+        if self.head_rows is None:
+            return self.rows_of(array)
+        of_sequences = _plain(array)[None] if self.one else _plain(array)
+        address = self.head_rows.address
+        return of_sequences[: len(self.last)] if self.steps is None else of_sequences.take(address, axis=0)
+
+    def from_outputs(self, rows: AnyArray) -> Any:
+        """Return the opposite of ``outputs``, zeros for a sequence without steps."""
+        if self.head_rows is None:
+            return self.from_rows(rows)
+        array = np.zeros((self.rows.B, *rows.shape[1:]), rows.dtype)
+        array[slice(len(rows)) if self.steps is None else self.head_rows.address] = rows
+        return array[0, ...] if self.one else array
 
     def rows_of(self, array: AnyArray) -> Any:
         """Return an array of the call as rows."""
@@ -177,12 +214,14 @@ class Form:
         array.reshape(self.places, *rows.shape[1:])[self.steps.address] = rows
         return array
 
-    def labels(self, labels: Labels) -> softmax.Labels:
-        """Return labels as rows."""
-        rows = self.rows_of(labels)
+    def labels(self, labels: Labels) -> linear.Labels:
+        """Return labels and weights as rows."""
+        label, weights = labels if isinstance(labels, tuple) else (labels, None)
+        rows = self.outputs(label)
+        of_rows = np.empty(0, self.dtype) if weights is None else self.outputs(weights)
         if rows.ndim == 1:
-            return softmax.Labels(True, rows, np.empty((0, 0), self.dtype))
-        return softmax.Labels(False, NO_INDICES, rows)
+            return linear.Labels(True, rows, np.empty((0, 0), self.dtype), of_rows)
+        return linear.Labels(False, NO_INDICES, rows, of_rows)
 
     def states(self, states: States) -> Array:
         """Return states (S, B, H) in the order of rows: zeros for None."""
@@ -245,4 +284,11 @@ def log_each(x: Array, out: Array) -> None:
         out[i] = elementary.log(x[i])
 
 
-EACH = {"exp": exp_each, "tanh": tanh_each, "sigmoid": sigmoid_each, "log": log_each}
+@compiled
+def log1p_each(x: Array, out: Array) -> None:
+    """Write log1p of each number of x (n,)."""
+    for i in range(len(x)):
+        out[i] = elementary.log1p(x[i])
+
+
+EACH = {"exp": exp_each, "tanh": tanh_each, "sigmoid": sigmoid_each, "log": log_each, "log1p": log1p_each}

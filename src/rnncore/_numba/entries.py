@@ -21,6 +21,7 @@ import numba
 from numba.core import event
 
 from ..cells import CELLS
+from ..losses import LOSSES
 from . import OPTIONS
 
 config: Any = numba.config  # one of its names is set below, for a moment
@@ -127,8 +128,8 @@ def user_cache() -> Path:
 
 
 def source_digest(column: Path) -> str:
-    """Return a digest of all sources in a directory, and of the registry of cells."""
-    digest = hashlib.sha256(repr(CELLS).encode())
+    """Return a digest of all sources in a directory, and of the registries of cells and losses."""
+    digest = hashlib.sha256(repr((CELLS, LOSSES)).encode())
     for source in sorted(column.glob("*.py")):
         digest.update(source.name.encode() + b"\0" + hashlib.sha256(source.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The output layer: ``y_t = b_y + W_hy h_t``, and back. ``softmax`` has the loss between.
+"""The output layer: ``y_t = b_y + W_hy h_t``, the loss, and back.
 
 H hidden units, V outputs; rows are those of ``layer``.
 """
@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..losses import NUMBERS
 from ..net import HeadArrays
 from ..types import Array
-from . import inlined
+from . import ONE, binary_cross_entropy, compiled, cross_entropy, inlined, squared_error
 from .layer import Batch, Trace, by_place, copy_rows, repeat
-from .linear import outer_sum, product, row_sum
+from .linear import Labels, outer_sum, product, row_sum
 from .tile import row_panels
+
+CROSS_ENTROPY, SQUARED_ERROR = NUMBERS["cross_entropy"], NUMBERS["squared_error"]
 
 
 class Head(NamedTuple):
@@ -35,6 +38,33 @@ def forward(head: Head, h: Array, first: int, end: int, y: Array) -> None:
     y_rows = repeat(head.arrays.b_y, end - first)
     product(y_rows, h[first:end], head.W_hy)
     copy_rows(y_rows, y, first, end)
+
+
+@compiled
+def loss(number: int, y: Array, labels: Labels, first: int, end: int, losses: Array, dy: Array) -> None:
+    """Write losses (N,) and dy (N, V) of the rows of outputs y (N, V) from ``first`` to ``end``, times the weights.
+
+    losses and dy are +0 before, and stay so where a weight is 0.
+    """
+    lanes, terms, has_weights = np.empty(16, y.dtype), np.empty(y.shape[1], y.dtype), len(labels.weights) > 0
+    for r in range(first, end):
+        weight = labels.weights[r] if has_weights else ONE
+        if weight != 0:
+            losses[r] = row_loss(number, y[r], labels, r, dy[r], terms, lanes)
+            if has_weights:
+                losses[r] *= weight
+                for v in range(len(terms)):
+                    dy[r, v] *= weight
+
+
+@compiled
+def row_loss(number: int, y: Array, labels: Labels, r: int, dy: Array, terms: Array, lanes: Array) -> float:
+    """Return the loss of outputs y (V,), those of row r, by the loss of a number, and write dy (V,)."""
+    if number == CROSS_ENTROPY:
+        return cross_entropy.loss(y, labels, r, dy, terms, lanes)
+    if number == SQUARED_ERROR:
+        return squared_error.loss(y, labels.reals[r], dy, terms, lanes)
+    return binary_cross_entropy.loss(y, labels.reals[r], dy, terms, lanes)
 
 
 @inlined

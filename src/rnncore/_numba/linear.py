@@ -114,6 +114,15 @@ class Rows(NamedTuple):
     by_place: Indices
 
 
+class Labels(NamedTuple):
+    """Labels of rows, classes (N,) or reals (N, V), and their weights (N,); what there is not is empty."""
+
+    are_classes: bool
+    classes: Indices
+    reals: Array
+    weights: Array
+
+
 def row_blocks(rows: Rows) -> Indices:
     """Return where each block of the sums over steps starts among the rows by place, and where the last one ends.
 
@@ -215,3 +224,46 @@ def fold(lanes: Array) -> float:
             lanes[v] += lanes[v + half]
     total: float = lanes[0]
     return total
+
+
+@compiled
+def chunk_end(start: Indices, t: int, most: int) -> int:
+    """Return where the chunk that begins with step t ends: at ``most`` rows, or after one step."""
+    end = t + 1
+    while end < len(start) - 1 and start[end + 1] - start[t] <= most:
+        end += 1
+    return end
+
+
+@compiled
+def chunk_start(start: Indices, end: int, B: int) -> int:
+    """Return where the chunk of whole blocks begins that ends before step ``end``: as many as have 128 rows, or one."""
+    steps = max(1, BLOCK // B)
+    t = (end - 1) // steps * steps
+    while t > 0 and start[end] - start[t - steps] <= BLOCK:
+        t -= steps
+    return t
+
+
+@compiled
+def rows_by_place(rows: Rows, first: int, end: int) -> Indices:
+    """Return the rows by place from ``first`` to ``end``."""
+    if len(rows.by_place) > 0:
+        return rows.by_place[first:end]
+    index = np.empty(end - first, np.int64)
+    for i in range(first, end):
+        index[i - first] = i
+    return index
+
+
+@compiled
+def where(numbers: Indices, number: int) -> int:
+    """Return the place of a number among ascending ones."""
+    low, high = 0, len(numbers) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if numbers[middle] < number:
+            low = middle + 1
+        else:
+            high = middle
+    return low

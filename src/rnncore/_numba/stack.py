@@ -13,7 +13,7 @@ import numpy as np
 from .. import net as nets
 from ..cells import tape_shape
 from ..types import Array, Indices
-from . import compiled, head, inlined, layer, softmax
+from . import compiled, head, inlined, layer
 from .buffers import (
     OF_A_UNIT,
     Gradients,
@@ -21,25 +21,39 @@ from .buffers import (
     Scratch,
     Sums,
     Weights,
+    arrays_of,
     backward_weights,
     finish,
     forward_weights,
     most_rows,
+    narrow,
     plan_of,
     sums_of,
     work_of,
 )
 from .entries import entry
-from .linear import BLOCK, NOTHING, Rows, fold, lane_sum, row_blocks
-from .softmax import Labels
-from .tile import fill_panels
+from .linear import (
+    BLOCK,
+    NOTHING,
+    Labels,
+    Rows,
+    chunk_end,
+    chunk_start,
+    fold,
+    lane_sum,
+    row_blocks,
+    rows_by_place,
+    where,
+)
+from .tile import fill_panels, whole_vectors
 
 
 class Problem(NamedTuple):
     """What every call is about: the net, its parameters ``flat``, and what it runs over.
 
     inputs: vectors (N, X) or tokens (N,) at their addresses. state (S, B, H): the states before the first step, in the
-    order of rows. last: the last row of each sequence that has one.
+    order of rows. last: the last row of each sequence that has one. head_rows: the rows of outputs, if these are made
+    of last states only, else None.
     """
 
     net: nets.Net
@@ -48,6 +62,7 @@ class Problem(NamedTuple):
     state: Array
     rows: Rows
     last: Indices
+    head_rows: Rows | None
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -64,7 +79,13 @@ class Loss(NamedTuple):
 
 
 def forward(problem: Problem) -> tuple[Array, Array, Array, Array]:
-    """Return outputs y (N, V), hidden states h (N, H), the tape (N, K, ...) and the last states (S, B, H)."""
+    """Return outputs y (N, V), hidden states h (N, H), the tape (N, K, ...) and the last states (S, B, H).
+
+    If the output layer reads last states only, y has a row for each, and so does what belongs to outputs.
+    """
+    if problem.head_rows is not None:
+        _, h, tape, last = forward(without_head(problem))
+        return forward_last(problem, read_by_head(problem, h)), h, tape, last
     net, (N, T), dtype, plan = problem.net, problem.sizes, problem.net.dtype, plan_of(problem.net)
     y, h = np.empty((N, net.outputs), dtype), np.empty((N, net.hidden), dtype)
     tape = np.zeros(tape_shape(net.cell, N, net.hidden), dtype)
@@ -76,6 +97,38 @@ def forward(problem: Problem) -> tuple[Array, Array, Array, Array]:
     if S > 1:
         last[1:, : len(problem.last)] = tape[problem.last, : S - 1, : net.hidden].swapaxes(0, 1)
     return y, h, tape, last
+
+
+def without_head(problem: Problem) -> Problem:
+    """Return the problem of the recurrent layer alone."""
+    net, (begin, end, stop) = problem.net, head_places(problem.net)
+    flat = np.concatenate([problem.flat[:begin], problem.flat[end:stop]])
+    own = nets.net_of(net.cell, net.inputs, net.hidden, 0, net.dtype)
+    return problem._replace(net=own, flat=flat, head_rows=None)
+
+
+def head_places(net: nets.Net) -> tuple[int, int, int]:
+    """Return where W_hy begins and ends in flat, and where b_y begins."""
+    begin = net.places["W_hy"][0]
+    return begin, begin + net.outputs * net.hidden, net.places["b_y"][0]
+
+
+def forward_last(problem: Problem, read: Array) -> Array:
+    """Return the outputs (R, V) of the hidden states that the output layer reads (R, H)."""
+    net, plan = problem.net, plan_of(problem.net)
+    y, panels = np.empty((len(read), net.outputs), net.dtype), np.empty(plan.forward, net.dtype)
+    most = most_rows(2 * net.hidden * net.outputs)
+    for r in range(0, len(read), most):
+        entry(forward_head)(net.dtype, plan.net, problem.flat, panels, read, y, r, min(r + most, len(read)))
+    return y
+
+
+@compiled
+def forward_head(net: Net, flat: Array, panels: Array, read: Array, y: Array, first: int, end: int) -> None:
+    """Write the outputs of some rows of what the output layer reads."""
+    weights = forward_weights(net, flat, panels)
+    fill_panels(weights.head.W_hy, weights.head.arrays.W_hy)
+    head.forward(weights.head, read, first, end, y)
 
 
 @compiled
@@ -94,6 +147,18 @@ def forward_span(net: Net, flat: Array, panels: Array, trace: layer.Trace, y: Ar
     return t
 
 
+def read_by_head(problem: Problem, h: Array) -> Array:
+    """Return the hidden states that the output layer reads, where these are the last ones (R, H)."""
+    return h[problem.last]
+
+
+def add_to_last(dstate: Array | None, dh: Array, state: Array) -> Array:
+    """Return the gradient with respect to the last states (S, B, H), with what comes through the outputs, dh (R, H)."""
+    total = np.full_like(state, NOTHING) if dstate is None else dstate.copy()
+    total[0, : len(dh)] = dh + total[0, : len(dh)]
+    return total
+
+
 def backward(
     problem: Problem,
     h: Array,
@@ -108,6 +173,8 @@ def backward(
     h and tape as ``forward`` returned them. dy (N, V), dh (N, H), dstate (S, B, H): the gradients with respect to the
     outputs, the hidden states and the last states; None for what J does not depend on directly.
     """
+    if problem.head_rows is not None:
+        return backward_last(problem, h, tape, dy, dh, dstate, need_dinputs)
     net, (N, T), plan = problem.net, problem.sizes, plan_of(problem.net)
     carried, empty = np.empty_like(problem.state), np.empty((0, 0), net.dtype)
     carried[:] = NOTHING if dstate is None else dstate
@@ -180,25 +247,84 @@ def weight_gradients(
         n = m
 
 
+def backward_last(
+    problem: Problem,
+    h: Array,
+    tape: Array,
+    dy: Array | None,
+    dh: Array | None,
+    dstate: Array | None,
+    need_dinputs: bool,
+) -> tuple[Array, Array, Array | None]:
+    """Return what ``backward`` does where outputs are made of last states: through them first, then through time."""
+    net, (begin, end, stop) = problem.net, head_places(problem.net)
+    flat, given = np.zeros(net.size, net.dtype), dstate is not None
+    if dy is not None:
+        dstate = add_to_last(dstate, gradients_of_last(problem, h, dy, flat), problem.state)
+    grads, first, dinputs = backward(without_head(problem), h, tape, None, dh, dstate, need_dinputs)
+    flat[:begin], flat[end:stop] = grads[:begin], grads[begin:]
+    if not given:
+        first[:, len(problem.last) :] = 0  # of sequences without steps
+    return flat, first, dinputs
+
+
+def gradients_of_last(problem: Problem, h: Array, dy: Array, flat: Array) -> Array:
+    """Return dh (R, H) of dy (R, V), and write the gradients of the output layer into flat, +0 before."""
+    net, plan, read, rows = problem.net, plan_of(problem.net), read_by_head(problem, h), problem.head_rows
+    assert rows is not None
+    trace = layer.Trace(
+        rows, layer.Inputs(False, np.empty(0, np.int64), read), read[:0], read[:0], read, np.empty((0, 0), net.dtype)
+    )
+    dh, panels = (
+        np.empty((len(read), whole_vectors(net.hidden, net.dtype)), net.dtype),
+        np.empty(plan.backward, net.dtype),
+    )
+    entry(backward_head)(net.dtype, plan.net, problem.flat, panels, dy, dh)
+    sums = np.zeros(plan.sums + plan.vectors, net.dtype)
+    entry(head_sums)(net.dtype, plan.net, trace, dy, Gradients(flat, dh, dh, sums, row_blocks(rows)))
+    return dh[:, : net.hidden]
+
+
+@compiled
+def backward_head(net: Net, flat: Array, panels: Array, dy: Array, dh: Array) -> None:
+    """Write dh = W_hy^T dy of all rows."""
+    weights = backward_weights(net, flat, panels, False)
+    fill_panels(weights.head.W_hy, weights.head.arrays.W_hy.T)
+    head.backward(weights.head, dy, 0, len(dy), dh)
+
+
+@compiled
+def head_sums(net: Net, trace: layer.Trace, dy: Array, grads: Gradients) -> None:
+    """Write the gradients of the output layer, from the last block to the first."""
+    sums, bounds = sums_of(net, trace, grads), grads.bounds
+    for n in range(len(bounds) - 1, 0, -1):
+        index = rows_by_place(trace.rows, bounds[n - 1], bounds[n])
+        head.weight_gradients(
+            sums.head, trace, dy, layer.Batch(index, bounds[n - 1 : n + 1], bounds[0], n == len(bounds) - 1)
+        )
+    _, output = arrays_of(net, grads.flat)
+    narrow(sums.head.W_hy, output.W_hy)
+
+
 def bptt(
-    problem: Problem, labels: Labels, need_dinputs: bool
+    problem: Problem, number: int, labels: Labels, need_dinputs: bool
 ) -> tuple[float, Array, Array, Array, Array, Array | None]:
     """Return J, losses (N,), and gradients and last states as ``backward`` and ``forward`` do.
 
     In this order: J, losses, gradients of the parameters, last states, gradients of the initial states, of the inputs.
     """
     y, h, tape, last = forward(problem)
-    losses, dy = cross_entropy(y, labels)
+    losses, dy = loss(number, y, labels)
     grads, first, dinputs = backward(problem, h, tape, dy, None, None, need_dinputs)
-    return entry(total)(y.dtype, losses, problem.rows), losses, grads, last, first, dinputs
+    return entry(total)(y.dtype, losses, problem.head_rows or problem.rows), losses, grads, last, first, dinputs
 
 
-def cross_entropy(y: Array, labels: Labels) -> tuple[Array, Array]:
-    """Return losses (N,) and dy (N, V) of outputs y (N, V)."""
+def loss(number: int, y: Array, labels: Labels) -> tuple[Array, Array]:
+    """Return losses (N,) and dy (N, V) of outputs y (N, V), by the loss of a number."""
     (N, V), dtype = y.shape, y.dtype
     losses, dy, most = np.zeros(N, dtype), np.zeros_like(y), most_rows(OF_A_UNIT * V)
     for r in range(0, N, most):
-        entry(softmax.cross_entropy)(dtype, y, labels, r, min(r + most, N), losses, dy)
+        entry(head.loss)(dtype, number, y, labels, r, min(r + most, N), losses, dy)
     return losses, dy
 
 
@@ -213,49 +339,6 @@ def total(losses: Array, rows: Rows) -> float:
     for r in rows.by_place:
         lanes[rows.place[r] % 16] += losses[r]
     return fold(lanes)
-
-
-@compiled
-def chunk_end(start: Indices, t: int, most: int) -> int:
-    """Return where the chunk that begins with step t ends: at ``most`` rows, or after one step."""
-    end = t + 1
-    while end < len(start) - 1 and start[end + 1] - start[t] <= most:
-        end += 1
-    return end
-
-
-@compiled
-def chunk_start(start: Indices, end: int, B: int) -> int:
-    """Return where the chunk of whole blocks begins that ends before step ``end``: as many as have 128 rows, or one."""
-    steps = max(1, BLOCK // B)
-    t = (end - 1) // steps * steps
-    while t > 0 and start[end] - start[t - steps] <= BLOCK:
-        t -= steps
-    return t
-
-
-@compiled
-def rows_by_place(rows: Rows, first: int, end: int) -> Indices:
-    """Return the rows by place from ``first`` to ``end``."""
-    if len(rows.by_place) > 0:
-        return rows.by_place[first:end]
-    index = np.empty(end - first, np.int64)
-    for i in range(first, end):
-        index[i - first] = i
-    return index
-
-
-@compiled
-def where(numbers: Indices, number: int) -> int:
-    """Return the place of a number among ascending ones."""
-    low, high = 0, len(numbers) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if numbers[middle] < number:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 def gradients_of(problem: Problem, carried: Array, dinputs: Array) -> Gradients:

@@ -226,3 +226,13 @@ def log(x: Array) -> Array:
     y = np.where(x == np.inf, x, y)
     y = np.where(x > 0, y, x.dtype.type(np.nan))
     return np.where(x == 0, x.dtype.type(-np.inf), y)
+
+
+def log1p(x: Array) -> Array:
+    """Return log(1 + x) of x >= 0 without what 1 + x loses of a small x.
+
+    With u = 1 + x as it is rounded, log(1 + x) = log(u) x / (u - 1) nearly: both are off by the same factor (Kahan;
+    Higham 2002, "Accuracy and Stability of Numerical Algorithms", 1.14.1).
+    """
+    u = 1 + x
+    return np.where(u == 1, x, log(u) * (x / (u - 1)))

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import rounding
 from ..cells import CELLS
+from ..labels import count_of
 from ..net import Net
 from ..problem import Kept, Options
 from ..steps import Steps
@@ -26,22 +27,22 @@ class NumpyEngine:
         self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
     ) -> tuple[Array, Array, States, Kept]:
         """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
-        form = Form(net, inputs, steps)
+        form = Form(net, inputs, steps, options.last)
         with _ieee():
             y, h, tape, last = stack.forward(form.problem(flat, inputs, state))
         h = form.from_grid(h)
         h.flags.writeable = False
-        kept = net, inputs.copy(), form.copy_of(state), steps, h, form.tape_of(tape)
-        return form.from_grid(y), h, form.from_states(last), kept
+        kept = net, inputs.copy(), form.copy_of(state), steps, h, form.tape_of(tape), options.last
+        return form.from_outputs(y), h, form.from_states(last), kept
 
     def backward(
         self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
     ) -> tuple[Array, States, Array | None]:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
-        net, inputs, state, steps, h, tape = kept
-        form = Form(net, inputs, steps)
+        net, inputs, state, steps, h, tape, only_last = kept
+        form = Form(net, inputs, steps, only_last)
         problem = form.problem(flat, inputs, state)
-        dy, dh = (None if array is None else form.grid(array) for array in (dy, dh))
+        dy, dh = None if dy is None else form.outputs(dy), None if dh is None else form.grid(dh)
         last = None if dstate is None else form.states(dstate)
         with _ieee():
             grads, first, dinputs = stack.backward(
@@ -59,21 +60,31 @@ class NumpyEngine:
         options: Options,
         labels: Labels,
         checked: bool = False,
-    ) -> tuple[float, Array, Array, States, States, Array | None]:
-        """Return J, losses, gradients, the last states, and the gradients of the initial states and of the inputs."""
-        form = Form(net, inputs, steps)
+    ) -> tuple[float, Array, int, Array, States, States, Array | None]:
+        """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
+        form = Form(net, inputs, steps, options.last)
+        label, weights = form.labels(labels)
         with _ieee():
             loss, losses, grads, last, first, dinputs = stack.bptt(
-                form.problem(flat, inputs, state), form.grid(labels), options.need_dinputs
+                form.problem(flat, inputs, state), options.loss, label, weights, options.need_dinputs
             )
         states = form.from_states(last), form.from_states(first)
-        return loss, form.from_grid(losses), grads, *states, None if dinputs is None else form.from_grid(dinputs)
+        count = count_of(label, weights, options.loss, form.exist_outputs())
+        return (
+            loss,
+            form.from_outputs(losses),
+            count,
+            grads,
+            *states,
+            None if dinputs is None else form.from_grid(dinputs),
+        )
 
-    def cross_entropy(self, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
+    def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
         """Return losses and dy of outputs y."""
         form = Form(None, y, steps)
+        label, weights = form.labels(labels)
         with _ieee():
-            losses, dy = stack.cross_entropy(form.grid(y), form.grid(labels), form.exist)
+            losses, dy = stack.loss(name, form.grid(y), label, weights, form.exist)
         return form.from_grid(losses), form.from_grid(dy)
 
     def softmax(self, y: Array) -> Array:
@@ -116,18 +127,21 @@ class NumpyEngine:
             return optim.step(rule, x, dx, memory, numbers, scale, longest, limit)
 
     def elementary(self, name: str, x: Array) -> Array:
-        """Return exp, tanh, sigmoid or log of each element of x (n,)."""
+        """Return exp, tanh, sigmoid, log or log1p of each element of x (n,)."""
         with _ieee():
             result: Array = getattr(elementary, name)(x)
         return result
 
 
 class Form:
-    """The form in which a call has its arrays (see problem.py), and the way to grids (T, B, ...) and back."""
+    """The form in which a call has its arrays (see problem.py), and the way to grids (T, B, ...) and back.
 
-    def __init__(self, net: Net | None, inputs: AnyArray, steps: Steps | None) -> None:
+    What belongs to outputs has a grid of one step (1, B, ...) if these are made of last states only.
+    """
+
+    def __init__(self, net: Net | None, inputs: AnyArray, steps: Steps | None, last: bool = False) -> None:
         """inputs: as the user has them; or y, where there is no net."""
-        self.net, self.steps = net, steps
+        self.net, self.steps, self.last = net, steps, last
         self.one = steps is None and inputs.ndim == (1 if inputs.dtype.kind == "i" else 2)
         T, B = (steps.T, steps.B) if steps else (len(inputs), 1 if self.one else inputs.shape[1])
         self.exist: Mask = np.ones((T, B), bool) if steps is None else np.arange(T)[:, None] < steps.lengths
@@ -135,13 +149,34 @@ class Form:
     def problem(self, flat: Array, inputs: Inputs, state: States) -> stack.Problem:
         """Return what the call is about."""
         assert self.net is not None
-        return stack.Problem(self.net, flat, self.grid(inputs), self.states(state), self.exist)
+        return stack.Problem(self.net, flat, self.grid(inputs), self.states(state), self.exist, self.last)
 
     def grid(self, array: AnyArray) -> Any:
         """Return an array of the call as a grid."""
         if self.steps is not None:
             return self.steps.to_grid(array)
         return array[:, None] if self.one else array
+
+    def labels(self, labels: Labels) -> tuple[Labels, Array | None]:
+        """Return labels and weights as grids."""
+        label, weights = labels if isinstance(labels, tuple) else (labels, None)
+        return self.outputs(label), None if weights is None else self.outputs(weights)
+
+    def exist_outputs(self) -> Mask:
+        """Return which places of outputs exist."""
+        return self.exist.sum(axis=0, keepdims=True) > 0 if self.last else self.exist
+
+    def outputs(self, array: AnyArray) -> Any:
+        """Return an array that belongs to outputs as a grid."""
+        if not self.last:
+            return self.grid(array)
+        return array[None, None] if self.one else array[None]
+
+    def from_outputs(self, grid: AnyArray) -> Any:
+        """Return the opposite of ``outputs``."""
+        if not self.last:
+            return self.from_grid(grid)
+        return grid[0, 0, ...] if self.one else grid[0]
 
     def from_grid(self, grid: AnyArray) -> Any:
         """Return the opposite of ``grid``."""

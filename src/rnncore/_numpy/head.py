@@ -1,20 +1,40 @@
-"""The output layer: ``y_t = b_y + W_hy h_t``, and back. ``softmax`` has the loss between.
+"""The output layer: ``y_t = b_y + W_hy h_t``, the loss, and back.
 
 R rows, one for each step, H hidden units, V outputs.
 """
 
 from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 
 from ..net import HeadArrays
-from ..types import Array, Indices
+from ..types import Array, Indices, Labels
 from .linear import outer_sum, product, row_sum
+
+
+@cache
+def loss_of(name: str) -> Any:
+    """Return the file of a loss."""
+    return import_module(f".{name}", __package__)
 
 
 def forward(arrays: HeadArrays, h: Array) -> Array:
     """Return the outputs y (R, V) of hidden states h (R, H)."""
     return product(arrays.b_y, h, arrays.W_hy)
+
+
+def loss(name: str, y: Array, labels: Labels, weights: Array | None) -> tuple[Array, Array]:
+    """Return losses (R,) and dy (R, V) of outputs y (R, V), times the weights (R,): +0 where a weight is 0."""
+    if weights is None:
+        losses, dy = loss_of(name).loss(y, labels)
+        return losses, dy
+    losses, dy, r = np.zeros(len(y), y.dtype), np.zeros_like(y), weights != 0
+    losses[r], dy[r] = loss_of(name).loss(y[r], labels[r])
+    losses[r], dy[r] = losses[r] * weights[r], dy[r] * weights[r, None]
+    return losses, dy
 
 
 def backward(arrays: HeadArrays, dy: Array) -> Array:
