@@ -26,8 +26,10 @@ struct Terms {
   Real rest(Index r) const { return others[r] * (1 / s[r]); }
   Vector<Real> log_s() const {
     using Row = Vector<Real>;
-    const Row sum = load<Row>(s), rest = load<Row>(others);
-    return rest >= 0 ? elementary::log1p(rest) : elementary::log(sum);
+    const Row logs = elementary::log(load<Row>(s)), rest = load<Row>(others);
+    bool any = false;
+    for (Index r = 0; r < lanes<Real>; ++r) any |= certain(r);
+    return any ? (rest >= 0 ? elementary::log1p(rest) : logs) : logs;
   }
 };
 

@@ -59,9 +59,11 @@ Real others(Real* e, Index V, Index c) {
   Vector<Real> sum[linear::lane_vectors<Real>] = {};
   const Real own = e[c];
   e[c] = 0;
-  for (Index v = 0; v < V; v += 16)
-    RNNCORE_UNROLL for (int i = 0; i < linear::lane_vectors<Real>; ++i) sum[i] =
-        sum[i] + load<Vector<Real>>(e + v + i * lanes<Real>);
+  for (Index v = 0; v < V; v += 16) {
+    RNNCORE_UNROLL for (int i = 0; i < linear::lane_vectors<Real>; ++i) {
+      sum[i] = sum[i] + load<Vector<Real>>(e + v + i * lanes<Real>);
+    }
+  }
   e[c] = own;
   return linear::fold<Real>(sum);
 }
