@@ -121,6 +121,17 @@ def test_blocks_of_last_states_agree(B: int, fast_engine: str) -> None:
             assert_same_bits(bptt(given, "numpy"), bptt(given, fast_engine, threads))
 
 
+def test_threads_that_share_units_agree(fast_engine: str) -> None:
+    """With few sequences, threads share the hidden units of a large layer, and the rows of the outputs."""
+    for B in (1, 5):
+        for lengths in ("full", "ragged"):
+            net = make_net(4, B, 3, 260, 3, lengths=lengths)
+            given = {"params": net.params, "inputs": net.inputs, "lengths": net.lengths}
+            given |= {"labels": Numbers(3).below(3, B), "weights": Numbers(4).fractions(B)}
+            for threads in (1, 2, 3):
+                assert_same_bits(bptt(given, "numpy"), bptt(given, fast_engine, threads))
+
+
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", LOSSES)

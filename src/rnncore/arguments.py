@@ -34,8 +34,6 @@ from .values import (
 from .words import INPUTS, kind_of, what
 
 INT64: np.dtype[Any] = np.dtype(np.int64)
-
-
 USUAL_LOSS = DEFAULT.loss
 
 
@@ -51,9 +49,8 @@ class Batch(NamedTuple):
 
 def options(need_dinputs: object, threads: object, loss: object = USUAL_LOSS, last: object = False) -> Options:
     """Return the options of a call."""
-    if (
-        need_dinputs is False and loss is USUAL_LOSS and last is False
-    ):  # nearly always, and small nets do not wait for more
+    is_usual = need_dinputs is False and loss is USUAL_LOSS and last is False
+    if is_usual:  # nearly always, and small nets do not wait for more
         if threads is None:
             return DEFAULT
         if type(threads) is int and threads in PLAIN:

@@ -58,9 +58,10 @@ def are_classes(label: AnyArray, wanted: Wanted) -> bool:
 
 
 class Reading(NamedTuple):
-    """How inputs and labels belong together: how many axes of the inputs count steps and sequences, one (T,) or two
+    """Says how inputs and labels belong together.
 
-    (T, B); and whether there is one label a sequence rather than one a step.
+    axes: how many of the inputs count steps and sequences, one (T,) or two (T, B). last: whether there is one label a
+    sequence rather than one a step.
     """
 
     axes: int
