@@ -41,8 +41,16 @@ def backward(out: Any = OUT, params: Any = NET, **more: Any) -> Any:
     return rnncore.backward(params, out, **{"backend": "numpy", **more})
 
 
-def cross_entropy(y: Any = Y, labels: Any = LABELS, lengths: Any = None) -> Any:
-    return rnncore.cross_entropy(y, labels, lengths, backend="numpy")
+def cross_entropy(y: Any = Y, labels: Any = LABELS, lengths: Any = None, **more: Any) -> Any:
+    return rnncore.cross_entropy(y, labels, lengths, **{"backend": "numpy", **more})
+
+
+def squared_error(y: Any = Y, labels: Any = Y, lengths: Any = None, **more: Any) -> Any:
+    return rnncore.squared_error(y, labels, lengths, **{"backend": "numpy", **more})
+
+
+def binary_cross_entropy(y: Any = Y, labels: Any = Y, lengths: Any = None, **more: Any) -> Any:
+    return rnncore.binary_cross_entropy(y, labels, lengths, **{"backend": "numpy", **more})
 
 
 def changed(array: np.ndarray, at: Any, value: Any, dtype: Any = None) -> np.ndarray:
@@ -216,6 +224,87 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         "labels and weights must have as many sequences, got 2 and 1",
         lambda: bptt([TOKENS, TOKENS], [LABELS, LABELS], weights=[np.ones(6)]),
     ),
+    (T, "loss must be a string, one of 'cross_entropy', 'squared_error'", lambda: bptt(loss=b"squared_error")),
+    (T, "loss must be a string, one of 'cross_entropy', 'squared_error'", lambda: bptt(loss=1)),
+    (
+        V,
+        "loss must be one of 'cross_entropy', 'squared_error', 'binary_cross_entropy', got 'crossentropy'",
+        lambda: rnncore.verify(NET, TOKENS, LABELS, loss="crossentropy"),
+    ),
+    (
+        T,
+        "labels[1] must be floating for the loss 'squared_error', got int64 (6,): write labels[1].astype('float32')",
+        lambda: bptt([TOKENS, TOKENS], [Y, LABELS], loss="squared_error"),
+    ),
+    (
+        T,
+        "labels must be floating for the loss 'squared_error', got int64 (6, 3): write labels.astype('float64')",
+        lambda: squared_error(labels=Y.astype(int)),
+    ),
+    (
+        V,
+        "labels must be numbers, got nan for output 2 at step 1 of sequence 1",
+        lambda: squared_error([Y, Y], [Y, changed(Y, (1, 2), np.nan)]),
+    ),
+    (
+        V,
+        "labels must be numbers, got nan for output 0 at step 3 of sequence 1",
+        lambda: squared_error(np.zeros((6, 2, 3)), changed(np.zeros((6, 2, 3)), (slice(3, 6), 1, 0), np.nan), [3, 4]),
+    ),
+    (
+        V,
+        "labels must be numbers, got nan for output 2 for sequence 0",
+        lambda: squared_error(Y[0], changed(Y[0], 2, np.nan)),
+    ),
+    (V, "labels must be in [0, 1], got 2.0 for output 1", lambda: binary_cross_entropy(labels=changed(Y, (5, 1), 2))),
+    (V, "labels must be in [0, 1], got -inf", lambda: binary_cross_entropy(labels=changed(Y, (5, 1), -np.inf))),
+    (
+        V,
+        "y and labels must have the same steps, got y float64 (6, 3) and labels float64 (6,)",
+        lambda: binary_cross_entropy(labels=np.zeros(6)),
+    ),
+    (
+        V,
+        "inputs and labels must have the same steps, got inputs int64 (6,) and labels float64 (5, 3); inputs are",
+        lambda: bptt(labels=Y[:5], loss="squared_error"),
+    ),
+    (
+        V,
+        "labels[0] must have shape (T_b, V) = (6, 3), got float64 (6, 2)",
+        lambda: bptt([TOKENS], [Y[:, :2]], loss="binary_cross_entropy"),
+    ),
+    (
+        T,
+        "weights[1] must be floating, got int64 (6,)",
+        lambda: cross_entropy([Y, Y], [LABELS] * 2, weights=[Y[:, 0], LABELS]),
+    ),
+    (
+        V,
+        "weights must be finite in float32 and not negative, got -2.0 at step 1 of sequence 1",
+        lambda: bptt([TOKENS] * 2, [LABELS] * 2, weights=[np.ones(6), changed(np.ones(6), 1, -2)]),
+    ),
+    (
+        V,
+        "weights must be finite in float64 and not negative, got nan at step 2 of sequence 1",
+        lambda: cross_entropy(np.zeros((6, 2, 3)), GRID, [2, 4], weights=changed(np.ones((6, 2)), slice(2, 6), np.nan)),
+    ),
+    (
+        V,
+        "weights must be finite in float32 and not negative, got -1.0 for sequence 1",
+        lambda: bptt(GRID, np.array([0, 1]), weights=np.array([1.0, -1.0])),
+    ),
+    (
+        V,
+        "weights must have the shape of the labels' steps, (2,), got float64 (3,)",
+        lambda: bptt([TOKENS] * 2, [LABELS] * 2, weights=np.ones(3)),
+    ),
+    (
+        V,
+        "weights must have the shape of the labels' steps, (), got float64 (1,)",
+        lambda: squared_error(Y[0], Y[0], weights=np.ones(1)),
+    ),
+    (T, "weights must be floating, got int64 (6, 2)", lambda: bptt(GRID, GRID, weights=GRID)),
+    (V, "weights must have the shape of the labels' steps, (6,), or one", lambda: bptt(weights=[np.ones(6)])),
     (V, "y is a list, so that there must be one label a step", lambda: cross_entropy([Y, Y], [0, 1])),
     (V, "dy must have shape (V,) = (3,), got float64 (6, 3)", lambda: backward(forward(last=True), dy=Y)),
     (
@@ -569,6 +658,10 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "weights of lists": lambda bad: bptt([TOKENS], [LABELS], weights=bad),
     "labels of squared_error": lambda bad: bptt(labels=bad, loss="squared_error"),
     "labels of binary_cross_entropy": lambda bad: bptt(labels=bad, loss="binary_cross_entropy"),
+    "weights of padded arrays": lambda bad: bptt(GRID, GRID, lengths=[2, 6], weights=bad),
+    "squared_error(labels)": lambda bad: squared_error(labels=bad),
+    "squared_error(weights)": lambda bad: squared_error(weights=bad),
+    "binary_cross_entropy(labels)": lambda bad: binary_cross_entropy(labels=bad),
     "last": lambda bad: forward(last=bad),
     "need_dinputs": lambda bad: bptt(need_dinputs=bad),
     "threads": lambda bad: bptt(threads=bad),

@@ -11,6 +11,7 @@ import pytest
 import rnncore
 from rnncore import arguments
 from rnncore.cells import CELLS
+from rnncore.losses import LOSSES
 from rnncore.problem import DEFAULT, options_of
 from rnncore.results import BackwardResult, BpttResult, forward_result
 
@@ -256,3 +257,94 @@ def test_lists_in_any_order_of_memory_are_taken(labels: str) -> None:
         return {"bptt": result.grads.flat, "backward": grads.flat, "losses": np.concatenate(losses)}
 
     nets.assert_same_bits(results(np.ascontiguousarray), results(np.asfortranarray))
+
+
+def loss_example(steps: tuple[int, ...], loss: str, last: bool) -> dict[str, Any]:
+    """Arguments with labels of a loss, and weights, one for each step or for each sequence."""
+    params, inputs, _, state = example(steps, "float64", False, True, "lstm")
+    lead, numbers = steps[1:] if last else steps, nets.Numbers(4)
+    labels = numbers.below(4, *lead) - 1 if loss == "cross_entropy" else numbers.fractions(*lead, 3)
+    weights = np.asarray(numbers.fractions(*lead) * (numbers.below(3, *lead) > 0))
+    return {"params": params, "inputs": inputs, "state": state, "labels": labels, "weights": weights}
+
+
+def raw_loss(given: dict[str, Any], loss: str) -> Any:
+    """What the engine answers to labels and weights of a loss as a user gives them."""
+    params, labels = given["params"], given["labels"]
+    both = labels if given["weights"] is None else (labels, given["weights"])
+    options = options_of(False, 1, loss)
+    return CORE.bptt(params._net, params.flat, given["inputs"], given["state"], None, options, both)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("steps", [ONE, MANY])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_both_ways_give_the_same_losses(loss: str, steps: tuple[int, ...], last: bool) -> None:
+    example = loss_example(steps, loss, last)
+    for given in (example, example | {"weights": None}):
+        raw = raw_loss(given, loss)
+        with pytest.MonkeyPatch.context() as patch:
+            without_raw(patch)
+            other = rnncore.bptt(**given, loss=loss, backend=CORE.name)
+        if steps == ONE and last:  # labels and weights of one sequence are numbers, which are not arrays to the core
+            given = {n: np.asarray(a) if n in ("labels", "weights") and a is not None else a for n, a in given.items()}
+            raw = raw_loss(given, loss)
+        assert raw is not None
+        total, losses, count, grads, *rest = raw
+        result = BpttResult(total, losses, count, given["params"]._like(grads), *rest)
+        nets.assert_same_bits(named(other), named(result))
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_wrong_labels_and_weights_ask_to_be_called_again(loss: str, last: bool) -> None:
+    given = loss_example(MANY, loss, last)
+    assert raw_loss(given, loss) is not None
+    for wrong in (-1.0, np.nan, np.inf, -np.inf):
+        weights = given["weights"].copy()
+        weights.flat[1] = wrong
+        assert raw_loss(given | {"weights": weights}, loss) is None
+    for weights in (given["weights"].astype(np.float32), np.ones((5, 2)), np.ones(4), np.ones((5, 3), int), 1.0, [1.0]):
+        assert raw_loss(given | {"weights": weights}, loss) is None
+    wrongs = {"cross_entropy": (3, -2), "squared_error": (np.nan,), "binary_cross_entropy": (np.nan, 1.5, -1e-300)}
+    for wrong in wrongs[loss]:
+        for weight in (1.0, 0.0):  # even where it is not read: the answer is the same, a little later
+            labels, weights = given["labels"].copy(), given["weights"].copy()
+            labels.flat[0], weights.flat[0] = wrong, weight
+            assert raw_loss(given | {"labels": labels, "weights": weights}, loss) is None
+            assert raw_loss(given | {"labels": labels, "weights": None}, loss) is None
+    for labels in (given["labels"].astype(np.float32), given["labels"] > 0, np.zeros((5, 3, 2)), np.zeros(4)):
+        assert raw_loss(given | {"labels": labels}, loss) is None
+
+
+def answer(**given: Any) -> Any:
+    """What bptt returns, as a user sees it; or what it says is wrong."""
+    try:
+        return named(rnncore.bptt(**given, backend=CORE.name))
+    except (ValueError, TypeError) as error:
+        return type(error).__name__, str(error)
+
+
+@pytest.mark.parametrize("V", [1, 2])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_any_shapes_of_labels_and_weights_have_one_answer(loss: str, V: int) -> None:
+    """One reading, or one complaint, whoever reads: also where a label could be one a step or one a sequence."""
+    params = nets.make_net(1, 1, 2, 3, V, "float64").params
+    answers = set()
+    for lead in ((1,), (2,), (1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (0,), (0, 2)):
+        for inputs in (np.zeros(lead, int), np.full((*lead, 2), 0.5), np.ones((*lead, 2), int)):
+            for own in dict.fromkeys([lead, lead[1:], lead[:1], (2, 2), ()]):
+                labels = [np.zeros(own, int), np.zeros(own), np.full((*own, V), 1 / V), np.zeros((*own, V), bool)]
+                for label in labels:
+                    for weights in (None, np.full(own, 0.5), np.full(lead[1:], 0.5)):
+                        given = {"params": params, "inputs": inputs, "labels": label, "weights": weights, "loss": loss}
+                        found = answer(**given)
+                        with pytest.MonkeyPatch.context() as patch:
+                            without_raw(patch)
+                            expected = answer(**given)
+                        answers.add(type(expected))
+                        if isinstance(expected, dict) and isinstance(found, dict):
+                            nets.assert_same_bits(expected, found)
+                        else:
+                            assert expected == found
+    assert answers == {dict, tuple}

@@ -18,16 +18,16 @@ from rnncore.losses import LOSSES
 
 DTYPES = ["float32", "float64"]
 FUNCTIONS = {name: getattr(rnncore, name) for name in LOSSES}
+SCALES = (0.01, 1.0, 30.0, 800.0)
 
 
-def outputs(numbers: Numbers, rows: int, V: int, scale: float, dtype: str) -> Array:
-    """Outputs with ties, zeros of both signs, infinities and NaN among them."""
-    y = numbers.symmetric(scale, rows, V).astype(dtype)
+def outputs(numbers: Numbers, rows: int, V: int, dtype: str) -> Array:
+    """Outputs of several scales, with ties, zeros of both signs, infinities and NaN among them."""
+    y = (numbers.symmetric(1.0, rows, V) * np.resize(SCALES, (rows, 1))).astype(dtype)
     kind = numbers.below(60, rows, V)
     for n, value in enumerate((np.nan, np.inf, -np.inf, 0.0, -0.0)):
         y[kind == n] = value
-    y[kind == 5] = y.flat[0]
-    return y
+    return np.where(kind == 5, y[:, :1], y)
 
 
 def some_labels(numbers: Numbers, name: str, y: Array) -> dict[str, Array]:
@@ -51,14 +51,18 @@ def some_labels(numbers: Numbers, name: str, y: Array) -> dict[str, Array]:
 @pytest.mark.parametrize("name", LOSSES)
 def test_functions_agree(name: str, dtype: str, fast_engine: str) -> None:
     numbers = Numbers(1)
-    for V in (1, 2, 7, 8, 9, 16, 17, 65):
-        for scale in (0.01, 1.0, 30.0, 800.0):
-            y = outputs(numbers, 50, V, scale, dtype)
-            for labels in some_labels(numbers, name, y).values():
-                weights = numbers.fractions(50).astype(dtype) * (numbers.below(3, 50) > 0)
-                for more in ({}, {"weights": weights.astype(dtype)}):
-                    found = [FUNCTIONS[name](y, labels, **more, backend=by) for by in ("numpy", fast_engine)]
-                    assert_same_bits(*({"losses": losses, "dy": dy} for losses, dy in found))
+    for V in (*range(1, 18), 65):
+        y = outputs(numbers, 80, V, dtype)
+        for labels in some_labels(numbers, name, y).values():
+            weights = (numbers.fractions(80) * (numbers.below(3, 80) > 0)).astype(dtype)
+            for more in ({}, {"weights": weights}):
+                found = [FUNCTIONS[name](y, labels, **more, backend=by) for by in ("numpy", fast_engine)]
+                assert_same_bits(*(as_results(pair) for pair in found))
+
+
+def as_results(pair: tuple[Any, Any]) -> Results:
+    """What the function of a loss returns, by name."""
+    return {"losses": flat(pair[0]), "dy": flat(pair[1])}
 
 
 FORMS = ["one sequence", "batch", "lengths", "list"]
@@ -208,6 +212,63 @@ def test_a_label_without_weight_is_not_read(name: str, engine: str) -> None:
     assert_same_bits(bptt(given, engine), bptt(given | {"labels": labels}, engine))
 
 
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_is_not_read_may_be_anything(name: str, last: bool, engine: str) -> None:
+    """Labels and weights of padding and of empty sequences, and labels where the weight is 0."""
+    given = call(name, "lengths", last, "lstm", "float32")
+    T, B = given["inputs"].shape[:2]
+    given["weights"][0] = 0
+    weights, labels, lengths = given["weights"].copy(), given["labels"].copy(), given["lengths"]
+    exist = lengths > 0 if last else np.arange(T)[:, None] < lengths
+    assert not exist.all()
+    far = np.array([-(10**9), 10**9]) if name == "cross_entropy" else np.array([np.nan, -np.inf])
+    for number, weight in zip(far, (np.nan, -1.0), strict=True):
+        labels[~exist | (weights == 0)] = number
+        weights[~exist] = weight
+        changed = given | {"labels": labels, "weights": weights}
+        assert_same_bits(bptt(given, engine), bptt(changed, engine))
+        weights[~exist] = 0
+        if not last:
+            y = outputs(Numbers(2), T * B, 3, "float32").reshape(T, B, 3)
+            pairs = [
+                FUNCTIONS[name](y, arguments["labels"], lengths, weights=arguments["weights"], backend=engine)
+                for arguments in (given, changed)
+            ]
+            assert_same_bits(*map(as_results, pairs))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_weight_is_one_multiplication(name: str, engine: str) -> None:
+    """A row without weight has +0, whatever its outputs are."""
+    for dtype in DTYPES:
+        numbers = Numbers(9)
+        y = outputs(numbers, 80, 5, dtype)
+        weights = (numbers.fractions(80) * np.resize([0.0, -0.0, 1.0, 1e-30, 1e30, 1e-44], 80)).astype(dtype)
+        for labels in some_labels(numbers, name, y).values():
+            losses, dy = FUNCTIONS[name](y, labels, backend=engine)
+            with np.errstate(all="ignore"):
+                wanted = losses * weights, dy * weights[:, None]
+            for array in wanted:
+                array[weights == 0] = 0
+            found = FUNCTIONS[name](y, labels, weights=weights, backend=engine)
+            assert_same_bits(as_results(wanted), as_results(found))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_one_row_is_a_sequence_of_one_step(name: str, engine: str) -> None:
+    numbers = Numbers(11)
+    y = outputs(numbers, 20, 4, "float32")
+    for labels in some_labels(numbers, name, y).values():
+        for r in range(20):
+            for more in (None, np.float32(0.75), np.float32(0)):
+                one = FUNCTIONS[name](y[r], labels[r], weights=more, backend=engine)
+                many = None if more is None else np.array([more])
+                row = FUNCTIONS[name](y[r : r + 1], labels[r : r + 1], weights=many, backend=engine)
+                assert one[0].shape == ()
+                assert_same_bits(as_results((one[0][None], one[1][None])), as_results(row))
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_weights_multiply(name: str, engine: str) -> None:
     """Weights of 1 change no bit, weights of 2 double the losses, one a sequence is that one at each of its steps."""
@@ -289,7 +350,7 @@ def test_count_and_mean(engine: str) -> None:
 
 # What they are
 
-DIGITS = 320  # e^-600 beside 1
+DIGITS = 340  # e^-600 beside 1, and what is left of it is below float64
 
 
 def exact(name: str, y: Array, label: Any) -> tuple[Any, list[Any]]:
@@ -344,6 +405,61 @@ def test_losses_and_dy_are_exact(name: str, dtype: str) -> None:
                     for got, want in zip([losses[r], *dy[r]], [loss, *gradient], strict=True):
                         off = abs(mpmath.mpf(float(got)) - want)
                         assert off <= bound(name, y[r]) * u * abs(want) + 4 * (V + 1) * least, (V, scale, r)
+
+
+def allowed(name: str, y: Array, label: Array) -> tuple[float, list[float]]:
+    """How many u times what the loss, and each dy, may be off, of labels that are probabilities.
+
+    The terms of the loss are of one sign: of the binary cross-entropy, ``bound`` holds as it is. The cross-entropy is
+    at least log 2 / 2 where its log is not log1p: either the likeliest label has at most half of all weight, and the
+    entropy of the labels is at least log 2; or it has more, and another output is larger, so that p is at most 1/2.
+    That is half of what ``bound`` relies on; and there is a sum more, with one product and two additions in its terms.
+    dy is a difference, off by what p is off, and once more itself: in parts of the larger of the two, p and l; but,
+    where both are near 1, of the larger of what they lack.
+    """
+    row, V = [mpmath.mpf(float(v)) for v in y], len(y)
+    if name == "binary_cross_entropy":
+        p, n = [1 / (1 + mpmath.exp(-v)) for v in row], bound(name, y)
+        near = label > 0.5
+        loss = n
+    else:
+        total = mpmath.fsum(mpmath.exp(v) for v in row)
+        p, n = [mpmath.exp(v) / total for v in row], bound(name, y) + 1
+        near = (label > 0.5) & (y == y.max())
+        loss = 2 * bound(name, y) + V / 16 + 4 + 3
+    pairs = [(1 - q, 1 - mpmath.mpf(float(l))) if c else (q, float(l)) for q, l, c in zip(p, label, near, strict=True)]
+    return loss, [n * max(pair) for pair in pairs]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy"])
+def test_probabilities_have_exact_losses(name: str, dtype: str) -> None:
+    """And dy is off by no more than what its difference, which cancels where the net is right, must be off."""
+    numbers, u, least = Numbers(13), float(np.finfo(dtype).eps) / 2, float(np.finfo(dtype).smallest_subnormal)
+    for V in (1, 2, 5, 20):
+        for scale in (1e-3, 1.0, 20.0, 300.0):
+            y = numbers.symmetric(scale, 6, V).astype(dtype)
+            for labels in some_labels(numbers, name, y).values():
+                if labels.ndim == 1:
+                    continue
+                losses, dy = FUNCTIONS[name](y, labels, backend="numpy")
+                with mpmath.workdps(DIGITS):
+                    for r in np.flatnonzero(labels.any(axis=1) | (name != "cross_entropy")):
+                        loss, gradient = exact_of_probabilities(name, y[r], labels[r])
+                        n, sizes = allowed(name, y[r], labels[r])
+                        assert abs(float(losses[r]) - loss) <= n * u * loss + 4 * (V + 1) * least, (V, scale, r)
+                        for got, want, size in zip(dy[r], gradient, sizes, strict=True):
+                            assert abs(float(got) - want) <= u * size + 4 * (V + 1) * least, (V, scale, r)
+
+
+def exact_of_probabilities(name: str, y: Array, label: Array) -> tuple[Any, list[Any]]:
+    """The same of labels that are probabilities."""
+    if name == "binary_cross_entropy":
+        return exact(name, y, label)
+    row, given = ([mpmath.mpf(float(v)) for v in array] for array in (y, label))
+    total = mpmath.fsum(mpmath.exp(v) for v in row)
+    loss = mpmath.fsum(l * (mpmath.log(total) - v) for v, l in zip(row, given, strict=True))
+    return loss, [mpmath.exp(v) / total - l for v, l in zip(row, given, strict=True)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -16,7 +16,7 @@ import pytest
 
 import rnncore
 from rnncore.cells import CELLS
-from rnncore.losses import LOSSES
+from rnncore.losses import LOSSES, NUMBERS
 
 ROOT = Path(__file__).parents[1]
 NUMPY, NUMBA, CPP = (ROOT / path for path in ("src/rnncore/_numpy", "src/rnncore/_numba", "cpp/column"))
@@ -100,6 +100,16 @@ def test_the_core_has_the_same_registry_of_cells() -> None:
         for c, r in CELLS.items()
     }
     assert {name: row for name, *row in _core.cells()} == numbers
+
+
+def test_the_core_has_the_same_registry_of_losses() -> None:
+    """It knows them by number: one after the other, as the registry has them."""
+    problem = CPP.parent / "problem.hpp"
+    if not problem.is_file():
+        pytest.skip("the C++ sources are not beside these tests")
+    found = re.search(r"enum class Loss \{([^}]*)\};", problem.read_text())
+    assert found is not None
+    assert dict(zip(found[1].replace(" ", "").split(","), range(len(LOSSES)), strict=True)) == NUMBERS
 
 
 VECTOR_SETS = re.compile(r"rnncore(4avx2|6avx512)")

@@ -124,8 +124,11 @@ class SeenProblem {
   Problem<Real> problem(const Net& net, const Real* flat, bool last) const {
     return {net, flat, inputs_, state_, steps_, last};
   }
-  // Whether labels of a sequence could be those of its steps too, of another reading of the inputs.
-  bool is_ambiguous() const { return has_tokens() && lead_.count == 2 && lead_.axes[0] == lead_.axes[1]; }
+  // Whether labels of sequences could be those of steps too: of vectors rather than tokens, or without their last axis.
+  bool is_ambiguous(ptrdiff_t V) const {
+    const bool could_be_vectors = has_tokens() && lead_.count == 2 && lead_.axes[0] == lead_.axes[1];
+    return could_be_vectors || (V == 1 && lead_.size() == 1);
+  }
   bool has_tokens() const { return inputs_.tokens != nullptr; }
   bool is_one() const { return one_; }
   // The axes of the steps, in arrays of the call, and in those of outputs that are made of last states.

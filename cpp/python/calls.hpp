@@ -168,7 +168,7 @@ struct Calls {
     };
     bool last_only = options.last;
     if (!see(last_only)) {
-      if (checked || seen.is_ambiguous() || !see(true)) return py::none();
+      if (checked || seen.is_ambiguous(net.V) || !see(true)) return py::none();
       last_only = true;
     }
     const Steps labelled = last_only ? last_steps(seen.steps()) : seen.steps();
