@@ -131,7 +131,7 @@ def require_place(path: str | Path) -> None:
 def require_model(path: str | Path) -> None:
     """Raise ModelFileError if a file is no model: saving would lose what it holds."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             ours = str(file["format"]) == FORMAT
     except PermissionError:
         raise
