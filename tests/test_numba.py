@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ pytest.importorskip("numba")
 import numpy as np
 
 import rnncore
-from rnncore._numba import buffers, entries, stack
+from rnncore._numba import buffers, entries, stack, units
 from rnncore._numba.linear import BLOCK
 from rnncore.cells import CELLS
 from rnncore.losses import LOSSES
@@ -244,3 +245,22 @@ def test_entries_are_called_with_the_types_that_they_were_compiled_for(monkeypat
                 for change in FORMS.values():
                     use_everything(cell, dtype, change)
     assert len(seen) >= 14
+
+
+def compiled_inside(function: Any) -> list[Any]:
+    """What a function that chooses among compiled ones holds, each as the Python function it was."""
+    found = []
+    for cell in getattr(function, "py_func", function).__closure__ or ():
+        if hasattr(cell.cell_contents, "py_func"):
+            found += [cell.cell_contents.py_func, *compiled_inside(cell.cell_contents)]
+    return found
+
+
+@pytest.mark.parametrize("name", ["forward", "reset", "reset_backward", "backward"])
+def test_loops_of_cells_have_names_of_their_own(name: str) -> None:
+    """Machine code that several processes kept is linked by name. Else two names differ in a number only, which each
+    process counts for itself, so that one cell's loop may stand in another's place."""
+    found = {function for function in compiled_inside(getattr(units, name)) if function.__module__ == units.__name__}
+    loops = {function for function in found if function.__name__ not in ("choice", "nothing")}
+    assert len(loops) == sum(hasattr(import_module(f"rnncore._numba.{cell}"), name) for cell in CELLS)
+    assert len({loop.__qualname__ for loop in loops}) == len(loops)

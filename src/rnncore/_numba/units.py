@@ -123,7 +123,6 @@ def forward_loop(cell: Cell, file: Any) -> Any:
     """Return the loop of ``forward``, which writes h and the tape."""
     G, C, K, forward = len(cell.gates), len(cell.states) - 1, cell.kept, file.forward
 
-    @compiled
     def loop(step: Forward) -> None:
         H, width, before = step.h.shape[1], step.tape.shape[1], step.before
         for i in range(step.R):
@@ -141,7 +140,6 @@ def reset_loop(cell: Cell, file: Any) -> Any:
     """Return the loop of ``reset``, which writes q."""
     G, C, K, reset = len(cell.gates) - cell.gates_after_reset, len(cell.states) - 1, cell.kept, file.reset
 
-    @compiled
     def loop(step: Forward) -> None:
         H, width, before = step.h.shape[1], step.tape.shape[1], step.before
         for i in range(step.R):
@@ -159,7 +157,6 @@ def reset_backward_loop(cell: Cell, file: Any) -> Any:
     S, C, K, backward = len(cell.states), len(cell.states) - 1, cell.kept, file.reset_backward
     count = len(cell.saved)
 
-    @compiled
     def loop(step: Backward) -> None:
         H, width, state, before = step.h.shape[1], step.tape.shape[1], step.carried.size // S, step.before
         for i in range(step.R):
@@ -179,7 +176,6 @@ def backward_loop(cell: Cell, file: Any) -> Any:
     count = len(cell.saved)
     after_reset, two_biases, du_place, dprev_place = cell.gates_after_reset, cell.own_recurrent_bias, 1 + G, 1 + 2 * G
 
-    @compiled
     def loop(step: Backward) -> None:
         H, width, state, before = step.h.shape[1], step.tape.shape[1], step.carried.size // S, step.before
         for i in range(step.R):
@@ -204,7 +200,9 @@ def of_every_cell(name: str, loop: Callable[[Cell, Any], Any]) -> Any:
     for number, cell in reversed(list(enumerate(CELLS))):
         file = import_module(f".{cell}", __package__)
         if hasattr(file, name):
-            chosen = either(number, loop(CELLS[cell], file), chosen)
+            own = loop(CELLS[cell], file)
+            own.__qualname__ = f"{name}_{cell}"
+            chosen = either(number, compiled(own), chosen)
     return chosen
 
 
