@@ -14,24 +14,15 @@ using linear::Rows;
 
 constexpr Index few = tuning::classes_across_rows;  // half of the lanes of a sum, the other half of which is +0 then
 
-// Of up to a vector of rows: loss = log s + gap, gap = M - y_label. Where the net is certain, the sum of the others is
-// at least 0, and log s is log1p of it; elsewhere it is -1.
-template <class Real>
-struct Terms {
-  Real s[lanes<Real>], gap[lanes<Real>], others[lanes<Real>];
-
-  Terms() : s{}, gap{} { fill(others, lanes<Real>, Real(-1)); }
-  bool certain(Index r) const { return others[r] >= 0; }
-  // What is nearly 1 - p of the label.
-  Real rest(Index r) const { return others[r] * (1 / s[r]); }
-  Vector<Real> log_s() const {
-    using Row = Vector<Real>;
-    const Row logs = elementary::log(load<Row>(s)), rest = load<Row>(others);
-    bool any = false;
-    for (Index r = 0; r < lanes<Real>; ++r) any |= certain(r);
-    return any ? (rest >= 0 ? elementary::log1p(rest) : logs) : logs;
-  }
-};
+// log s of up to a vector of rows. others: where the net is certain, the sum of the other e, of which log s is log1p;
+// elsewhere -1.
+template <class Row>
+RNNCORE_INLINE Row log_of_sum(Row s, Row others) {
+  const Row logs = elementary::log(s);
+  bool any = false;
+  for (int r = 0; r < lanes<RealOf<Row>>; ++r) any |= others[r] >= 0;
+  return any ? (others >= 0 ? elementary::log1p(others) : logs) : logs;
+}
 
 // The sum in lanes of few numbers, those beyond being +0.
 template <class Row>
@@ -41,70 +32,63 @@ RNNCORE_INLINE Row sum_of_few(Row (&lane)[few]) {
   return lane[0];
 }
 
-// p in place of y for rows of few classes, a row a lane.
+// Losses of rows of few classes, a row a lane; y is replaced by dy.
 template <class Real>
-void across_rows(Rows<Real> y, Index count, Index V, const int64_t* labels, Terms<Real>& terms) {
+Vector<Real> across_rows(Rows<Real> y, Index count, Index V, const int64_t* labels) {
   using Row = Vector<Real>;
-  Real at[few][lanes<Real>] = {};
-  for (Index r = 0; r < count; ++r)
-    for (Index v = 0; v < V; ++v) at[v][r] = y(r)[v];
-  Row M = load<Row>(at[0]), lane[few] = {}, rest[few] = {};
-  for (Index v = 1; v < V; ++v) M = softmax::larger(M, load<Row>(at[v]));
-  bool any = false;
-  for (Index v = 0; v < V; ++v) store(at[v], lane[v] = elementary::exp(load<Row>(at[v]) - M));
+  Real at[few][lanes<Real>] = {}, classes[lanes<Real>] = {};
   for (Index r = 0; r < count; ++r) {
-    if (labels[r] < 0) continue;
-    terms.gap[r] = M[r] - y(r)[labels[r]];
-    any |= at[labels[r]][r] == 1;
+    classes[r] = static_cast<Real>(labels[r]);
+    for (Index v = 0; v < V; ++v) at[v][r] = y(r)[v];
   }
-  if (any) {
-    Real others[few][lanes<Real>];
-    copy(&at[0][0], few * lanes<Real>, &others[0][0]);
-    for (Index r = 0; r < count; ++r)
-      if (labels[r] >= 0) others[labels[r]][r] = 0;
-    for (Index v = 0; v < V; ++v) rest[v] = load<Row>(others[v]);
-    const Row sum = sum_of_few(rest);
-    for (Index r = 0; r < count; ++r)
-      if (labels[r] >= 0 && at[labels[r]][r] == 1) terms.others[r] = sum[r];
+  const Row label = load<Row>(classes);
+  Row M = load<Row>(at[0]), e[few] = {}, lane[few] = {}, other[few] = {}, y_label = {}, e_label = {};
+  for (Index v = 1; v < V; ++v) M = softmax::larger(M, load<Row>(at[v]));
+  for (Index v = 0; v < V; ++v) {
+    const Integers<Row> is_label = label == static_cast<Real>(v);
+    const Row now = load<Row>(at[v]);
+    lane[v] = e[v] = elementary::exp(now - M);
+    y_label = is_label ? now : y_label, e_label = is_label ? e[v] : e_label;
+    other[v] = is_label ? splat<Row>(0) : e[v];
   }
-  const Row s = sum_of_few(lane), scale = 1 / s;
-  store(terms.s, s);
-  for (Index v = 0; v < V; ++v) store(at[v], load<Row>(at[v]) * scale);
+  const Row s = sum_of_few(lane), scale = 1 / s, others = e_label == 1 ? sum_of_few(other) : splat<Row>(-1);
+  for (Index v = 0; v < V; ++v) {
+    const Row p = e[v] * scale, dy_label = others >= 0 ? 0 - others * scale : p - 1;
+    store(at[v], label == static_cast<Real>(v) ? dy_label : p);
+  }
   for (Index r = 0; r < count; ++r)
     for (Index v = 0; v < V; ++v) y(r)[v] = at[v][r];
+  return log_of_sum(s, others) + (M - y_label);
 }
 
-// p in place of y, a row after the other. A row without a label is left as it is.
+// Losses of rows, one after the other; y is replaced by dy. A row without a label is left as it is.
 template <class Real>
-void along_rows(Rows<Real> y, Index count, Index V, const int64_t* labels, Terms<Real>& terms) {
+Vector<Real> along_rows(Rows<Real> y, Index count, Index V, const int64_t* labels) {
+  using Row = Vector<Real>;
+  Row s = {}, gap = {}, others = splat<Row>(-1);
   for (Index r = 0; r < count; ++r) {
     if (labels[r] < 0) continue;
-    const Real M = softmax::row_max(y(r), V);
-    terms.gap[r] = M - y(r)[labels[r]];
-    terms.s[r] = softmax::exponentials(y(r), V, M, y(r));
-    if (y(r)[labels[r]] == 1) terms.others[r] = softmax::others(y(r), V, labels[r]);
-    softmax::normalise(y(r), V, terms.s[r]);
+    Real* const e = y(r);
+    Real& dy = e[labels[r]];
+    const Real M = softmax::row_max(e, V);
+    gap[r] = M - dy;
+    s[r] = softmax::exponentials(e, V, M, e);
+    if (dy == 1) others[r] = softmax::others(e, V, labels[r]);
+    softmax::normalise(e, V, s[r]);
+    dy = others[r] >= 0 ? 0 - others[r] * (1 / s[r]) : dy - 1;
   }
+  return log_of_sum(s, others) + gap;
 }
 
 // Up to a vector of rows: y is replaced by dy = p - label, and loss = log s + (M - y_label). A row with the label -1
 // has loss +0 and dy = +0.
 template <class Real>
 void class_loss(Rows<Real> y, Index count, Index V, const int64_t* labels, Real* losses) {
-  Terms<Real> terms;
-  if (V <= few)
-    across_rows(y, count, V, labels, terms);
-  else
-    along_rows(y, count, V, labels, terms);
-  store(losses, terms.log_s() + load<Vector<Real>>(terms.gap));
+  store(losses, V <= few ? across_rows(y, count, V, labels) : along_rows(y, count, V, labels));
   for (Index r = 0; r < count; ++r) {
-    if (labels[r] >= 0) {
-      Real& dy = y(r)[labels[r]];
-      dy = terms.certain(r) ? 0 - terms.rest(r) : dy - 1;
-    } else {
-      losses[r] = 0;
-      fill(y(r), V, Real(0));
-    }
+    if (labels[r] >= 0) continue;
+    losses[r] = 0;
+    fill(y(r), V, Real(0));
   }
 }
 
@@ -118,18 +102,16 @@ Real distribution_loss(Real* y, Index V, const Real* label, Real* e) {
     fill(y, V, Real(0));
     return 0;
   }
-  Terms<Real> terms;
-  const Real M = softmax::row_max(y, V);
-  terms.s[0] = softmax::exponentials(y, V, M, e);
-  if (e[c] == 1 && label[c] > Real(0.5)) terms.others[0] = softmax::others(e, V, c);
-  const Real log_s = terms.log_s()[0];
-  softmax::normalise(e, V, terms.s[0]);
+  const Real M = softmax::row_max(y, V), s = softmax::exponentials(y, V, M, e);
+  const Real others = e[c] == 1 && label[c] > Real(0.5) ? softmax::others(e, V, c) : Real(-1);
+  const Real log_s = log_of_sum(splat<Vector<Real>>(s), splat<Vector<Real>>(others))[0];
+  softmax::normalise(e, V, s);
   Real lane[16] = {};
   for (Index v = 0; v < V; ++v) {
     if (label[v] != 0) lane[v % 16] = lane[v % 16] + label[v] * (log_s + (M - y[v]));
     y[v] = e[v] - label[v];
   }
-  if (terms.certain(0)) y[c] = (1 - label[c]) - terms.rest(0);
+  if (others >= 0) y[c] = (1 - label[c]) - others * (1 / s);
   return linear::fold(lane);
 }
 
