@@ -322,6 +322,17 @@ def test_answers_may_be_booleans(engine: str) -> None:
         assert_same_bits(wanted, bptt(given | {"labels": labels}, engine))
 
 
+def test_an_answer_may_be_one_boolean(engine: str) -> None:
+    given = call("binary_cross_entropy", "one sequence", True, "rnn", "float32")
+    given |= {"params": make_net(1, 1, 4, 7, 1, "float32").params, "state": None}
+    wanted = bptt(given | {"labels": np.array(1.0)}, engine)
+    for label in (True, np.True_, 1, 1.0, np.array([True])):
+        assert_same_bits(wanted, bptt(given | {"labels": label}, engine))
+    lists = {**given, "inputs": [given["inputs"]] * 2, "weights": np.ones(2)}
+    wanted = bptt(lists | {"labels": np.array([1.0, 0.0])}, engine)
+    assert_same_bits(wanted, bptt(lists | {"labels": [True, False]}, engine))
+
+
 def test_labels_of_a_list_may_be_a_list_of_numbers_or_rows(engine: str) -> None:
     for name in LOSSES:
         given = call(name, "list", True, "rnn", "float32")

@@ -55,17 +55,19 @@ def bptt(
     parameters. labels of the cross-entropy: classes, integers (T,) or (T, B) in [-1, V), -1 for a step without loss, or
     distributions, floating (T, V) or (T, B, V), with rows that sum to 1, zeros for a step without loss. Of the squared
     error: floating (T, V) or (T, B, V). Of the binary cross-entropy: numbers in [0, 1] or booleans in those shapes. Of
-    both, the last axis may be missing where V = 1. weights: floating, at least 0, in the shape of the steps, or one for
-    each sequence: ``J_t`` is multiplied by its weight, and where that is 0 the label is not read. Without the axis B
-    the call is about one sequence. A list or tuple of arrays (T_b, ...) as inputs and as labels is a batch of sequences
-    of any lengths, 0 included; lengths, integers (B,), says the same of a padded array: padding is never read.
-    state: the initial hidden state (B, H), or (H,) for one sequence, and for the cell "lstm" a pair of them, (h, c);
-    None is zeros. need_dinputs: whether the gradient with respect to the inputs is wanted, which must be vectors.
-    backend: who computes (see :func:`backends`); threads: on how many cores at most. None chooses, and no choice
-    changes a bit of the result.
+    both, the last axis may be missing where V = 1. Labels without the axis T, (B,) or (B, V), or for one sequence a
+    number or (V,), are one for each sequence: outputs are then made of the last state of each only, ``J_b`` takes the
+    place of ``J_t``, and an empty sequence has no loss. weights: floating, at least 0, one for each label, or, where
+    there is a label for each step, one for each sequence, (B,) or a number: the loss is multiplied by its weight, and
+    where that is 0 the label is not read. Without the axis B the call is about one sequence. A list or tuple of arrays
+    (T_b, ...) as inputs and as labels is a batch of sequences of any lengths, 0 included; lengths, integers (B,), says
+    the same of a padded array: padding is never read. state: the initial hidden state (B, H), or (H,) for one sequence,
+    and for the cell "lstm" a pair of them, (h, c); None is zeros. need_dinputs: whether the gradient with respect to
+    the inputs is wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: on how many
+    cores at most. None chooses, and no choice changes a bit of the result.
 
     Returns a :class:`BpttResult`: ``loss``, ``losses``, ``count``, ``grads``, ``state``, ``dstate``, ``dinputs``, and
-    ``mean``, the loss divided by the count of steps that have one. Arrays have the dtype of the parameters, and +0 in
+    ``mean``. Arrays have the dtype of the parameters, and +0 in
     padding. For lists, losses and dinputs are lists of arrays (T_b, ...), which are views of one array.
 
     Raises ValueError or TypeError, before any work, for arguments of another kind, shape or range. NaN and Inf in

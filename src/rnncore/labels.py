@@ -41,8 +41,10 @@ class Wanted(NamedTuple):
 
 def as_labels(name: str, value: object, wanted: Wanted) -> AnyArray:
     """Return labels as an array of integers or floating-point numbers, or of booleans where the loss asks yes or no."""
-    if wanted.rules.integers and isinstance(value, np.ndarray) and value.dtype == bool:
-        return as_numbers(name, value.astype(np.int64))
+    if wanted.rules.integers and isinstance(value, np.ndarray | np.bool_) and value.dtype == bool:
+        value = value.astype(np.int64)
+    elif wanted.rules.integers and isinstance(value, bool):
+        value = int(value)
     label = as_numbers(name, value)
     if label.dtype.kind != "f" and label.size and not (wanted.rules.classes or wanted.rules.integers):
         raise TypeError(

@@ -14,7 +14,8 @@ weights    Real (T,)              Real (T, B)             Real (N,)
 a state    Real (H,)              Real (B, H)             Real (B, H)
 =========  =====================  ======================  ==============================
 
-Labels are classes or reals, or a tuple of these and of weights.
+Labels are classes or reals, or a tuple of these and of weights. If outputs are made of last states only, the axes that
+count steps are (B,), or () for one sequence, in all that belongs to outputs: labels, weights, y, losses, dy.
 ``state`` is None for zeros, an array, or, of a cell with several states, a tuple of arrays.
 """
 

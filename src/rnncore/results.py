@@ -19,12 +19,12 @@ class BpttResult:
     """Holds the loss and the gradients that :func:`bptt` returns, in the dtype of the parameters."""
 
     __slots__ = {  # help() shows what is said here
-        "count": "How many steps have a label, and a weight that is not 0.",
+        "count": "How many labels there are, one for each step or sequence, but for -1 and those with a weight of 0.",
         "dinputs": "The gradient with respect to the inputs, shaped like them; None if it was not asked for.",
         "dstate": "The gradient with respect to the initial state, shaped like it.",
         "grads": "The gradients with respect to the parameters, by name and as one vector ``flat``.",
         "loss": "J, the sum of the losses of all steps of all sequences.",
-        "losses": "J_t in the shape of the steps; for lists, a list of arrays (T_b,).",
+        "losses": "J_t in the shape of the steps; for lists, a list of arrays (T_b,); of labels of sequences, (B,) or ().",
         "state": "The last hidden state (B, H) or (H,), or a pair of them: with it the next piece of a stream begins.",
     }
     loss: float
@@ -37,7 +37,7 @@ class BpttResult:
 
     @property
     def mean(self) -> float:
-        """The loss divided by ``count``; 0 if that is 0."""
+        """The loss divided by ``count``, whatever the weights; 0 if there is no label."""
         return self.loss / self.count if self.count else 0.0
 
     def __repr__(self) -> str:
@@ -72,7 +72,7 @@ class ForwardResult:
         "_kept": "What backward needs.",
         "h": "The hidden states (..., H), read-only; for lists, a list of arrays (T_b, H).",
         "state": "The last hidden state (B, H) or (H,), or a pair of them.",
-        "y": "The outputs before the softmax (..., V); for lists, a list of arrays (T_b, V).",
+        "y": "The outputs (..., V); for lists, a list of arrays (T_b, V); of last states only, (B, V) or (V,).",
     }
     y: ArrayOrList
     h: ArrayOrList
