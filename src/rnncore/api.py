@@ -67,8 +67,8 @@ def bptt(
     cores at most. None chooses, and no choice changes a bit of the result.
 
     Returns a :class:`BpttResult`: ``loss``, ``losses``, ``count``, ``grads``, ``state``, ``dstate``, ``dinputs``, and
-    ``mean``. Arrays have the dtype of the parameters, and +0 in
-    padding. For lists, losses and dinputs are lists of arrays (T_b, ...), which are views of one array.
+    ``mean``. Arrays have the dtype of the parameters, and +0 in padding. For lists, losses and dinputs are lists of
+    arrays (T_b, ...), which are views of one array.
 
     Raises ValueError or TypeError, before any work, for arguments of another kind, shape or range. NaN and Inf in
     vectors, state or parameters are no errors: they flow through.
