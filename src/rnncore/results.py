@@ -24,7 +24,7 @@ class BpttResult:
         "dstate": "The gradient with respect to the initial state, shaped like it.",
         "grads": "The gradients with respect to the parameters, by name and as one vector ``flat``.",
         "loss": "J, the sum of the losses of all steps of all sequences.",
-        "losses": "J_t in the shape of the steps; for lists, a list of arrays (T_b,); for labels of sequences (B,), ().",
+        "losses": "J_t by step, for lists a list of arrays (T_b,); of labels of sequences, (B,) or ().",
         "state": "The last hidden state (B, H) or (H,), or a pair of them: with it the next piece of a stream begins.",
     }
     loss: float
