@@ -22,16 +22,58 @@ constexpr int most_states = 2, most_gates = 4, most_saved = 5;
 // What the tape keeps of a step lies in rows of whole sixteens.
 constexpr ptrdiff_t tape_width(ptrdiff_t H) { return (H + 15) / 16 * 16; }
 
+// Where the arrays of a layer in one direction begin in flat, and those of the output layer. b_x is b_h where a cell
+// has but one bias.
+struct LayerPlaces {
+  ptrdiff_t W_xh, W_hh, b_x, b_h;
+};
+struct HeadPlaces {
+  ptrdiff_t W_hy, b_y;
+};
+
 // T steps, B sequences, N steps that exist, X inputs, H hidden units, V outputs, G numbers for all gates of a step,
-// S states, K rows a step on the tape. Every array is C-contiguous.
+// D directions, W = D H numbers that a layer gives, S states, K rows a step on the tape. A part is one layer in one
+// direction; they are counted layer by layer, forward before reverse. Every array is C-contiguous.
 struct Net {
   int cell;  // its number
   CellShape shape;
-  ptrdiff_t X, H, V;
+  ptrdiff_t X, H, V, layers, directions;
+  int tokens;         // whether it reads tokens, 1, or vectors, 0; -1: either
+  LayerPlaces first;  // of its first part
+  HeadPlaces head;
 
   ptrdiff_t G() const { return shape.gates * H; }
+  ptrdiff_t W() const { return directions * H; }
+  ptrdiff_t parts() const { return layers * directions; }
+  ptrdiff_t read_by(ptrdiff_t part) const { return part < directions ? X : W(); }
   ptrdiff_t biases() const { return shape.own_recurrent_bias ? 2 * G() : G(); }
-  ptrdiff_t size() const { return G() * (X + H) + V * H + biases() + V; }
+  ptrdiff_t size() const { return head.b_y + V; }
+  ptrdiff_t tape_size(ptrdiff_t steps) const { return steps * shape.kept() * tape_width(H); }  // of a part
+
+  // The order of flat: all matrices in the order of use, then all biases; rnncore/cells.py sets it.
+  static Net of(int cell, const CellShape& shape, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, ptrdiff_t layers = 1,
+                ptrdiff_t directions = 1, int tokens = -1) {
+    Net net{cell, shape, X, H, V, layers, directions, tokens, {}, {}};
+    net.head.W_hy = net.matrices_before(net.parts());
+    net.head.b_y = net.head.W_hy + V * net.W() + net.parts() * net.biases();
+    net.first = net.places_of(0);
+    return net;
+  }
+  LayerPlaces places_of(ptrdiff_t part) const {
+    const ptrdiff_t W_xh = matrices_before(part), b_x = head.W_hy + V * W() + part * biases();
+    return {W_xh, W_xh + G() * read_by(part), b_x, b_x + biases() - G()};
+  }
+  // The net that a part is by itself, in the same flat; with the output layer, which only reads one direction then.
+  Net part(ptrdiff_t part, bool with_head) const {
+    return {cell, shape, read_by(part), H, with_head ? V : 0, 1, 1, part < directions ? tokens : 0, places_of(part),
+            head};
+  }
+
+ private:
+  ptrdiff_t matrices_before(ptrdiff_t part) const {
+    const ptrdiff_t low = part < directions ? part : directions;
+    return G() * (low * (X + H) + (part - low) * (W() + H));
+  }
 };
 
 // The parameters of a layer, or their gradients: (G, X) (G, H) (G) (G). b_x is b_h where a cell has but one bias.
@@ -40,23 +82,21 @@ struct LayerArrays {
   T *W_xh, *W_hh, *b_x, *b_h;
 };
 
-// The parameters of the output layer, or their gradients: (V, H) (V).
+// The parameters of the output layer, or their gradients: (V, W) (V).
 template <class T>
 struct HeadArrays {
   T *W_hy, *b_y;
 };
 
-// Where the arrays lie in flat; rnncore/cells.py sets the order.
+// Of a net of one part, or a part by itself: its arrays in flat.
 template <class T>
 LayerArrays<T> layer_of(const Net& net, T* flat) {
-  T* const W_hh = flat + net.G() * net.X;
-  T* const biases = W_hh + net.G() * net.H + net.V * net.H;
-  return {flat, W_hh, biases, biases + net.biases() - net.G()};
+  const LayerPlaces& at = net.first;
+  return {flat + at.W_xh, flat + at.W_hh, flat + at.b_x, flat + at.b_h};
 }
 template <class T>
 HeadArrays<T> head_of(const Net& net, T* flat) {
-  T* const W_hy = flat + net.G() * (net.X + net.H);
-  return {W_hy, W_hy + net.V * net.H + net.biases()};
+  return {flat + net.head.W_hy, flat + net.head.b_y};
 }
 
 // Which steps there are: src/rnncore/steps.py says what the words mean. Of the full grid, rows, places and addresses
@@ -65,10 +105,11 @@ struct Steps {
   ptrdiff_t T, B;
   ptrdiff_t count, longest;  // steps that exist, in all and of the longest sequence
   bool packed;               // the arrays of the call have no holes
-  const int64_t *lengths, *order, *start, *address, *by_place;
+  const int64_t *lengths, *order, *start, *by_place;
+  const int64_t *address, *read;  // of each row, in the arrays of the call, and of what is read; null: the row itself
 
   static Steps grid(ptrdiff_t T, ptrdiff_t B) {
-    return {T, B, T * B, T, false, nullptr, nullptr, nullptr, nullptr, nullptr};
+    return {T, B, T * B, T, false, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
   }
 
   bool full() const { return !lengths; }
@@ -78,17 +119,17 @@ struct Steps {
   ptrdiff_t there(ptrdiff_t t) const { return row(t + 1) - row(t); }      // sequences that have step t
   ptrdiff_t sequence(ptrdiff_t position) const { return full() ? position : order[position]; }
   ptrdiff_t length(ptrdiff_t sequence) const { return full() ? T : lengths[sequence]; }
-  ptrdiff_t address_of(ptrdiff_t row) const { return full() ? row : address[row]; }
+  ptrdiff_t address_of(ptrdiff_t row) const { return address ? address[row] : row; }
 };
 
 // The steps of the output layer where it reads the last state of each sequence only: one, of those that have any.
 inline Steps last_steps(const Steps& of) {
   if (of.full()) return Steps::grid(of.T > 0 ? 1 : 0, of.B);
   const ptrdiff_t count = of.longest > 0 ? of.start[1] : 0;
-  return {1, of.B, count, count > 0 ? 1 : 0, false, of.lengths, of.order, of.start, of.order, of.by_place};
+  return {1, of.B, count, count > 0 ? 1 : 0, false, of.lengths, of.order, of.start, of.by_place, of.order, of.order};
 }
 
-// One of the two: tokens (N) or vectors (N, X), at their addresses.
+// One of the two: tokens (N) or vectors (N, X), where Steps::read says.
 template <class Real>
 struct Inputs {
   const int64_t* tokens;
@@ -115,10 +156,18 @@ struct Labels {
   const Real* weights;
 };
 
-// States, each (B, H) in the user's order; null pointers: zeros, or none given, or none wanted.
+// States, each (parts, B, H) in the user's order; null pointers: zeros, or none given, or none wanted.
 template <class T>
 struct States {
   T* each[most_states];
+
+  // Those of a part, each (B, H), which begin so many numbers later.
+  States from(ptrdiff_t numbers) const {
+    States part{};
+    for (int s = 0; s < most_states; ++s)
+      if (each[s]) part.each[s] = each[s] + numbers;
+    return part;
+  }
 };
 
 // What every pass is given.
@@ -129,36 +178,51 @@ struct Problem {
   Inputs<Real> inputs;
   States<const Real> state;
   const Steps& steps;
-  bool last =
-      false;  // whether outputs are made of the last state of each sequence only: N is B in what belongs to them
+  // Whether outputs are made of the last state of each sequence only: N is B in what belongs to them.
+  bool last = false;
+  const Real* const* masks = nullptr;  // (layers - 1) of (N, W) at their addresses, what a layer reads is multiplied by
 };
 
-// What forward gives, at the addresses, but the tape: (N, V) (N, H) (N, K, tape_width) by rows.
+// Rows of numbers, each so far from the one before.
+template <class T>
+struct Strided {
+  T* at;
+  ptrdiff_t stride;
+};
+
+// What forward gives, at the addresses, but the tape: (N, V) (N, W) and, by rows, what problem.py's Kept says.
 template <class Real>
 struct Outputs {
-  Real *y, *h, *tape;
+  Real* y;
+  Strided<Real> h;
+  Real* tape;
   States<Real> last;
 };
 
-// What forward kept, and what backward is given, each null for what J does not depend on directly.
+// What forward kept, and what backward is given, each null for what J does not depend on directly. from_outputs: of a
+// part by itself, the gradient with respect to h as far as it comes through outputs, like dh.
 template <class Real>
 struct Kept {
-  const Real *h, *tape;
+  Strided<const Real> h;
+  const Real* tape;
 };
 template <class Real>
 struct OutputGradients {
-  const Real *dy, *dh;
+  const Real* dy;
+  Strided<const Real> dh;
   States<const Real> dstate;
+  Strided<const Real> from_outputs;
   bool has_dstate() const { return dstate.each[0] != nullptr; }
 };
 
-// Gradients with respect to the parameters, as they lie in flat, the initial states, and the inputs (N, X) at their
-// addresses, or null where they are not wanted.
+// Gradients with respect to the parameters, as they lie in flat, the initial states, and the inputs (N, X) where
+// Steps::read says, or null where they are not wanted. adds: whether the last are added to what is there.
 template <class Real>
 struct Gradients {
   Real* flat;
   States<Real> dstate;
   Real* dinputs;
+  bool adds = false;
 };
 
 // What bptt gives beside the gradients: J, the losses (N) at their addresses, the last states.

@@ -13,8 +13,17 @@ PackedSteps::PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool 
   start_.resize(static_cast<size_t>(longest) + 1);
   address_.resize(static_cast<size_t>(count));
   by_place_.resize(static_cast<size_t>(count));
-  steps_ = {
-      T, B, count, longest, packed, lengths_.data(), order_.data(), start_.data(), address_.data(), by_place_.data()};
+  steps_ = {T,
+            B,
+            count,
+            longest,
+            packed,
+            lengths_.data(),
+            order_.data(),
+            start_.data(),
+            by_place_.data(),
+            address_.data(),
+            address_.data()};
   number_rows();
 }
 

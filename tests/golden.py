@@ -54,6 +54,17 @@ NETS: dict[str, dict] = {
             "saturated": {**SIZES, "scale": 50.0, "own_loss": True},
         }.items()
     },
+    **{
+        f"{cell}, {name}": {**SIZES, **arguments, "cell": cell}
+        for cell in CELLS
+        for name, arguments in {
+            "two layers": {"layers": 2, "own_loss": True},
+            "two directions, ragged": {"bidirectional": True, "lengths": "ragged", "labels": "some", "B": 10},
+            "three layers in two directions, tokens float64": {
+                **{"layers": 3, "bidirectional": True, "tokens": True, "dropout": True, "dtype": "float64"},
+            },
+        }.items()
+    },
 }
 
 
@@ -107,7 +118,7 @@ def of_sampling(engine: str) -> Results:
             net, numbers = make_net(1, 3, 11, 9, 11, dtype, seed=99, scale=3.0, cell=cell), Numbers(99)
             for temperature in (0.0, 0.7, 1.0):
                 tokens, state = rnncore.sample(
-                    net.params,
+                    rnncore.Params(cell, **net.params),  # which may read tokens
                     numbers.below(11, 3, 3),
                     numbers.fractions(16, 3),
                     state=net.state,

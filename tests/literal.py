@@ -251,3 +251,81 @@ def differentiate(cell: str, w: Weights, q: OneSequence) -> Gradients:
             dx[k] += dJ_da @ w["W_xh"]
         ds_0 += dJ_ds @ ds_ds(steps, t, 0)
     return Gradients(loss(cell, w, q), d, ds_0, dx)
+
+
+def differentiate_layers(net: Any, last: bool = False) -> dict[str, Exact]:
+    """The gradients of a full grid of a net of several layers and directions, by the names of results.
+
+    Each layer in each direction is a net by itself, differentiated by the double sum. The reverse direction is one on
+    the sequence turned round. A layer is told dJ by what it gives: by the outputs, or by what the layer above says of
+    its inputs; J_t is then dh_t . h_t, which has the same derivatives. last: the outputs read the last states alone.
+    """
+    with mpmath.workdps(DIGITS):
+        params, B = net.params, net.inputs.shape[1]
+        found = [_differentiate_sequence(net, b, last) for b in range(B)]
+        arrays = {name: sum(one[0][name] for one in found) for name in params.names()}
+        states = [np.stack([one[1][s] for one in found], axis=1) for s in range(len(found[0][1]))]
+        letters = "h", "c"
+        named = {"dstate" if len(states) == 1 else f"dstate {letters[s]}": array for s, array in enumerate(states)}
+        return arrays | named | {"dinputs": np.stack([one[2] for one in found], axis=1)}
+
+
+def _differentiate_sequence(net: Any, b: int, last: bool) -> tuple[Weights, list[Exact], Exact]:
+    """dJ by the weights, by the initial states, each (parts, H), and by the inputs (T, X), of one sequence."""
+    params, T = net.params, len(net.inputs)
+    L, D, H = len(params.layers), 1 + params.bidirectional, params.hidden
+    states = net.state if isinstance(net.state, tuple) else (net.state,)
+    dstates = net.dstate if isinstance(net.dstate, tuple) else (net.dstate,)
+    ways = [layer if params.bidirectional else (layer,) for layer in params.layers]
+    weights = [[{name: exact(getattr(way, name)) for name in way.names()} for way in layer] for layer in ways]
+    s_0 = [exact(np.concatenate([state[part, b] for state in states])) for part in range(L * D)]
+    dlast = [exact(np.concatenate([dstate[part, b] for dstate in dstates])) for part in range(L * D)]
+    read, runs = exact(net.inputs[:, b]), []
+    for n in range(L):
+        if n > 0 and net.dropout_masks is not None:
+            read = read * exact(net.dropout_masks[n - 1][:, b])
+        of_layer = []
+        for d in range(D):
+            x = read[:: -1 if d else 1]
+            w = weights[n][d] | {"W_hy": zeros(1, H), "b_y": zeros(1)}
+            of_layer.append(
+                (w, [zeros(0), *x], run(params.cell, w, OneSequence([zeros(0), *x], [], [], s_0[n * D + d], zeros(0))))
+            )
+        read = np.concatenate(
+            [
+                np.array([step.state[:H] for step in steps[1:]])[:: -1 if d else 1]
+                for d, (_, _, steps) in enumerate(of_layer)
+            ],
+            axis=1,
+        )
+        runs.append(of_layer)
+    W_hy, b_y, dh = exact(params.W_hy), exact(params.b_y), exact(net.dh[:, b])
+    d: Weights = {"W_hy": zeros(*W_hy.shape), "b_y": zeros(*b_y.shape)}
+    final = np.concatenate([steps[-1].state[:H] for _, _, steps in runs[-1]])
+    for t in range(T):
+        h_t = final if last else read[t]
+        if last and t > 0:
+            break
+        dy = softmax(b_y + W_hy @ h_t) - exact(np.eye(len(b_y))[net.labels[t, b]])
+        d["W_hy"] += np.outer(dy, h_t)
+        d["b_y"] += dy
+        if last:
+            for way in range(D):
+                dlast[(L - 1) * D + way][:H] += (dy @ W_hy)[way * H : (way + 1) * H]
+        else:
+            dh[t] += dy @ W_hy
+    ds_0: list[Exact] = [zeros(0)] * (L * D)
+    for n in reversed(range(L)):
+        dread: Any = 0
+        for way, (w, x, _) in enumerate(runs[n]):
+            part, sign = n * D + way, -1 if way else 1
+            own = dh[::sign, way * H : (way + 1) * H]
+            none = [zeros(1)] * (T + 1)
+            found = differentiate(params.cell, w, OneSequence(x, none, [zeros(0), *own], s_0[part], dlast[part]))
+            prefix = "" if L * D == 1 else f"layers.{n}." + (("forward.", "reverse.")[way] if D > 1 else "")
+            d |= {prefix + name: array for name, array in found.weights.items() if name not in ("W_hy", "b_y")}
+            ds_0[part] = found.ds_0
+            dread = dread + np.array(found.dx[1:])[::sign]
+        dh = dread * exact(net.dropout_masks[n - 1][:, b]) if n > 0 and net.dropout_masks is not None else dread
+    S = len(states)
+    return d, [np.stack([np.split(s, S)[k] for s in ds_0]) for k in range(S)], dh

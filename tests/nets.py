@@ -65,6 +65,7 @@ class Net:
     lengths: Array | None = None
     dh: Array | None = None
     dstate: States = None
+    dropout_masks: list[Array] | None = None
     need_dinputs: bool = False
 
     @property
@@ -88,6 +89,9 @@ def make_net(
     own_loss: bool = False,
     scale: float = 1.0,
     cell: str = "rnn",
+    layers: int = 1,
+    bidirectional: bool = False,
+    dropout: bool = False,
 ) -> Net:
     """A net of these sizes.
 
@@ -98,23 +102,35 @@ def make_net(
     numbers = Numbers(seed)
     bounds = {"W_xh": scale * X**-0.5, "W_hh": scale * 1.5 * H**-0.5, "W_hy": scale * 2 * H**-0.5}
     arrays = {
-        name: numbers.symmetric(bounds.get(name, 0.25), *shape).astype(dtype)
-        for name, shape in shapes(cell, X, H, V).items()
+        name: numbers.symmetric(bounds.get(name.rpartition(".")[2], 0.25), *shape).astype(dtype)
+        for name, shape in shapes(cell, X, H, V, layers, bidirectional).items()
     }
+    directions = 1 + bidirectional
+    parts = layers * directions if layers * directions > 1 else None
     return Net(
-        rnncore.Params(cell, **arrays),
+        rnncore.Params(cell, tokens=tokens, **arrays),
         numbers.below(X, T, B) if tokens else numbers.symmetric(1.5, T, B, X).astype(dtype),
         None if V == 0 else make_labels(numbers, T, B, V, labels, dtype),
-        make_states(numbers, cell, 0.5, B, H, dtype) if state else None,
+        make_states(numbers, cell, 0.5, B, H, dtype, parts) if state else None,
         make_lengths(numbers, T, B, lengths),
-        numbers.symmetric(1.0, T, B, H).astype(dtype) if own_loss else None,
-        make_states(numbers, cell, 1.0, B, H, dtype) if own_loss else None,
+        numbers.symmetric(1.0, T, B, directions * H).astype(dtype) if own_loss else None,
+        make_states(numbers, cell, 1.0, B, H, dtype, parts) if own_loss else None,
+        [make_mask(numbers, T, B, directions * H, dtype) for _ in range(layers - 1)] if dropout else None,
         need_dinputs=not tokens,
     )
 
 
-def make_states(numbers: Numbers, cell: str, bound: float, B: int, H: int, dtype: str) -> States:
-    return as_states([numbers.symmetric(bound, B, H).astype(dtype) for _ in CELLS[cell].states])
+def make_mask(numbers: Numbers, T: int, B: int, width: int, dtype: str) -> Array:
+    """A third of the numbers are 0, the others 1.5."""
+    return np.where(numbers.below(3, T, B, width) == 0, 0, 1.5).astype(dtype)
+
+
+def make_states(
+    numbers: Numbers, cell: str, bound: float, B: int, H: int, dtype: str, parts: int | None = None
+) -> States:
+    """States (B, H), or (parts, B, H)."""
+    shape = (B, H) if parts is None else (parts, B, H)
+    return as_states([numbers.symmetric(bound, *shape).astype(dtype) for _ in CELLS[cell].states])
 
 
 def as_states(arrays: Any) -> States:
@@ -187,7 +203,8 @@ def run(net: Net, backend: str, threads: int | None = None) -> Results:
 def run_parts(net: Net, backend: str, threads: int | None = None) -> Results:
     """forward, cross_entropy and backward in a row."""
     options: dict[str, Any] = {"backend": backend, "threads": threads}
-    out = rnncore.forward(net.params, net.inputs, state=net.state, lengths=net.lengths, **options)
+    given = {"state": net.state, "lengths": net.lengths, "dropout_masks": net.dropout_masks}
+    out = rnncore.forward(net.params, net.inputs, **given, **options)
     results = {"forward y": out.y, "forward h": out.h} | named_states("forward state", net.params.cell, out.state)
     dy = None
     if net.labels is not None:
@@ -209,6 +226,7 @@ def run_bptt(net: Net, backend: str, threads: int | None = None) -> Results:
         net.labels,
         state=net.state,
         lengths=net.lengths,
+        dropout_masks=net.dropout_masks,
         need_dinputs=net.need_dinputs,
         backend=backend,
         threads=threads,
@@ -227,7 +245,7 @@ def gradients(call: str, result: Any) -> Results:
 
 
 def named_arrays(params: rnncore.Params) -> Results:
-    return {name: getattr(params, name) for name in params.names()}
+    return dict(params)
 
 
 def reference(net: Net) -> Results:

@@ -22,7 +22,11 @@ from rnncore.cells import CELLS
 
 _core = pytest.importorskip("rnncore._core", reason="the other engines hold the GIL or run one thread")
 
-NETS = [nets.make_net(40, 16, 8, 32, 5, dtype, tokens=tokens) for dtype in ("float32", "float64") for tokens in (0, 1)]
+NETS = [
+    nets.make_net(40, 16, 8, 32, 5, dtype, tokens=tokens)
+    for dtype in ("float32", "float64")
+    for tokens in (False, True)
+]
 
 
 def flat(net: Any, threads: int) -> np.ndarray:

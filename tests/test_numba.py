@@ -204,6 +204,7 @@ def use_everything(cell: str, dtype: str, change: Any) -> None:
     state = (state, state) if len(CELLS[cell].states) > 1 else state
     options: dict[str, Any] = {"backend": "numba"}
     for x in (tokens, vectors):
+        params = rnncore.Params(cell, **params)
         for more in ({}, {"lengths": np.array([4, 0, 2])}, {"state": state}):
             need = {"need_dinputs": x is vectors}
             for labels in (tokens, soft):
@@ -212,6 +213,7 @@ def use_everything(cell: str, dtype: str, change: Any) -> None:
                 weights = change(np.ones((T, B), dtype))
                 rnncore.bptt(params, change(x), change(soft), loss=loss, weights=weights, **more, **need, **options)
                 rnncore.bptt(params, change(x), change(soft[0]), loss=loss, weights=weights[0], **more, **options)
+            params = rnncore.Params(cell, tokens=x is tokens, **params)
             last = rnncore.forward(params, change(x), last=True, **more, **options)
             rnncore.backward(params, last, dy=change(last.y), **need, **options)
             out = rnncore.forward(params, change(x), **more, **options)
@@ -224,6 +226,7 @@ def use_everything(cell: str, dtype: str, change: Any) -> None:
         rnncore.bptt(params, change(x[:, 0]), np.int64(2), **options)
         rnncore.forward(params, change(x[:, 0]), **options)
     rnncore.softmax(change(vectors), **options)
+    params = rnncore.Params(cell, tokens=True, **params)
     rnncore.sample(params, change(tokens), change(numbers.random((T, B))), state=state, **options)
     rnncore.optim.norm(change(vectors))
 

@@ -20,7 +20,7 @@ from rnncore.losses import LOSSES, NUMBERS
 
 ROOT = Path(__file__).parents[1]
 NUMPY, NUMBA, CPP = (ROOT / path for path in ("src/rnncore/_numpy", "src/rnncore/_numba", "cpp/column"))
-ROWS = ("elementary", "linear", "softmax", *LOSSES, *CELLS, "layer", "head", "stack", "sampling", "optim")
+ROWS = ("elementary", "linear", "softmax", *LOSSES, *CELLS, "layer", "head", "layers", "stack", "sampling", "optim")
 
 
 CPP_NAMES = {
@@ -38,7 +38,13 @@ CPP_NAMES = {
         "by_gate": None,  # the gates of a unit lie side by side
         "previous_states": None,  # they are rows of the same array
     },
-    "stack": {"as_rows": None},  # they are rows
+    "layers": {
+        "parts_of": None,  # they are counted
+        "turn": "list_turned",  # numbers of rows
+        "input_gradients": None,  # those of layer.hpp
+        "as_rows": None,  # they are rows
+    },
+    "stack": {"read_by_head": None, "add_to_last": None},  # one_layer.hpp and layers.hpp, where the output layer is
 }
 """Where C++ says the same in other words, or needs no word of its own."""
 
@@ -65,7 +71,7 @@ def cpp_names(file: Path) -> list[str]:
 NUMBA_ABSENT = {
     "head": {"loss_of"},  # a choice in row_loss
     "layer": {"by_gate"},  # the gates of a unit are read where they lie
-    "stack": {"as_rows"},  # they are rows
+    "layers": {"as_rows"},  # they are rows
 }
 """What Numba needs no word for."""
 

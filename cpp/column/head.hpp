@@ -33,7 +33,7 @@ void apply_loss(Rows<Real> y, Index rows, Index V, const Labels<Real>& labels, A
 
 template <class Real>
 struct Head {
-  Index V, H, ldV, ldH;
+  Index V, H, ldV, ldH;  // H: as many numbers as it reads
   HeadArrays<const Real> arrays;
   const Real* h;  // (N, ldH): what it reads, by rows
   bool y_by_row;  // y is kept for the way back, or for a span only
@@ -46,7 +46,7 @@ struct Head {
   // count: how many rows there are; h: theirs
   Head(Arena& arena, const Net& net, const Real* flat, Index count, Rows<const Real> h, Limits limits, Ways ways)
       : V(net.V),
-        H(net.H),
+        H(net.W()),
         ldV(linear::padded<Real>(V)),
         ldH(h.stride),
         arrays(head_of(net, flat)),

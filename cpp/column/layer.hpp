@@ -111,9 +111,9 @@ struct Forward {
     const Index i = share.from(span.count), end = share.to(span.count);
     const Rows<Real> to = a_of(share);
     if (inputs.vectors)
-      return linear::product(span.by_address(inputs.vectors, n.X).from(i), end - i, W_xh, to.from(i), look);
+      return linear::product(span.by_read(inputs.vectors, n.X).from(i), end - i, W_xh, to.from(i), look);
     for (Index k = i; k < end; ++k) {
-      const int64_t token = inputs.tokens[span.address(k)];
+      const int64_t token = inputs.tokens[span.read(k)];
       if (W_xh.N > 0)
         add_column(token, to(k));
       else
@@ -227,7 +227,7 @@ struct Backward {
 
   // da_t and du_t, step by step back, from dh, as far as it comes through the outputs, and the user's own.
   template <class Meet>
-  void backward(const Span& span, const Share& share, const Real* own_dh, Look& look, Meet meet) const {
+  void backward(const Span& span, const Share& share, Strided<const Real> own_dh, Look& look, Meet meet) const {
     const Units<Real> units(W_hh, share);
     const Rows<Real> da = gates.of(gates.da, span), du = gates.of(gates.du, span);
     cells::Step<Real> step{};
@@ -273,10 +273,10 @@ struct Backward {
 
   // To dh_t, as far as it comes through the outputs, what comes through h_{t+1} and what is the user's own.
   void take_carried(const Span& span, const cells::Step<Real>& step, Rows<Real> to, Rows<const Real> through_h,
-                    const Real* own_dh) const {
+                    Strided<const Real> own_dh) const {
     for (Index i = step.first; i < step.last; ++i) {
       add(through_h(i), step, to(i));
-      const Real* const own = own_dh ? own_dh + span.address(i) * n.H : nullptr;
+      const Real* const own = own_dh.at ? own_dh.at + span.address(i) * own_dh.stride : nullptr;
       for (Index j = step.begin; own && j < step.end; ++j) to(i)[j] = to(i)[j] + own[j];
     }
   }
@@ -332,7 +332,7 @@ struct Sums {
                                 blocks, first, dW_hh + from * n.ldH, n.ldH, scratch, look);
     };
     if (inputs.vectors)
-      linear::outer_sum<Real>({rows.by_address(inputs.vectors, n.X), n.X, rows.has_block_before},
+      linear::outer_sum<Real>({rows.by_read(inputs.vectors, n.X), n.X, rows.has_block_before},
                               {da.columns_from(g0), count, gates_before}, blocks, first, dW_xh + g0, n.ldG, scratch,
                               look);
     else
@@ -363,7 +363,7 @@ struct Sums {
  private:
   void token_gradients(const SumRows& rows, Blocks blocks, const Shard& shard, Rows<const Real> da) const {
     const linear::TokenSums<Real> scratch{slots + shard.thread * n.X, token_sums + shard.g0, n.ldG};
-    const Rows<const int64_t> tokens = rows.by_address(inputs.tokens, 1);
+    const Rows<const int64_t> tokens = rows.by_read(inputs.tokens, 1);
     for (Index k = blocks.count; k-- > 0;) {
       const Index from = blocks.ends[k], count = blocks.ends[k + 1] - from;
       linear::token_sum(da.columns_from(shard.g0).from(from), shard.g1 - shard.g0, tokens.from(from), count, scratch,
@@ -372,15 +372,20 @@ struct Sums {
   }
 };
 
-// dx_t = W_xh^T da_t of a span, to its address.
+// dx_t = W_xh^T da_t of a span, to where x_t lies, or added to what is there.
 template <class Real>
-void input_gradients(const Backward<Real>& pass, const Span& span, const Share& share, Real* dinputs, Look& look) {
+void input_gradients(const Backward<Real>& pass, const Span& span, const Share& share, const Gradients<Real>& grads,
+                     Look& look) {
   const Sizes<Real>& n = pass.n;
   const Index begin = share.from(span.count), end = share.to(span.count);
   const Rows<Real> to{pass.dx + share.area() * pass.limits.rows * n.ldX, n.ldX};
   const Rows<const Real> da = pass.gates.of(pass.gates.da, span);
   linear::product(da.from(begin), end - begin, pass.W_xh, to.from(begin), look);
-  for (Index i = begin; i < end; ++i) copy(to(i), n.X, dinputs + span.address(i) * n.X);
+  for (Index i = begin; i < end; ++i) {
+    Real* const dx = grads.dinputs + span.read(i) * n.X;
+    for (Index j = 0; grads.adds && j < n.X; ++j) to(i)[j] = dx[j] + to(i)[j];
+    copy(to(i), n.X, dx);
+  }
 }
 
 }  // namespace rnncore::RNNCORE_ISA::layer

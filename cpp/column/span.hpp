@@ -83,21 +83,32 @@ struct Shard {
 struct Span {
   const Steps& steps;
   Index t0, t1, p0, p1, count;
-  const int64_t *rows, *addresses;  // rows null: they lie one after the other; addresses null: they are the rows
-  const Index* firsts;              // the number at which each step begins, where rows are listed
+  const int64_t* rows;               // null: they lie one after the other
+  const int64_t *addresses, *reads;  // as steps.address and steps.read; null: they are the rows
+  const Index* firsts;               // the number at which each step begins, where rows are listed
 
   // scratch: scratch_size numbers
   Span(const Steps& steps, Index t0, Index t1, const Share& share, int64_t* scratch, Index most_rows)
-      : steps(steps), t0(t0), t1(t1), p0(share.p0), p1(share.p1), rows(nullptr), addresses(nullptr), firsts(nullptr) {
+      : steps(steps),
+        t0(t0),
+        t1(t1),
+        p0(share.p0),
+        p1(share.p1),
+        rows(nullptr),
+        addresses(nullptr),
+        reads(nullptr),
+        firsts(nullptr) {
     const bool whole = p0 == 0 && p1 >= steps.there(t0);
     if (whole || t1 - t0 == 1) {
+      const Index first = steps.row(t0) + p0;
       count = whole ? steps.row(t1) - steps.row(t0) : there(t0);
-      if (!steps.full()) addresses = steps.address + steps.row(t0) + p0;
+      if (steps.address) addresses = steps.address + first;
+      if (steps.read) reads = steps.read + first;
     } else {
       list_rows(scratch, most_rows);
     }
   }
-  static Index scratch_size(const Chunks& chunks, Index most_rows) { return 2 * most_rows + chunks.most_steps() + 1; }
+  static Index scratch_size(const Chunks& chunks, Index most_rows) { return 3 * most_rows + chunks.most_steps() + 1; }
 
   // Whether the rows of all steps lie at the same distance from their numbers, and so do those of the steps before.
   bool is_grid() const { return steps.full() && !rows && p0 == 0; }
@@ -106,9 +117,10 @@ struct Span {
   Index row(Index t) const { return steps.row(t) + p0; }  // of the first number of step t
   // Where h of the step before lies, the initial states by positions first.
   Index row_before(Index t) const { return t > 0 ? steps.B + row(t - 1) : p0; }
-  Index address(Index i) const { return addresses ? addresses[i] : rows ? rows[i] : row(t0) + i; }
+  Index address(Index i) const { return number(addresses, i); }
+  Index read(Index i) const { return number(reads, i); }
 
-  // These rows of an array by rows, and of an array of the call.
+  // These rows of an array by rows, of an array of the call, and of what is read.
   template <class Real>
   Rows<Real> by_row(Real* at, Index stride) const {
     return rows ? Rows<Real>{at, stride, rows} : Rows<Real>{at + row(t0) * stride, stride};
@@ -117,12 +129,17 @@ struct Span {
   Rows<Real> by_address(Real* at, Index stride) const {
     return addresses ? Rows<Real>{at, stride, addresses} : by_row(at, stride);
   }
+  template <class Real>
+  Rows<Real> by_read(Real* at, Index stride) const {
+    return reads ? Rows<Real>{at, stride, reads} : by_row(at, stride);
+  }
 
  private:
+  Index number(const int64_t* listed, Index i) const { return listed ? listed[i] : rows ? rows[i] : row(t0) + i; }
   Index there(Index t) const { return max_of(0, min_of(p1, steps.there(t)) - p0); }
   void list_rows(int64_t* scratch, Index most_rows) {
-    int64_t *const listed = scratch, *const found = scratch + most_rows;
-    Index* const starts = reinterpret_cast<Index*>(found + most_rows);
+    int64_t* const listed = scratch;
+    Index* const starts = reinterpret_cast<Index*>(scratch + 3 * most_rows);
     count = 0;
     for (Index t = t0; t < t1; ++t) {
       starts[t - t0] = count;
@@ -130,17 +147,21 @@ struct Span {
     }
     starts[t1 - t0] = count;
     rows = listed, firsts = starts;
-    if (steps.full()) return;
-    for (Index i = 0; i < count; ++i) found[i] = steps.address[rows[i]];
-    addresses = found;
+    addresses = pick(steps.address, scratch + most_rows);
+    reads = steps.read == steps.address ? addresses : pick(steps.read, scratch + 2 * most_rows);
+  }
+  const int64_t* pick(const int64_t* numbers, int64_t* found) const {
+    for (Index i = 0; numbers && i < count; ++i) found[i] = numbers[rows[i]];
+    return numbers ? found : nullptr;
   }
 };
 
 // The rows of a chunk in the order of places, and the blocks of the gradients' sums that they make.
 struct SumRows {
   Index row0, count;
-  const int64_t *rows, *before, *addresses;  // null: the full grid, where they lie one after the other
-  bool has_block_before;                     // whether arrays by rows hold the rows of the block before in front
+  const int64_t *rows, *before;      // null: the full grid, where they lie one after the other
+  const int64_t *addresses, *reads;  // as steps.address and steps.read; null: they are the rows
+  bool has_block_before;             // whether arrays by rows hold the rows of the block before in front
   Blocks blocks;
 
   // scratch: scratch_size numbers
@@ -150,15 +171,19 @@ struct SumRows {
         rows(nullptr),
         before(nullptr),
         addresses(nullptr),
+        reads(nullptr),
         has_block_before(steps.full() && t0 > 0) {
     Index* const ends = reinterpret_cast<Index*>(scratch);
-    if (steps.full())
+    if (steps.full()) {
       cut_grid(steps.B, ends);
-    else
-      list_places(steps, t0, t1, scratch, ends + 2 * count);
+      if (steps.address) addresses = steps.address + row0;
+      if (steps.read) reads = steps.read + row0;
+    } else {
+      list_places(steps, t0, t1, scratch, ends + 3 * count);
+    }
   }
   static Index scratch_size(const Steps& steps, Index most_rows) {
-    return steps.full() ? linear::RowBlocks{steps.B}.per_step() + 1 : 3 * most_rows + 1;
+    return steps.full() ? linear::RowBlocks{steps.B}.per_step() + 1 : 4 * most_rows + 1;
   }
 
   // Calls f with as many blocks at a time as are no larger together than one can be, from the last on.
@@ -170,7 +195,8 @@ struct SumRows {
     }
   }
 
-  // These rows of an array by rows, of the h before, which begins with the initial states, and of an array of the call.
+  // These rows of an array by rows, of the h before, which begins with the initial states, of an array of the call, and
+  // of what is read.
   template <class Real>
   Rows<const Real> by_row(const Real* at, Index stride) const {
     return rows ? Rows<const Real>{at, stride, rows} : Rows<const Real>{at + row0 * stride, stride};
@@ -183,6 +209,10 @@ struct SumRows {
   Rows<const Real> by_address(const Real* at, Index stride) const {
     return addresses ? Rows<const Real>{at, stride, addresses} : by_row(at, stride);
   }
+  template <class Real>
+  Rows<const Real> by_read(const Real* at, Index stride) const {
+    return reads ? Rows<const Real>{at, stride, reads} : by_row(at, stride);
+  }
 
  private:
   void cut_grid(Index B, Index* ends) {
@@ -193,8 +223,8 @@ struct SumRows {
   }
 
   void list_places(const Steps& steps, Index t0, Index t1, int64_t* scratch, Index* ends) {
-    int64_t *const earlier = scratch, *const found = scratch + count;
-    rows = steps.by_place + row0, before = earlier, addresses = found;
+    int64_t* const earlier = scratch;
+    rows = steps.by_place + row0, before = earlier;
     const Index block_steps = linear::RowBlocks{steps.B}.steps();
     Index k = 0, i = 0;
     for (Index t = t0; t < t1; ++t) {
@@ -204,11 +234,16 @@ struct SumRows {
         if (now != run && (steps.B > linear::block || (run < 0 && t % block_steps == 0))) ends[k++] = i;
         run = now;
         earlier[i] = rows[i] + to_before;
-        found[i] = steps.address[rows[i]];
       }
     }
     ends[k] = count;
     blocks = {ends, k};
+    addresses = pick(steps.address, scratch + count);
+    reads = steps.read == steps.address ? addresses : pick(steps.read, scratch + 2 * count);
+  }
+  const int64_t* pick(const int64_t* numbers, int64_t* found) const {
+    for (Index i = 0; numbers && i < count; ++i) found[i] = numbers[rows[i]];
+    return numbers ? found : nullptr;
   }
 };
 

@@ -70,10 +70,10 @@ struct Trace {
   }
 
   // h as forward gave it to the user.
-  void put_h(const Steps& steps, const Real* given) const {
+  void put_h(const Steps& steps, Strided<const Real> given) const {
     for (Index row = 0; row < steps.count; ++row) {
       Real* const to = h + (n.B + row) * n.ldH;
-      copy(given + steps.address_of(row) * n.H, n.H, to), fill(to + n.H, n.ldH - n.H, Real(0));
+      copy(given.at + steps.address_of(row) * given.stride, n.H, to), fill(to + n.H, n.ldH - n.H, Real(0));
     }
   }
 

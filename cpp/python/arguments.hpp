@@ -84,10 +84,17 @@ inline bool in_range(const Steps& steps, const int64_t* numbers, int64_t low, pt
   };
   bool good = true;
   if (steps.has_holes())
-    for (ptrdiff_t row = 0; row < steps.count; ++row) good &= is_in(numbers[steps.address[row]]);
+    for (ptrdiff_t row = 0; row < steps.count; ++row) good &= is_in(numbers[steps.address_of(row)]);
   else
     for (ptrdiff_t i = 0; i < steps.count; ++i) good &= is_in(numbers[i]);
   return good;
+}
+
+// The shape of a state: of several parts with an axis for them, of one sequence without one for sequences.
+inline Shape shape_of_state(const Net& net, bool one, ptrdiff_t B) {
+  const Shape of_part = one ? Shape{net.H} : Shape{B, net.H};
+  if (net.parts() == 1) return of_part;
+  return one ? Shape{net.parts(), net.H} : Shape{net.parts(), B, net.H};
 }
 
 // The steps, inputs and initial states of a call, and the form that results take.
@@ -96,9 +103,15 @@ class SeenProblem {
  public:
   // Whether all are canonical. steps: None or a PackedSteps.
   bool see(const Net& net, py::handle inputs, py::handle state, py::handle steps) {
+    py::handle masks;
+    if (PyTuple_CheckExact(inputs.ptr())) {
+      if (PyTuple_GET_SIZE(inputs.ptr()) != 2) return false;
+      masks = PyTuple_GET_ITEM(inputs.ptr(), 1), inputs = PyTuple_GET_ITEM(inputs.ptr(), 0);
+    }
     if (!x_.see(inputs)) return false;
     const bool tokens = x_.holds<int64_t>();
     if (!tokens && !x_.holds<Real>()) return false;
+    if (net.tokens == (tokens ? 0 : 1)) return false;
     if (!see_steps(steps, x_.array->nd - (tokens ? 0 : 1)) || steps_.B == 0) return false;
     if (tokens) {
       inputs_.tokens = tokens_.copy(x_.data<int64_t>(), lead_.size());
@@ -107,7 +120,7 @@ class SeenProblem {
       if (x_.array->dimensions[lead_.count] != net.X) return false;
       inputs_.vectors = x_.data<Real>();
     }
-    return see_states(net, state, state_);
+    return see_states(net, state, state_) && (!masks || see_masks(net, masks));
   }
 
   // Whether a state is None, or one array of each kind, each of which goes to its place.
@@ -122,13 +135,16 @@ class SeenProblem {
 
   const Steps& steps() const { return steps_; }
   Problem<Real> problem(const Net& net, const Real* flat, bool last) const {
-    return {net, flat, inputs_, state_, steps_, last};
+    return {net, flat, inputs_, state_, steps_, last, masks_.empty() ? nullptr : masks_.data()};
   }
+  const std::vector<const Real*>& masks() const { return masks_; }
   // Whether labels of sequences could be those of steps too: of vectors rather than tokens, or without their last axis.
   bool is_ambiguous(ptrdiff_t V) const {
     const bool could_be_vectors = has_tokens() && lead_.count == 2 && lead_.axes[0] == lead_.axes[1];
     return could_be_vectors || (V == 1 && lead_.size() == 1);
   }
+  // Whether integers of two axes may be tokens or vectors: nothing says which, unless it is the net or the labels.
+  bool may_be_vectors(const Net& net) const { return net.tokens < 0 && has_tokens() && lead_.count == 2; }
   bool has_tokens() const { return inputs_.tokens != nullptr; }
   bool is_one() const { return one_; }
   // The axes of the steps, in arrays of the call, and in those of outputs that are made of last states.
@@ -151,8 +167,17 @@ class SeenProblem {
   }
   bool see_state(const Net& net, py::handle given, const Real*& state) const {
     Seen seen;
-    if (!seen.see_as<Real>(given, one_ ? Shape{net.H} : Shape{steps_.B, net.H})) return false;
+    if (!seen.see_as<Real>(given, shape_of_state(net, one_, steps_.B))) return false;
     state = seen.data<const Real>();
+    return true;
+  }
+  bool see_masks(const Net& net, py::handle given) {
+    if (!PyTuple_CheckExact(given.ptr()) || PyTuple_GET_SIZE(given.ptr()) != net.layers - 1) return false;
+    for (ptrdiff_t i = 0; i < net.layers - 1; ++i) {
+      Seen seen;
+      if (!seen.see_as<Real>(PyTuple_GET_ITEM(given.ptr(), i), lead_.and_then(net.W()))) return false;
+      masks_.push_back(seen.data<const Real>());
+    }
     return true;
   }
 
@@ -163,6 +188,7 @@ class SeenProblem {
   IndexCopy tokens_;
   Inputs<Real> inputs_{};
   States<const Real> state_{};
+  std::vector<const Real*> masks_;
 };
 
 // Labels of the steps of a call, and weights.

@@ -47,7 +47,9 @@ void run(int threads, Kernel kernel, const Arguments&... arguments) {
 
 // As many threads as asked for (0: as the work is worth), but none without a sequence or hidden units to work on.
 inline int threads_for(int threads, const Net& net, const Steps& steps, int passes) {
-  const double products = static_cast<double>(net.G() * (net.X + net.H) + net.H * net.V);
+  const double first = static_cast<double>(net.G() * (net.X + net.H)), head = static_cast<double>(net.W() * net.V);
+  const double later = static_cast<double>((net.layers - 1) * net.G() * (net.W() + net.H));
+  const double products = static_cast<double>(net.directions) * (first + later) + head;
   const int wanted = threads ? threads : threads_worth(2.0 * passes * static_cast<double>(steps.count) * products);
   return static_cast<int>(std::min<ptrdiff_t>({wanted, std::max(steps.B, net.H), 1024}));
 }
@@ -67,7 +69,7 @@ class NewStates {
  public:
   NewStates(const Net& net, bool one, ptrdiff_t B) : count_(net.shape.states) {
     for (int s = 0; s < count_; ++s) {
-      py::array_t<Real> array = new_array<Real>(one ? Shape{net.H} : Shape{B, net.H});
+      py::array_t<Real> array = new_array<Real>(shape_of_state(net, one, B));
       pointers_.each[s] = array.mutable_data();
       arrays_[s] = std::move(array);
     }
@@ -98,8 +100,25 @@ py::object copy_of_states(const Net& net, const SeenProblem<Real>& seen, const P
   if (!problem.state.each[0]) return py::none();
   NewStates<Real> copies(net, seen.is_one(), problem.steps.B);
   for (int s = 0; s < net.shape.states; ++s)
-    std::copy_n(problem.state.each[s], problem.steps.B * net.H, copies.pointers().each[s]);
+    std::copy_n(problem.state.each[s], net.parts() * problem.steps.B * net.H, copies.pointers().each[s]);
   return copies.take();
+}
+
+// Copies of the inputs, and of the masks if there are any.
+template <class Real>
+py::object copy_of_inputs(const Net& net, const SeenProblem<Real>& seen, const Problem<Real>& problem) {
+  py::object read = seen.has_tokens() ? copy_of(seen.lead(), problem.inputs.tokens)
+                                      : copy_of(seen.lead().and_then(net.X), problem.inputs.vectors);
+  if (seen.masks().empty()) return read;
+  py::tuple masks(seen.masks().size());
+  for (size_t i = 0; i < seen.masks().size(); ++i) masks[i] = copy_of(seen.lead().and_then(net.W()), seen.masks()[i]);
+  return tuple_of(read, masks);
+}
+
+// The shape of the tape, as problem.py's Kept has it.
+inline Shape shape_of_tape(const Net& net, ptrdiff_t steps) {
+  if (net.parts() == 1) return {steps, net.shape.kept(), tape_width(net.H)};
+  return {(net.layers - 1) * steps * net.W() + net.parts() * net.tape_size(steps)};
 }
 
 template <class Real>
@@ -119,15 +138,15 @@ struct Calls {
   static py::object forward(int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state,
                             py::handle steps, const Options& options) {
     SeenProblem<Real> seen;
-    if (!seen.see(net, inputs, state, steps)) return py::none();
+    if (!seen.see(net, inputs, state, steps) || seen.may_be_vectors(net)) return py::none();
     const Problem<Real> problem = seen.problem(net, numbers(flat), options.last);
-    auto y = new_array<Real>(seen.lead(options.last).and_then(net.V)), h = new_array<Real>(seen.lead().and_then(net.H));
-    auto tape = new_array<Real>({seen.steps().count, net.shape.kept(), tape_width(net.H)});
+    auto y = new_array<Real>(seen.lead(options.last).and_then(net.V)),
+         h = new_array<Real>(seen.lead().and_then(net.W()));
+    auto tape = new_array<Real>(shape_of_tape(net, seen.steps().count));
     NewStates<Real> last(net, seen.is_one(), seen.steps().B);
-    py::object read = seen.has_tokens() ? copy_of(seen.lead(), problem.inputs.tokens)
-                                        : copy_of(seen.lead().and_then(net.X), problem.inputs.vectors);
+    py::object read = copy_of_inputs(net, seen, problem);
     py::object first = copy_of_states(net, seen, problem);
-    const Outputs<Real> outputs{y.mutable_data(), h.mutable_data(), tape.mutable_data(), last.pointers()};
+    const Outputs<Real> outputs{y.mutable_data(), {h.mutable_data(), net.W()}, tape.mutable_data(), last.pointers()};
     run(threads_for(options.threads, net, seen.steps(), 1), kernels<Real>(isa).forward, problem, outputs);
     py::detail::array_proxy(h.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return tuple_of(y, h, tape, last.take(), read, first);
@@ -141,12 +160,13 @@ struct Calls {
     if (!seen.see(net, item(kept, 0), item(kept, 1), item(kept, 2))) return py::none();
     if (options.need_dinputs && seen.has_tokens()) return py::none();
     bool good = true;
-    const Shape outputs = seen.lead(options.last).and_then(net.V), units = seen.lead().and_then(net.H);
-    const Shape tape{seen.steps().count, net.shape.kept(), tape_width(net.H)};
-    const Kept<Real> left{optional(item(kept, 3), units, good), optional(item(kept, 4), tape, good)};
-    OutputGradients<Real> by{optional(item(given, 0), outputs, good), optional(item(given, 1), units, good), {}};
-    good = good && seen.see_states(net, item(given, 2), by.dstate) && left.h && (net.V > 0 || !by.dy);
-    if (!good || (!by.dy && !by.dh && !by.has_dstate())) return py::none();
+    const Shape outputs = seen.lead(options.last).and_then(net.V), units = seen.lead().and_then(net.W()),
+                tape = shape_of_tape(net, seen.steps().count);
+    const Kept<Real> left{{optional(item(kept, 3), units, good), net.W()}, optional(item(kept, 4), tape, good)};
+    const Real *const dy = optional(item(given, 0), outputs, good), *const dh = optional(item(given, 1), units, good);
+    OutputGradients<Real> by{dy, {dh, net.W()}, {}, {nullptr, 0}};
+    good = good && seen.see_states(net, item(given, 2), by.dstate) && left.h.at && (net.V > 0 || !dy);
+    if (!good || (!dy && !dh && !by.has_dstate())) return py::none();
     GradientArrays grads(net, seen, options.need_dinputs);
     run(threads_for(options.threads, net, seen.steps(), 2), kernels<Real>(isa).backward,
         seen.problem(net, numbers(flat), options.last), left, by, grads.pointers());

@@ -129,8 +129,10 @@ py::list cells() {
 }
 
 void define_nouns(py::module_& m) {
-  py::class_<Net>(m, "Net").def(py::init(
-      [](int cell, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V) { return Net{cell, any_column().cells[cell], X, H, V}; }));
+  py::class_<Net>(m, "Net").def(
+      py::init([](int cell, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, ptrdiff_t layers, ptrdiff_t directions, int tokens) {
+        return Net::of(cell, any_column().cells[cell], X, H, V, layers, directions, tokens);
+      }));
   py::class_<PackedSteps>(m, "Steps").def(py::init([](const py::array& lengths, ptrdiff_t T, bool packed) {
     return PackedSteps(numbers_of<const int64_t>(lengths), T, lengths.shape(0), packed);
   }));

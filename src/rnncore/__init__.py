@@ -13,6 +13,7 @@ from . import convert, optim
 from .api import backward, binary_cross_entropy, bptt, cross_entropy, forward, sample, softmax, squared_error
 from .engines import backends, use_backend
 from .init import init_params
+from .masks import dropout_masks
 from .params import Params
 from .results import BackwardResult, BpttResult, ForwardResult
 from .verify import verify
@@ -31,6 +32,7 @@ __all__ = [
     "bptt",
     "convert",
     "cross_entropy",
+    "dropout_masks",
     "forward",
     "init_params",
     "optim",

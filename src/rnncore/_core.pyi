@@ -9,9 +9,9 @@ from .types import Array, Indices, Inputs, Labels, States
 STANDARD_ROUNDING: int
 
 class Net:
-    """A net: the number of its cell and its sizes."""
+    """A net: the number of its cell, its sizes, and whether it reads tokens, 1, or vectors, 0; -1 is either."""
 
-    def __init__(self, cell: int, X: int, H: int, V: int, /) -> None: ...
+    def __init__(self, cell: int, X: int, H: int, V: int, layers: int, directions: int, tokens: int, /) -> None: ...
 
 class Steps:
     """The steps of a ragged batch, packed."""

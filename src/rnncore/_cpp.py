@@ -124,7 +124,9 @@ class CppEngine:
 
 def _net(net: Net) -> Any:
     """Return a net as the core has it, made once."""
-    core = _core.Net(_CELLS[net.cell], net.inputs, net.hidden, net.outputs)
+    tokens = -1 if net.tokens is None else int(net.tokens)
+    sizes = net.inputs, net.hidden, net.outputs, net.layers, net.directions
+    core = _core.Net(_CELLS[net.cell], *sizes, tokens)
     object.__setattr__(net, "core", core)
     return core
 

@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import arguments, drawing
+from . import arguments, drawing, given, masks
 from .engines import current
-from .params import Params, described, not_params_error
-from .problem import options_of
+from .net import described
+from .params import Params, not_params_error
+from .problem import as_tuple, options_of
 from .results import (
     ArrayOrList,
     BackwardResult,
@@ -40,6 +41,7 @@ def bptt(
     lengths: npt.ArrayLike | None = None,
     loss: str = "cross_entropy",
     weights: Sequences | None = None,
+    dropout_masks: Sequence[Any] | None = None,
     need_dinputs: bool = False,
     backend: str | None = None,
     threads: int | None = None,
@@ -52,19 +54,23 @@ def bptt(
     the cell "rnn", ``h_t = tanh(z_t)`` with ``z_t = b_h + W_xh x_t + W_hh h_{t-1}``; :class:`Params` has the others.
 
     inputs: tokens, integers (T,) or (T, B) in [0, X), or vectors (T, X) or (T, B, X), converted to the dtype of the
-    parameters. labels of the cross-entropy: classes, integers (T,) or (T, B) in [-1, V), -1 for a step without loss, or
-    distributions, floating (T, V) or (T, B, V), with rows that sum to 1, zeros for a step without loss. Of the squared
-    error: floating (T, V) or (T, B, V). Of the binary cross-entropy: numbers in [0, 1] or booleans in those shapes. Of
-    both, the last axis may be missing where V = 1. Labels without the axis T, (B,) or (B, V), or for one sequence a
-    number or (V,), are one for each sequence: outputs are then made of the last state of each only, ``J_b`` takes the
-    place of ``J_t``, and an empty sequence has no loss. weights: floating, at least 0, one for each label, or, where
-    there is a label for each step, one for each sequence, (B,) or a number: the loss is multiplied by its weight, and
-    where that is 0 the label is not read. Without the axis B the call is about one sequence. A list or tuple of arrays
-    (T_b, ...) as inputs and as labels is a batch of sequences of any lengths, 0 included; lengths, integers (B,), says
-    the same of a padded array: padding is never read. state: the initial hidden state (B, H), or (H,) for one sequence,
-    and for the cell "lstm" a pair of them, (h, c); None is zeros. need_dinputs: whether the gradient with respect to
-    the inputs is wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: on how many
-    cores at most. None chooses, and no choice changes a bit of the result.
+    parameters. Integers of two axes are what ``params.tokens`` says, or else what fits X and the labels. labels of the
+    cross-entropy: classes, integers (T,) or (T, B) in [-1, V), -1 for a step without loss, or distributions, floating
+    (T, V) or (T, B, V), with rows that sum to 1, zeros for a step without loss. Of the squared error: floating (T, V)
+    or (T, B, V). Of the binary cross-entropy: numbers in [0, 1] or booleans in those shapes. Of both, the last axis may
+    be missing where V = 1. Labels without the axis T, (B,) or (B, V), or for one sequence a number or (V,), are one for
+    each sequence: outputs are then made of the last state of each only, ``J_b`` takes the place of ``J_t``, and an
+    empty sequence has no loss. weights: floating, at least 0, one for each label, or, where there is a label for each
+    step, one for each sequence, (B,) or a number: the loss is multiplied by its weight, and where that is 0 the label
+    is not read. Without the axis B the call is about one sequence. A list or tuple of arrays (T_b, ...) as inputs and
+    as labels is a batch of sequences of any lengths, 0 included; lengths, integers (B,), says the same of a padded
+    array: padding is never read. state: the initial hidden state (B, H), or (H,) for one sequence, and for the cell
+    "lstm" a pair of them, (h, c); None is zeros. Of several layers or directions it has a first axis L*D: layer by
+    layer, forward before reverse. dropout_masks: one for each layer but the first, (T, B, D*H), or (B, D*H) for all
+    steps, (T, D*H) or (D*H,) for one sequence, what that layer's inputs are multiplied by; see :func:`dropout_masks`.
+    need_dinputs: whether the gradient with respect to the inputs is wanted, which must be vectors. backend: who
+    computes (see :func:`backends`); threads: on how many cores at most. None chooses, and no choice changes a bit of
+    the result.
 
     Returns a :class:`BpttResult`: ``loss``, ``losses``, ``count``, ``grads``, ``state``, ``dstate``, ``dinputs``, and
     ``mean``. Arrays have the dtype of the parameters, and +0 in padding. For lists, losses and dinputs are lists of
@@ -92,16 +98,16 @@ def bptt(
         raise not_params_error("params", params)
     net, flat, engine = params._net, params.flat, current(backend)
     options, steps = arguments.options(need_dinputs, threads, loss), None
-    raw = engine.reads_raw and lengths is None and type(labels) is not tuple
+    raw = engine.reads_raw and lengths is None and type(labels) is not tuple and dropout_masks is None
     both: Any = labels if weights is None else (labels, weights)
     found = engine.bptt(net, flat, inputs, state, None, options, both) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is None:
         batch = arguments.labelled(net, inputs, labels, state, lengths, options.loss, weights)
         arguments.require_vectors(batch.inputs, options)
-        steps = batch.steps
+        steps, read = batch.steps, masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
         if batch.last:
             options = options_of(options.need_dinputs, options.threads, options.loss, True)
-        found = engine.bptt(net, flat, batch.inputs, batch.state, steps, options, batch.labels, True)
+        found = engine.bptt(net, flat, read, batch.state, steps, options, batch.labels, True)
         assert found is not None  # as the arguments are canonical
     total, losses, count, grads, last, dstate, dinputs = found
     if steps is not None:
@@ -116,19 +122,21 @@ def forward(
     state: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
     last: bool = False,
+    dropout_masks: Sequence[Any] | None = None,
     backend: str | None = None,
     threads: int | None = None,
 ) -> ForwardResult:
     """Return the outputs and hidden states of a net, and what :func:`backward` needs for any loss on them.
 
-    The equations and the arguments are those of :func:`bptt`. As no labels tell what a step is, an array of two axes
-    is tokens (T, B) if it is of integers, and vectors (T, X) if it is floating. last: whether outputs are made of the
-    last state of each sequence only, as for one label a sequence: y is then (B, V) or (V,), +0 for an empty sequence.
+    The equations and the arguments are those of :func:`bptt`. As no labels tell what a step is, integers of two axes
+    are tokens (T, B) or vectors (T, X) as ``params.tokens`` says, and a ValueError where it is None. last: whether
+    outputs are made of the last state of each sequence only, as for one label a sequence: y is then (B, V) or (V,), +0
+    for an empty sequence.
 
-    Returns a :class:`ForwardResult`: ``y``, the outputs before the softmax (..., V); ``h`` (..., H), read-only;
-    ``state``, the last hidden state, (B, H) or (H,), or a pair of them. For lists, y and h are lists. The result keeps
-    copies of inputs and state, so that you may change yours. It does not keep the parameters: give :func:`backward` the
-    same ones.
+    Returns a :class:`ForwardResult`: ``y``, the outputs before the softmax (..., V); ``h`` (..., D*H) of the last
+    layer, read-only; ``state``, the last hidden state, shaped as the initial one. For lists, y and h are lists. The
+    result keeps copies of inputs and state, so that you may change yours. It does not keep the parameters: give
+    :func:`backward` the same ones.
 
     >>> import numpy as np
     >>> params = Params("rnn", W_xh=[[0.5, -0.5]], W_hh=[[0.0]], W_hy=[[1.0], [-1.0]])
@@ -142,12 +150,13 @@ def forward(
         raise not_params_error("params", params)
     net, flat, engine = params._net, params.flat, current(backend)
     options = arguments.options(False, threads, "cross_entropy", last)
-    raw = engine.reads_raw and lengths is None
+    raw = engine.reads_raw and lengths is None and dropout_masks is None
     found = engine.forward(net, flat, inputs, state, None, options) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is not None:
         return forward_result(*found)
     batch = arguments.unlabelled(net, inputs, state, lengths)
-    found = engine.forward(net, flat, batch.inputs, batch.state, batch.steps, options)
+    read = masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
+    found = engine.forward(net, flat, read, batch.state, batch.steps, options)
     assert found is not None  # as the arguments are canonical
     y, h, last, kept = found
     y = y if options.last else in_form(y, batch.steps)
@@ -190,14 +199,14 @@ def backward(
     if not isinstance(out, ForwardResult):
         raise TypeError(f"out must be what forward returned, got {what(out)}")
     net, inputs, _, steps, h, _, last = out._kept
-    if params._net is not net:
-        raise ValueError(f"params must be of the net that forward ran, {described(net)}, got {params!r}")
+    if params._net is not net and not params._net.is_like(net):
+        raise ValueError(f"params must be of the net that forward ran, Params({described(net)}), got {params!r}")
     engine, options = current(backend), arguments.options(need_dinputs, threads, "cross_entropy", last)
     found = engine.backward(out._kept, params.flat, dy, dh, dstate, options) if engine.reads_raw else None  # type: ignore[arg-type]  # as above
     if found is None:
-        given = arguments.gradients(net, h, steps, last, dy, dh, dstate)
+        gradients = given.gradients(net, h, steps, last, dy, dh, dstate)
         arguments.require_vectors(inputs, options)
-        found = engine.backward(out._kept, params.flat, *given, options)
+        found = engine.backward(out._kept, params.flat, *gradients, options)
         assert found is not None  # as the arguments are canonical
     grads, first, dinputs = found
     return BackwardResult(params._like(grads), first, optional_in_form(dinputs, steps))
@@ -324,9 +333,10 @@ def sample(
     drawn beforehand by whatever generator, so that every backend gives the same tokens. The first token whose
     cumulated probability exceeds u is taken.
 
-    params: a net that reads what it says, X = V. uniforms: (T,), or (T, B) for B sequences side by side. prime: the
-    token to begin after, or some, () or (P,), for B sequences (B,) or (P, B). state: the hidden state before the prime,
-    (H,) or (B, H), or a pair of them; None is zeros.
+    params: a net of one direction that reads what it says, X = V. uniforms: (T,), or (T, B) for B sequences side by
+    side. prime: the token to begin after, or some, () or (P,), for B sequences (B,) or (P, B). state: the hidden state
+    before the prime, (H,) or (B, H), or a pair of them, with a first axis L where there are several layers; None is
+    zeros.
 
     Returns the tokens, integers (T,) or (T, B), and the state in which the last one was drawn. Hand on both, the last
     token as the prime, and the text goes on as if it had never stopped. Raises ValueError or TypeError for anything
@@ -344,10 +354,11 @@ def sample(
     prime, uniforms, state, heat, one = drawing.sampling(net, prime, uniforms, state, temperature)
     if len(prime) > 1:
         read = np.ascontiguousarray(prime[:-1])
-        found = engine.forward(net, flat, read, state, None, arguments.options(False, 1))
+        found = engine.forward(net.of_tokens(), flat, read, state, None, arguments.options(False, 1))
         assert found is not None  # as the arguments are canonical
         state = found[2]
     tokens, last = engine.sample(net, flat, np.ascontiguousarray(prime[-1]), uniforms, state, heat)
     if not one:
         return tokens, last
-    return tokens[:, 0], tuple(array[0] for array in last) if isinstance(last, tuple) else last[0]
+    of_one = [array[:, 0] if net.parts > 1 else array[0] for array in as_tuple(last)]
+    return tokens[:, 0], tuple(of_one) if len(of_one) > 1 else of_one[0]

@@ -35,17 +35,34 @@ CELLS = {
 }
 
 
-def shapes(cell: str, inputs: int, hidden: int, outputs: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a cell's parameters by name, in the order in which they lie in ``Params.flat``."""
-    rows = len(CELLS[cell].gates) * hidden
-    return {
-        "W_xh": (rows, inputs),
-        "W_hh": (rows, hidden),
-        "W_hy": (outputs, hidden),
-        **({"b_x": (rows,)} if CELLS[cell].own_recurrent_bias else {}),
-        "b_h": (rows,),
-        "b_y": (outputs,),
-    }
+def parts(layers: int, bidirectional: bool) -> list[str]:
+    """Return what the names of the arrays of each part begin with.
+
+    A part is one layer in one direction. They are counted in the order of use: layer by layer, forward before reverse.
+    A net of one part needs no such names.
+    """
+    if layers == 1 and not bidirectional:
+        return [""]
+    ways = ("forward.", "reverse.") if bidirectional else ("",)
+    return [f"layers.{layer}.{way}" for layer in range(layers) for way in ways]
+
+
+def shapes(
+    cell: str, inputs: int, hidden: int, outputs: int, layers: int = 1, bidirectional: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a net's parameters by name, in the order in which they lie in ``Params.flat``.
+
+    All matrices come first, in the order of use, then all biases.
+    """
+    rows, directions, prefixes = len(CELLS[cell].gates) * hidden, 1 + bidirectional, parts(layers, bidirectional)
+    matrices, biases = {}, {}
+    for part, prefix in enumerate(prefixes):
+        matrices[f"{prefix}W_xh"] = rows, inputs if part < directions else directions * hidden
+        matrices[f"{prefix}W_hh"] = rows, hidden
+        if CELLS[cell].own_recurrent_bias:
+            biases[f"{prefix}b_x"] = (rows,)
+        biases[f"{prefix}b_h"] = (rows,)
+    return {**matrices, "W_hy": (outputs, directions * hidden), **biases, "b_y": (outputs,)}
 
 
 def rows_in_letters(cell: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .arguments import as_states
 from .net import Net
+from .problem import as_tuple
 from .types import Array, Indices, States
 from .values import as_number, as_numbers, as_real, own_int64
 from .words import kind_of, place_of
@@ -29,6 +30,10 @@ class Drawing(NamedTuple):
 
 def sampling(net: Net, prime: object, uniforms: object, state: object, temperature: object) -> Drawing:
     """Return the arguments of sample."""
+    if net.bidirectional:
+        raise ValueError("sample needs a net of one direction, for a later token cannot be read before it is drawn")
+    if net.tokens is False:
+        raise ValueError("sample needs a net that reads tokens, got params with tokens=False")
     if net.inputs != net.outputs:
         raise ValueError(
             "sample needs a net that reads what it says, X = V, "
@@ -47,7 +52,8 @@ def sampling(net: Net, prime: object, uniforms: object, state: object, temperatu
         raise ValueError(f"uniforms must be in [0, 1), got {float(canonical[at])} {place_of(at)}")
     states = as_states("state", state, net, () if one else (B,))
     if one and states is not None:
-        states = tuple(array[None] for array in states) if isinstance(states, tuple) else states[None]
+        of_one = [array[:, None] if net.parts > 1 else array[None] for array in as_tuple(states)]
+        states = tuple(of_one) if len(of_one) > 1 else of_one[0]
     return Drawing(_prime(net, prime, B, one), canonical, states, _temperature(temperature), one)
 
 

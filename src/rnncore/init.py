@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .cells import CELLS
-from .params import Params, Reset, cell_name, sized_net
+from .cells import CELLS, parts
+from .params import Params
+from .sizes import Reset, cell_name, sized_net
 from .types import Array
 from .values import as_choice, as_integer, as_number, as_real_dtype
 from .words import what
@@ -24,6 +25,9 @@ def init_params(
     reset: Reset | None = None,
     weights: Literal["uniform", "orthogonal"] = "uniform",
     forget_bias: float | None = None,
+    layers: int = 1,
+    bidirectional: bool = False,
+    tokens: bool | None = None,
     seed: int = 0,
     dtype: npt.DTypeLike = "float32",
 ) -> Params:
@@ -41,13 +45,17 @@ def init_params(
     remembering (Gers, Schmidhuber, Cummins 2000, "Learning to forget"; Jozefowicz, Zaremba, Sutskever 2015, "An
     empirical exploration of recurrent network architectures"). reset: of "gru", see :class:`Params`.
 
+    layers, bidirectional: how many layers there are, and whether each has two directions; see :class:`Params`. tokens:
+    what the net reads, True for tokens, False for vectors; with None, what a call is given decides. Where it is True,
+    W_xh of the first layer is uniform in ±1: a token selects one of its columns, and is as one input.
+
     The same seed gives the same numbers in every dtype, up to rounding: PCG64 of NumPy, drawn in float64 in the order
     of ``flat``, without BLAS or LAPACK, whose last bits depend on the processor (for which "orthogonal" takes seconds
     from H = 1000 on).
 
-    outputs=0 makes a net without an output layer. Raises ValueError or TypeError for sizes below 1 (outputs: below 0),
-    for a seed that is not an integer of at least 0, for a dtype other than float32 and float64, for an unknown cell,
-    reset or weights, for a forget_bias that is not finite or not of "lstm".
+    outputs=0 makes a net without an output layer. Raises ValueError or TypeError for sizes and layers below 1 (outputs:
+    below 0), for a seed that is not an integer of at least 0, for a dtype other than float32 and float64, for an
+    unknown cell, reset or weights, for a forget_bias that is not finite or not of "lstm".
 
     >>> params = init_params("rnn", inputs=65, hidden=100, outputs=65, seed=0, dtype="float32")
     >>> params
@@ -58,18 +66,22 @@ def init_params(
     array([0., 0., 1., 1., 0., 0., 0., 0.], dtype=float32)
     """
     name = cell_name(cell, reset)
-    net = sized_net(name, inputs, hidden, outputs, as_real_dtype("dtype", dtype))
+    real = as_real_dtype("dtype", dtype)
+    net = sized_net(name, inputs, hidden, outputs, real, layers, bidirectional, tokens)
     drawn = {"uniform": _uniform, "orthogonal": _orthogonal}
     recurrent = drawn[as_choice("weights", weights, tuple(drawn))]
     forget = _forget_bias(name, forget_bias, net.dtype)
     rng = np.random.Generator(np.random.PCG64(as_integer("seed", seed, 0)))
     params = Params._of(net, np.zeros(net.size, net.dtype))
-    for array_name in params.names():
-        array = getattr(params, array_name)
-        if array.ndim == 2:
-            array[...] = (recurrent if array_name == "W_hh" else _uniform)(rng, *array.shape)
-    if name == "lstm":
-        params.b_h.reshape(-1, net.hidden)[CELLS[name].gates.index("f")] = forget
+    reads_tokens = [f"{prefix}W_xh" for prefix in parts(net.layers, net.bidirectional)[: net.directions] if net.tokens]
+    for array_name in params:
+        array, kind = params[array_name], array_name.rpartition(".")[2]
+        if array_name in reads_tokens:
+            array[...] = 2 * rng.random(array.shape) - 1
+        elif array.ndim == 2:
+            array[...] = (recurrent if kind == "W_hh" else _uniform)(rng, *array.shape)
+        elif kind == "b_h" and name == "lstm":
+            array.reshape(-1, net.hidden)[CELLS[name].gates.index("f")] = forget
     return params
 
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import os
-import sys
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .cells import CELLS, rows_in_letters, shapes
+from .cells import parts
 from .files import read_npz, write_whole
-from .net import Net, net_of
-from .types import AnyArray, Array
-from .values import as_integer, as_numbers, as_real_dtype, common_real_dtype, require_shape
-from .words import cannot_change_error, kind_of, one_of, what
+from .layers import Directions, Layer
+from .net import Net, described
+from .sizes import Reset, as_named_arrays, cell_name, letters_of, net_of_arrays, of_layers, sized_net, structure_of
+from .types import Array
+from .values import as_numbers, as_real_dtype, common_real_dtype, require_shape
+from .words import cannot_change_error, what
 
 FORMAT = "rnncore.Params 1"
-FIXED = ("cell", "inputs", "hidden", "outputs", "dtype", "_net", "_views")
-
-Reset: TypeAlias = Literal["after", "before"]
+FIXED = ("cell", "inputs", "hidden", "outputs", "layers", "bidirectional", "tokens", "dtype", "_net", "_views")
 
 
 class Params:
@@ -54,13 +53,22 @@ class Params:
     "gru_reset_before" have, b_h (G*H,) and b_y (V,); G is the number of gates, 1, 4 or 3. An optimizer, a file or an
     allreduce takes ``flat``; a person takes the names. Gradients are a ``Params`` too.
 
-    ``Params(cell, W_xh=..., W_hh=..., W_hy=None, b_x=None, b_h=None, b_y=None)`` copies the arrays. A bias that is
-    None is zeros, the forget gate's too; a net without W_hy has no outputs. dtype: float32 if all arrays are, float64
-    if any one is; arrays of any other real dtype must say ``dtype=``, and are converted to it.
+    With several layers each one reads the h of the layer below, and the outputs read that of the last. With two
+    directions, D = 2, a layer has a second part that reads each sequence from its last step to its first; it gives
+    the D*H numbers of both, the forward direction first. ``layers`` then names the arrays: ``layers[1].W_hh``, or
+    ``layers[1].reverse.W_hh``; a string does too: ``params["layers.1.reverse.W_hh"]``. In ``flat`` all matrices come
+    first, layer by layer, forward before reverse, then W_hy (V, D*H), and then all biases likewise.
+
+    ``Params(cell, W_xh=..., W_hh=..., W_hy=None, b_x=None, b_h=None, b_y=None)`` copies the arrays, and so does
+    ``Params(cell, layers=[{"W_xh": ..., "W_hh": ...}, ...], W_hy=..., b_y=...)``, with two directions
+    ``{"forward": {...}, "reverse": {...}}`` for each layer, or by all names, as in ``Params(cell, **params)``. A bias
+    that is None is zeros, the forget gate's too; a net without W_hy has no outputs. dtype: float32 if all arrays are,
+    float64 if any one is; arrays of any other real dtype must say ``dtype=``, and are converted to it. tokens: whether
+    the net reads tokens, True, or vectors, False; with None, what a call is given decides.
 
     Assigning to ``flat`` or to a name copies into the vector, which stays where it is; shapes must be equal, and
     dtypes convert as NumPy's "same_kind" does (float64 into float32, but not complex). ``==`` compares cell, sizes,
-    dtype and all values, NaN being equal to NaN.
+    dtype and all values, NaN being equal to NaN, and not ``tokens``.
 
     Raises ValueError for shapes that do not fit, and for a reset that is not of the cell, TypeError for dtypes and
     names that do not.
@@ -92,20 +100,20 @@ class Params:
         cell: str,
         *,
         reset: Reset | None = None,
+        layers: Sequence[Mapping[str, Any]] | None = None,
+        tokens: bool | None = None,
         dtype: npt.DTypeLike | None = None,
         **arrays: npt.ArrayLike | None,
     ) -> None:
+        named, count, bidirectional = ({}, *structure_of(arrays)) if layers is None else of_layers(layers)
         name = cell_name(cell, reset)
-        given = as_named_arrays(name, arrays)
+        given = as_named_arrays(name, {**named, **arrays}, count, bidirectional)
         real = common_real_dtype(given) if dtype is None else as_real_dtype("dtype", dtype)
-        X, H = given["W_xh"].shape[1], given["W_hh"].shape[1]
-        net = sized_net(name, X, H, len(given["W_hy"]) if "W_hy" in given else 0, real)
-        for array_name, array in given.items():
-            require_shape(array_name, array, letters_of(name)[array_name], net.places[array_name][1])
+        net = net_of_arrays(name, given, count, bidirectional, real, tokens)
         self._fill(net, np.zeros(net.size, real))
         for array_name, array in given.items():
             with np.errstate(all="ignore"):
-                getattr(self, array_name)[...] = array
+                self[array_name][...] = array
 
     def _fill(self, net: Net, flat: Array) -> None:
         _put_net(self, net)
@@ -137,6 +145,22 @@ class Params:
         """float32 or float64."""
         return self._net.dtype
 
+    @property
+    def bidirectional(self) -> bool:
+        """Whether each layer has two directions."""
+        return self._net.bidirectional
+
+    @property
+    def tokens(self) -> bool | None:
+        """Whether the net reads tokens, or vectors; None is either."""
+        return self._net.tokens
+
+    @property
+    def layers(self) -> tuple[Layer | Directions, ...]:
+        """The layers, of which each names its arrays, or has two directions that do: ``forward`` and ``reverse``."""
+        ways = [Layer(self, prefix) for prefix in parts(self._net.layers, self.bidirectional)]
+        return tuple(map(Directions, ways[::2], ways[1::2])) if self.bidirectional else tuple(ways)
+
     @classmethod
     def from_flat(
         cls,
@@ -147,6 +171,9 @@ class Params:
         flat: npt.ArrayLike,
         *,
         reset: Reset | None = None,
+        layers: int = 1,
+        bidirectional: bool = False,
+        tokens: bool | None = None,
     ) -> Params:
         """Return parameters with a copy of a vector, float32 or float64, in the order of ``names()``.
 
@@ -154,10 +181,10 @@ class Params:
         array([[3.]])
         """
         vector = as_numbers("flat", flat)
-        name = cell_name(cell, reset)
-        sizes = as_sizes(name, inputs, hidden, outputs)
-        require_shape("flat", vector, "(n,)", (net_of(name, *sizes, np.dtype(np.float64)).size,))
-        net = net_of(name, *sizes, common_real_dtype({"flat": vector}))
+        wide = np.dtype(np.float64)
+        net = sized_net(cell_name(cell, reset), inputs, hidden, outputs, wide, layers, bidirectional, tokens)
+        require_shape("flat", vector, "(n,)", (net.size,))
+        net = net.with_dtype(common_real_dtype({"flat": vector}))
         return cls._of(net, np.array(vector, net.dtype))
 
     @classmethod
@@ -175,6 +202,16 @@ class Params:
         _put_views(params, None)
         return params
 
+    def astype(self, dtype: npt.DTypeLike) -> Params:
+        """Return the same net with a vector of its own, converted to float32 or float64.
+
+        >>> Params("rnn", W_xh=[[0.1]], W_hh=[[0.0]]).astype("float32").W_xh
+        array([[0.1]], dtype=float32)
+        """
+        net = self._net.with_dtype(as_real_dtype("dtype", dtype))
+        with np.errstate(all="ignore"):
+            return Params._of(net, self.flat.astype(net.dtype))
+
     def copy(self) -> Params:
         """Return the same net with a vector of its own."""
         return self._like(self.flat.copy())
@@ -187,26 +224,53 @@ class Params:
         """Return the names of the arrays, in the order in which they lie in ``flat``."""
         return tuple(self._net.places)
 
-    def __getattr__(self, name: str) -> Array:
-        """Return a named view. Views are made when the first one is asked for: a step along ``flat`` needs none."""
-        if name in Params.__slots__:  # not filled yet, as while unpickling
-            raise AttributeError(name)
+    def _named(self) -> dict[str, Array]:
+        """Return the views by name. They are made when the first is asked for: a step along ``flat`` needs none."""
         views = self._views
         if views is None:
             views = self._net.views(self.flat)
             _put_views(self, views)
+        return views
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._net.places)
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the names, so that ``dict(params)`` is a dict of the arrays."""
+        return self.names()
+
+    def __getitem__(self, name: str) -> Array:
+        """Return a named view: ``params["W_hh"]``, or, of a net of several layers, ``params["layers.1.W_hh"]``."""
+        if not isinstance(name, str):
+            raise TypeError(f"the name of an array of a Params must be a string, got {what(name)}")
+        views, plain = self._named(), name.removeprefix("layers.0.") if self._net.parts == 1 else name
+        if plain not in views or (plain != name and plain in ("W_hy", "b_y")):
+            raise KeyError(f"Params of cell {self.cell!r} has the arrays {', '.join(views)}, not {name!r}")
+        return views[plain]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._assign(name.removeprefix("layers.0.") if self._net.parts == 1 else name, self[name], value)
+
+    def __getattr__(self, name: str) -> Array:
+        """Return a named view."""
+        if name in Params.__slots__:  # not filled yet, as while unpickling
+            raise AttributeError(name)
+        views = self._named()
         if name not in views:
-            raise AttributeError(f"Params of cell {self.cell!r} has the arrays {', '.join(views)}, not {name!r}")
+            where = "; layers has those of each layer" if self._net.parts > 1 else ""
+            raise AttributeError(f"Params of cell {self.cell!r} has the arrays {', '.join(views)}, not {name!r}{where}")
         return views[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in FIXED:
             raise cannot_change_error("Params", name)
-        target = getattr(self, name)
+        self._assign(name, getattr(self, name), value)
+
+    def _assign(self, name: str, target: Array, value: Any) -> None:
         if value is target:  # params.flat -= step has already written where it assigns
             return
         given = as_numbers(name, value)
-        require_shape(name, given, "(n,)" if name == "flat" else letters_of(self.cell)[name], target.shape)
+        require_shape(name, given, "(n,)" if name == "flat" else letters_of(self._net, name), target.shape)
         with np.errstate(all="ignore"):
             np.copyto(target, given, casting="same_kind")
 
@@ -214,59 +278,71 @@ class Params:
         raise cannot_change_error("Params", name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self.names()})
+        return sorted({*super().__dir__(), *(name for name in self.names() if "." not in name)})
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Params):
             return NotImplemented
-        return self._net is other._net and np.array_equal(self.flat, other.flat, equal_nan=True)
+        return self._net.is_like(other._net) and np.array_equal(self.flat, other.flat, equal_nan=True)
 
     __hash__ = None  # type: ignore[assignment]  # it can change
 
     def __repr__(self) -> str:
-        return described(self._net)
+        return f"Params({described(self._net)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._net.parts > 1 or self.tokens is not None:
+            return Params._of, (self._net, self.flat)
         return Params.from_flat, (self.cell, self.inputs, self.hidden, self.outputs, self.flat)
 
     @staticmethod
     def from_torch(
-        recurrent: Any, linear: Any = None, *, cell: str | None = None, dtype: npt.DTypeLike | None = None
+        recurrent: Any,
+        linear: Any = None,
+        *,
+        cell: str | None = None,
+        embedding: Any = None,
+        tokens: bool | None = None,
+        dtype: npt.DTypeLike | None = None,
     ) -> Params:
         """Return a copy of PyTorch's parameters: of a recurrent module, and of the nn.Linear that reads its outputs.
 
-        recurrent: an nn.RNN, nn.LSTM or nn.GRU of one layer in one direction, without a projection, or its state dict.
-        Of a state dict, as many rows as columns in weight_hh_l0 are of ``cell="rnn"``, tanh, or "rnn_relu", which must
-        then be said; a module tells. linear: a module or a state dict too, or None for a net without outputs. Both may
-        have been made with ``bias=False``, which gives zeros, on any device. dtype: that of the tensors; what is not
-        float32 or float64 must say ``dtype=``, and is converted to it.
+        recurrent: an nn.RNN, nn.LSTM or nn.GRU of any layers and directions without proj_size, compiled or in a
+        DataParallel, or an nn.RNNCell, nn.LSTMCell or nn.GRUCell, or a state dict, of a whole model too: see
+        :func:`rnncore.convert.from_torch`, also for the names with prefixes. A state dict does not tell ``cell="rnn"``,
+        tanh, from "rnn_relu", so say it. linear: a module, a state dict, a prefix, or None for a net without outputs.
+        embedding: an nn.Embedding before them, its state dict, prefix or weight, which W_xh takes up: it becomes the
+        product, in float64 and rounded once, and the net reads tokens. dtype: that of the tensors; what is not float32
+        or float64 must say ``dtype=``, and is converted. Missing biases are zeros. A module's dropout is left out.
 
-        Of nn.RNN and nn.LSTM, b_h is bias_ih_l0 + bias_hh_l0, with the rounding of one addition; of nn.GRU they are
+        Of nn.RNN and nn.LSTM, b_h is the sum of both biases, with the rounding of one addition; of nn.GRU they are
         b_x and b_h. So this is for parameters: of gradients, b_h would be twice what it is.
 
-        Raises ValueError or TypeError for anything else: more layers, both directions, proj_size, names or shapes that
-        do not belong there. :func:`rnncore.convert.from_torch` does the same with NumPy arrays, and names its sources.
+        Warns (UserWarning) of batch_first: arrays here are (T, B, ...). Raises ValueError or TypeError for anything
+        else, such as proj_size, max_norm, or arrays that do not belong there.
 
         >>> Params.from_torch({"weight_ih_l0": np.ones((2, 3)), "weight_hh_l0": np.zeros((2, 2))}, cell="rnn")
         Params('rnn', inputs=3, hidden=2, outputs=0, dtype=float64)
         """
-        from .convert.torch import params_from_modules  # conversions are built on Params; this is a short name for one
+        from .convert.modules import params_from_modules  # conversions are built on Params; this is short for one
 
-        return params_from_modules(recurrent, linear, cell, dtype)
+        return params_from_modules(recurrent, linear, cell, embedding, tokens, dtype)
 
-    def to_torch(self) -> tuple[Any, Any]:
+    def to_torch(self, *, embedding: bool = False) -> tuple[Any, ...]:
         """Return a recurrent module of PyTorch with a copy of these parameters, and an nn.Linear, None without outputs.
 
         The module is an nn.RNN, nn.LSTM or nn.GRU on the CPU, of this dtype, for inputs (T, B, X); its generator of
         random numbers stays as it is. Where the cell has no b_x, bias_ih_l0 is b_h and bias_hh_l0 zeros: PyTorch
-        would train both. ``Params.from_torch(*params.to_torch()) == params``.
+        would train both. ``Params.from_torch(*params.to_torch()) == params``. With ``embedding=True``, for tokens,
+        three: the first is a frozen identity nn.Embedding (X, X), and a UserWarning says that training W_xh then moves
+        the product of the embedding that it took up and the input weights.
 
         Raises ImportError without PyTorch; ValueError for "gru_reset_before", which PyTorch does not have. The
         gradients that a ``Params`` may hold are no module: take them by name.
         """
-        from .convert.torch import modules_from_params
+        from .convert.modules import modules_from_params
 
-        return modules_from_params(self)
+        return modules_from_params(self, embedding)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an npz file of the cell and the named arrays, whole or not at all.
@@ -274,8 +350,8 @@ class Params:
         What was at ``path`` stays until the new file is complete and on the disk. Raises OSError if it cannot be
         written.
         """
-        arrays = {name: getattr(self, name) for name in self.names()}
-        write_whole(path, lambda file: np.savez(file, format=FORMAT, cell=self.cell, **arrays))
+        tokens: dict[str, Any] = {} if self.tokens is None else {"tokens": self.tokens}
+        write_whole(path, lambda file: np.savez(file, format=FORMAT, cell=self.cell, **tokens, **self))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Params:
@@ -292,7 +368,8 @@ class Params:
         if str(arrays.pop("format", "")) != FORMAT:
             raise _not_ours_error(path, f"it has no entry format={FORMAT!r}")
         try:
-            params = cls(str(arrays.pop("cell", "")), **arrays)
+            cell, tokens = str(arrays.pop("cell", "")), arrays.pop("tokens", None)
+            params = cls(cell, tokens=None if tokens is None else bool(tokens), **arrays)
         except (ValueError, TypeError) as why:
             raise _not_ours_error(path, why) from why
         if set(arrays) != set(params.names()):  # a damaged directory can lose some
@@ -307,12 +384,6 @@ _put_flat = Params.__dict__["flat"].__set__
 _put_views = Params.__dict__["_views"].__set__
 
 
-def described(net: Net) -> str:
-    """Return how Params of a net print."""
-    sizes = f"inputs={net.inputs}, hidden={net.hidden}, outputs={net.outputs}"
-    return f"Params({net.cell!r}, {sizes}, dtype={net.dtype})"
-
-
 def not_params_error(name: str, value: object) -> TypeError:
     """Return the error for what should be parameters."""
     return TypeError(f"{name} must be a rnncore.Params, got {what(value)}")
@@ -322,60 +393,6 @@ def require_params(name: str, value: object) -> None:
     """Raise unless a value is parameters."""
     if not isinstance(value, Params):
         raise not_params_error(name, value)
-
-
-def cell_name(value: object, reset: object = None) -> str:
-    """Return the name of a cell of the registry; reset may name a variant of "gru"."""
-    if not isinstance(value, str):
-        raise TypeError(f"cell must be a string, one of {one_of(CELLS)}, got {what(value)}")
-    if value not in CELLS:
-        raise ValueError(f"cell must be one of {one_of(CELLS)}, got {value!r}")
-    if reset is None:
-        return value
-    if not isinstance(reset, str):
-        raise TypeError(f"reset must be None or a string, 'after' or 'before', got {what(reset)}")
-    if reset not in ("after", "before"):
-        raise ValueError(f"reset must be 'after' or 'before', got {reset!r}")
-    if value != "gru":
-        raise ValueError(f"reset must be None but for cell 'gru', got {reset!r} for cell {value!r}")
-    return value if reset == "after" else "gru_reset_before"
-
-
-def as_sizes(cell: str, inputs: object, hidden: object, outputs: object) -> tuple[int, int, int]:
-    """Return X, H, V of a net that fits into this machine's addresses."""
-    X, H, V = as_integer("inputs", inputs, 1), as_integer("hidden", hidden, 1), as_integer("outputs", outputs, 0)
-    total = sum(math.prod(shape) for shape in shapes(cell, X, H, V).values())
-    if total * 8 > sys.maxsize:
-        raise ValueError(f"inputs, hidden and outputs must fit into memory, got {X}, {H} and {V}: {total} parameters")
-    return X, H, V
-
-
-def sized_net(cell: str, inputs: object, hidden: object, outputs: object, dtype: np.dtype[Any]) -> Net:
-    """Return the net of a cell, of sizes that are checked, and of a dtype."""
-    return net_of(cell, *as_sizes(cell, inputs, hidden, outputs), dtype)
-
-
-def as_named_arrays(cell: str, arrays: dict[str, Any]) -> dict[str, AnyArray]:
-    """Return the arrays of a cell that are not None; W_xh and W_hh must be there, and matrices have two axes."""
-    known = shapes(cell, 1, 1, 1)
-    for name in arrays:
-        if name not in known:
-            raise TypeError(f"Params of cell {cell!r} has the arrays {', '.join(known)}, got {name!r}")
-    given = {name: as_numbers(name, array) for name, array in arrays.items() if array is not None}
-    for needed in ("W_xh", "W_hh"):
-        if needed not in given:
-            raise TypeError(f"{needed} must be an array, got None")
-    for name in ("W_xh", "W_hh", "W_hy"):
-        if name in given and given[name].ndim != 2:
-            raise ValueError(f"{name} must have shape {letters_of(cell)[name]}, got {kind_of(given[name])}")
-    return given
-
-
-def letters_of(cell: str) -> dict[str, str]:
-    """Return the shapes of a cell's arrays in letters."""
-    rows = rows_in_letters(cell)
-    bias = f"({rows},)"
-    return {"W_xh": f"({rows}, X)", "W_hh": f"({rows}, H)", "W_hy": "(V, H)", "b_x": bias, "b_h": bias, "b_y": "(V,)"}
 
 
 def _not_ours_error(path: str | os.PathLike[str], why: object) -> ValueError:

@@ -11,12 +11,15 @@ vectors    Real (T, X)            Real (T, B, X)          Real (N, X)
 classes    int64 (T,)             int64 (T, B)            int64 (N,)
 reals      Real (T, V)            Real (T, B, V)          Real (N, V)
 weights    Real (T,)              Real (T, B)             Real (N,)
+masks      Real (T, D*H)          Real (T, B, D*H)        Real (N, D*H)
 a state    Real (H,)              Real (B, H)             Real (B, H)
 =========  =====================  ======================  ==============================
 
 Labels are classes or reals, or a tuple of these and of weights. If outputs are made of last states only, the axes that
 count steps are (B,), or () for one sequence, in all that belongs to outputs: labels, weights, y, losses, dy.
-``state`` is None for zeros, an array, or, of a cell with several states, a tuple of arrays.
+Inputs are tokens or vectors, or a tuple of these and of a tuple of masks, one for each layer but the first.
+``state`` is None for zeros, an array, or, of a cell with several states, a tuple of arrays. Of a net of P > 1 parts,
+which are layers in one direction (see ``cells.parts``), a state has a first axis P. D is the number of directions.
 """
 
 from typing import Any, TypeAlias
@@ -77,5 +80,24 @@ Kept: TypeAlias = tuple[Net, Inputs, States, Steps | None, Array, Array, bool]
 and whether outputs were made of last states only, as ``Options.last`` says.
 
 The tape (N, K, H rounded up to sixteens) has, of each step, the states but h and what the cell saves. Its rows are in
-the order of ``Steps``, or, of the full grid, of places. All engines write the same, and read each other's.
+the order of ``Steps``, or, of the full grid, of places. Of a net of several parts it is one vector: first what each
+layer but the last has given, (N, D*H), then the tape of each part. A part in the reverse direction has its rows in its
+own order: its first step is the last of each sequence. All engines write the same, and read each other's.
 """
+
+
+def with_masks(inputs: Inputs) -> tuple[Inputs, tuple[Array, ...]]:
+    """Return inputs and the masks, if there are any, that they come with."""
+    return inputs if isinstance(inputs, tuple) else (inputs, ())
+
+
+def as_tuple(states: States) -> tuple[Array, ...]:
+    """Return the arrays of states that are not None."""
+    return states if isinstance(states, tuple) else (states,)
+
+
+def copy_of(arrays: Any) -> Any:
+    """Return copies of an array, of those in a tuple, or of None."""
+    if isinstance(arrays, tuple):
+        return tuple(map(copy_of, arrays))
+    return None if arrays is None else arrays.copy()

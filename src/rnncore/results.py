@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .params import Params, described
+from .net import described
+from .params import Params
 from .problem import Kept
 from .steps import Steps
 from .types import AnyArray, Array, States
@@ -70,8 +71,8 @@ class ForwardResult:
 
     __slots__ = {
         "_kept": "What backward needs.",
-        "h": "The hidden states (..., H), read-only; for lists, a list of arrays (T_b, H).",
-        "state": "The last hidden state (B, H) or (H,), or a pair of them.",
+        "h": "The hidden states (..., D*H) of the last layer, read-only; for lists, a list of arrays (T_b, D*H).",
+        "state": "The last hidden state (B, H) or (H,), or a pair of them; of several layers with a first axis L*D.",
         "y": "The outputs (..., V); for lists, a list of arrays (T_b, V); of last states only, (B, V) or (V,).",
     }
     y: ArrayOrList
@@ -89,9 +90,9 @@ class ForwardResult:
         return _restored, (self.y, self.h, self.state, self._kept)
 
     def __repr__(self) -> str:
-        net, inputs, _, steps, h, _, _ = self._kept
-        T, B = (steps.T, steps.B) if steps is not None else (len(inputs), h.shape[1] if h.ndim == 3 else 1)
-        return f"ForwardResult(T={T}, B={B}, {described(net)})"
+        net, _, _, steps, h, _, _ = self._kept
+        T, B = (steps.T, steps.B) if steps is not None else (len(h), h.shape[1] if h.ndim == 3 else 1)
+        return f"ForwardResult(T={T}, B={B}, Params({described(net)}))"
 
 
 # What sets the slots, past ForwardResult.__setattr__; bound once, because one step of a small net costs little more.

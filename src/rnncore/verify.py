@@ -14,9 +14,9 @@ from .api import Sequences
 from .arguments import Batch, labelled, options
 from .cells import CELLS
 from .engines import Engine, current, engine, engines
-from .net import net_of
+from .masks import as_masks, steps_of
 from .params import Params, require_params
-from .problem import DEFAULT, Options, options_of
+from .problem import DEFAULT, Options, as_tuple, options_of, with_masks
 from .steps import padded_steps
 from .types import AnyArray, Array, Labels, States
 
@@ -112,6 +112,7 @@ def verify(
     lengths: npt.ArrayLike | None = None,
     loss: str = "cross_entropy",
     weights: Sequences | None = None,
+    dropout_masks: Any = None,
 ) -> Report:
     """Compare every engine that works here on one net, bit for bit, and its gradient with central differences.
 
@@ -129,41 +130,47 @@ def verify(
     """
     require_params("params", params)
     name = options(False, None, loss).loss
-    batch = _in_grid(params, labelled(params._net, inputs, labels, state, lengths, name, weights))
-    T, B = batch.inputs.shape[:2]
+    batch = labelled(params._net, inputs, labels, state, lengths, name, weights)
+    batch = batch._replace(inputs=as_masks(params._net, dropout_masks, batch.inputs, batch.steps))
+    batch = _in_grid(params, batch)
+    x, _ = with_masks(batch.inputs)
+    T, B = x.shape[:2]
     about = f"{params!r}, T={T}, B={B}" + (f", {name}" if name != DEFAULT.loss else "")
+    if x.ndim == 2:
+        params = Params._of(params._net.of_tokens(), params.flat)
     return Report(about, _agreements(params, batch, name), _differences(params, batch, name))
 
 
 def _in_grid(params: Params, batch: Batch) -> Batch:
     """Return a batch in arrays (T, B, ...) and states (B, H), also for lists and for one sequence."""
     inputs, state, steps, labels, last = batch
-    one = steps is None and inputs.ndim - (inputs.dtype.kind == "f") == 1
+    one, many, lead = steps is None and len(steps_of(inputs)) == 1, params._net.parts > 1, steps_of(inputs)
     if steps is not None:
-        inputs, labels = steps.to_grid(inputs), labels if last else _each(steps.to_grid, labels)
+        inputs, labels = _each(steps.to_grid, inputs), labels if last else _each(steps.to_grid, labels)
+        lead = steps.T, steps.B
         steps = padded_steps(steps.lengths, steps.T)
     elif one:
-        inputs, labels = inputs[:, None], _each(lambda array: array[None] if last else array[:, None], labels)
+        inputs = _each(lambda array: array[:, None], inputs)
+        labels = _each(lambda array: array[None] if last else array[:, None], labels)
     if state is None:
-        zeros = np.zeros((inputs.shape[1], params.hidden), params.dtype)
+        B = 1 if one else lead[1]
+        zeros = np.zeros((*([params._net.parts] if many else []), B, params.hidden), params.dtype)
         state = tuple(zeros.copy() for _ in CELLS[params.cell].states)
+    elif one:
+        state = tuple(array[:, None] if many else array[None] for array in as_tuple(state))
     else:
-        state = tuple(array[None] if one else array for array in _as_tuple(state))
+        state = as_tuple(state)
     return Batch(inputs, state if len(state) > 1 else state[0], steps, labels, last)
 
 
-def _each(change: Callable[[AnyArray], AnyArray], labels: Labels) -> Labels:
-    """Return labels, or a tuple of these and of weights, with each array changed."""
-    return tuple(map(change, labels)) if isinstance(labels, tuple) else change(labels)
-
-
-def _as_tuple(states: States) -> tuple[Array, ...]:
-    return states if isinstance(states, tuple) else (states,)
+def _each(change: Callable[[AnyArray], AnyArray], arrays: Any) -> Any:
+    """Return labels or inputs, or a tuple of these and of what they come with, with each array changed."""
+    return tuple(_each(change, array) for array in arrays) if isinstance(arrays, tuple) else change(arrays)
 
 
 def _agreements(params: Params, batch: Batch, loss: str) -> list[Agreement]:
     """Return the comparison of every tensor in every engine with numpy's."""
-    dinputs, last = batch.inputs.ndim == 3, batch.last
+    dinputs, last = with_masks(batch.inputs)[0].ndim == 3, batch.last
     wanted = _tensors(engine("numpy"), params, batch, options_of(dinputs, 1, loss, last))
     found = {
         name: [_tensors(engine(name), params, batch, options_of(dinputs, threads, loss, last)) for threads in THREADS]
@@ -190,7 +197,7 @@ def _tensors(by: Engine, params: Params, batch: Batch, chosen: Options) -> Tenso
 
 def _by_state(name: str, params: Params, states: States) -> Tensors:
     """Return the states of a net, each by its name, unless there is but one."""
-    letters, arrays = CELLS[params.cell].states, _as_tuple(states)
+    letters, arrays = CELLS[params.cell].states, as_tuple(states)
     if len(letters) == 1:
         return {name: arrays[0]}
     return {f"{name} {letter}": one for letter, one in zip(letters, arrays, strict=True)}
@@ -232,16 +239,16 @@ def _distance(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Array:
 
 def _differences(params: Params, batch: Batch, loss: str) -> list[Difference]:
     """Return the comparison of every gradient with central differences of J, in float64."""
-    net = net_of(params.cell, params.inputs, params.hidden, params.outputs, np.dtype(np.float64))
-    wide, double, by = Params._of(net, params.flat.astype(np.float64)), _in_float64(batch, loss), current(None)
-    chosen = options_of(double.inputs.ndim == 3, 1, loss, batch.last)
+    wide, double, by = params.astype(np.float64), _in_float64(batch, loss), current(None)
+    x, _ = with_masks(double.inputs)
+    chosen = options_of(x.ndim == 3, 1, loss, batch.last)
     tensors = _tensors(by, wide, double, chosen)
     if not np.isfinite(tensors["loss"]):
         return []
-    variables = {f"grads.{name}": getattr(wide, name) for name in wide.names()}
+    variables = {f"grads.{name}": wide[name] for name in wide}
     variables |= _by_state("dstate", wide, double.state)
-    if double.inputs.ndim == 3:
-        variables["dinputs"] = double.inputs
+    if x.ndim == 3:
+        variables["dinputs"] = x
     noise = _noise(wide, tensors, variables, double.labels)
     evaluate = functools.partial(_loss, by, wide, double, chosen)
     return [_difference(evaluate, name, x, tensors[name], noise) for name, x in variables.items() if x.size]
@@ -250,10 +257,8 @@ def _differences(params: Params, batch: Batch, loss: str) -> list[Difference]:
 def _in_float64(batch: Batch, loss: str) -> Batch:
     """Return a copy of a batch, with its real numbers in float64."""
     inputs, state, steps, labels, last = batch
-    states = tuple(array.astype(np.float64) for array in _as_tuple(state))
-    if inputs.ndim == 3:
-        inputs = inputs.astype(np.float64)
-    labels = _each(lambda array: array.astype(np.float64) if array.dtype.kind == "f" else array.copy(), labels)
+    states = tuple(array.astype(np.float64) for array in as_tuple(state))
+    inputs, labels = _each(_widened, inputs), _each(_widened, labels)
     label = labels[0] if isinstance(labels, tuple) else labels
     if loss == "cross_entropy" and label.dtype.kind == "f":  # p - l is the gradient if l sums to 1, in float64 now
         sums = label.sum(axis=-1, keepdims=True)
@@ -261,18 +266,23 @@ def _in_float64(batch: Batch, loss: str) -> Batch:
     return Batch(inputs, states if len(states) > 1 else states[0], steps, labels, last)
 
 
+def _widened(array: AnyArray) -> AnyArray:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array.copy()
+
+
 def _noise(net: Params, tensors: Tensors, variables: Tensors, labels: Labels) -> float:
     """Return how far a computed J may be from J.
 
     A sum of n products, rounded at every step, is the exact sum of products whose factors are off by up to n u each:
-    J is that of parameters and inputs off by (X + H + V) u, and the loss adds a few u of the numbers it sees, times
-    the largest weight.
+    J is that of parameters and inputs off by (X + H + V) u, X of the widest layer, and the loss adds a few u of the
+    numbers it sees, times the largest weight.
     """
     heaviest = float(labels[1].max(initial=0)) if isinstance(labels, tuple) else 1.0
     u = np.finfo(np.float64).eps / 2
     moved = sum(float(np.nansum(np.abs(x * tensors[name]))) for name, x in variables.items())
     seen = float(tensors["losses"].sum() + heaviest * np.abs(tensors["y"]).max(axis=-1).sum())
-    return float((net.inputs + net.hidden + net.outputs) * u * (moved + seen + tensors["losses"].size))
+    widest = net.inputs if net._net.layers == 1 else max(net.inputs, net._net.width)
+    return float((widest + net.hidden + net.outputs) * u * (moved + seen + tensors["losses"].size))
 
 
 def _difference(evaluate: Evaluate, name: str, x: Array, gradient: Array, noise: float) -> Difference:
@@ -306,7 +316,7 @@ def _slope(evaluate: Evaluate, x: Array, at: tuple[int, ...], noise: float, stee
 
 
 def _central(evaluate: Evaluate, x: Array, at: tuple[int, ...], s: float) -> tuple[float, Mask | None]:
-    """Return D(s), and which hidden states are 0, (T, B, H); None if they are not the same ones on both sides."""
+    """Return D(s), and which hidden states are 0; None if they are not the same ones on both sides."""
     kept = float(x[at])
     above, below = kept + s, kept - s
     x[at] = above
@@ -318,12 +328,14 @@ def _central(evaluate: Evaluate, x: Array, at: tuple[int, ...], s: float) -> tup
 
 
 def _loss(by: Engine, params: Params, batch: Batch, chosen: Options) -> tuple[float, Mask]:
-    """Return J, and which hidden states are 0."""
+    """Return J, and which hidden states of all layers are 0."""
     inputs, state, steps, labels, last = batch
     found = by.forward(params._net, params.flat, inputs, state, steps, chosen)
     assert found is not None  # as the arguments are canonical
-    y, h, _, _ = found
-    return float(by.loss(chosen.loss, y, labels, None if last else steps)[0].sum()), h == 0
+    y, h, _, kept = found
+    below, _ = params._net.cut_tape(kept[5], h.shape[0] * h.shape[1] if steps is None else steps.count)
+    off = np.concatenate([h.ravel(), *(given.ravel() for given in below)]) == 0
+    return float(by.loss(chosen.loss, y, labels, None if last else steps)[0].sum()), off
 
 
 def _sample(gradient: Array) -> Iterator[tuple[int, ...]]:

@@ -181,7 +181,7 @@ def operations(net: nets.Net) -> int:
 
 def most_rows(operations: int) -> int:
     """Return how many rows a span may have if each takes so many operations."""
-    return max(1, OPERATIONS // operations)
+    return max(1, OPERATIONS // max(1, operations))
 
 
 @lru_cache(maxsize=64)

@@ -12,12 +12,14 @@ from ..cells import CELLS
 from ..labels import count_of
 from ..losses import NUMBERS
 from ..net import Net
-from ..problem import Kept, Options
+from ..problem import Kept, Options, copy_of, with_masks
 from ..steps import Steps
 from ..types import AnyArray, Array, Indices, Inputs, Labels, States
-from . import compiled, elementary, linear, optim, sampling, softmax, stack
+from . import compiled, elementary, layers, linear, optim, sampling, softmax, stack
 from .entries import entry
+from .layers import NO_INDICES
 from .linear import Rows
+from .spans import Problem
 
 
 class NumbaEngine:
@@ -38,7 +40,7 @@ class NumbaEngine:
             y, h, tape, last = stack.forward(form.problem(flat, inputs, state))
         h = form.from_rows(h)
         h.flags.writeable = False
-        kept = net, inputs.copy(), _copy(state), steps, h, tape, options.last
+        kept = net, copy_of(inputs), copy_of(state), steps, h, tape, options.last
         return form.from_outputs(y), h, form.from_states(last), kept
 
     def backward(
@@ -152,8 +154,9 @@ class NumbaEngine:
 class Form:
     """The form in which a call has its arrays (see problem.py), and the way to rows (N, ...) and back."""
 
-    def __init__(self, net: Net | None, inputs: AnyArray, steps: Steps | None, last: bool = False) -> None:
+    def __init__(self, net: Net | None, inputs: Inputs, steps: Steps | None, last: bool = False) -> None:
         """inputs: as the user has them; or y, where there is no net. last: whether outputs are of last states only."""
+        inputs, _ = with_masks(inputs)
         self.net, self.steps, self.dtype = net, steps, inputs.dtype if net is None else net.dtype
         self.one = steps is None and inputs.ndim == (1 if inputs.dtype.kind == "i" else 2)
         if steps is not None:
@@ -170,11 +173,14 @@ class Form:
             self.last = np.arange(T * B - B, T * B) if T else NO_INDICES
         self.head_rows = self.rows_of_last() if last else None
 
-    def problem(self, flat: Array, inputs: Inputs, state: States) -> stack.Problem:
+    def problem(self, flat: Array, inputs: Inputs, state: States) -> Problem:
         """Return what the call is about."""
-        assert self.net is not None
-        read = _plain(inputs).reshape(self.places, *inputs.shape[len(self.shape) :])
-        return stack.Problem(self.net, _plain(flat), read, self.states(state), self.rows, self.last, self.head_rows)
+        net, (x, masks) = self.net, with_masks(inputs)
+        assert net is not None
+        read = _plain(x).reshape(self.places, *x.shape[len(self.shape) :])
+        own, states = tuple(map(self.rows_of, masks)), self.states(state)
+        turned = layers.turned_rows(self.rows) if net.bidirectional else NO_INDICES
+        return Problem(net, _plain(flat), read, own, states, self.rows, self.last, self.head_rows, turned)
 
     def rows_of_last(self) -> Rows:
         """Return the rows of outputs that are made of last states: one step of the sequences that have any."""
@@ -224,36 +230,29 @@ class Form:
         return linear.Labels(False, NO_INDICES, rows, of_rows)
 
     def states(self, states: States) -> Array:
-        """Return states (S, B, H) in the order of rows: zeros for None."""
-        assert self.net is not None
-        shape = len(CELLS[self.net.cell].states), self.rows.B, self.net.hidden
+        """Return states (S, B, H), or (S, P, B, H) of several parts, in the order of rows: zeros for None."""
+        net, B = self.net, self.rows.B
+        assert net is not None
+        each = (B, net.hidden) if net.parts == 1 else (net.parts, B, net.hidden)
+        shape = len(CELLS[net.cell].states), *each
         if states is None:
             return np.zeros(shape, self.dtype)
         array = np.stack(states) if isinstance(states, tuple) else _plain(states)[None]
-        return array.reshape(shape) if self.steps is None else array.take(self.steps.order, axis=1)
+        return array.reshape(shape) if self.steps is None else array.take(self.steps.order, axis=-2)
 
     def from_states(self, states: Array) -> States:
         """Return the opposite of ``states``."""
         if self.steps is not None:
             ordered = np.empty_like(states)
-            ordered[:, self.steps.order] = states
+            ordered[..., self.steps.order, :] = states
             states = ordered
-        arrays = tuple(states[:, 0] if self.one else states)
+        arrays = tuple(states[..., 0, :] if self.one else states)
         return arrays if len(arrays) > 1 else arrays[0]
-
-
-NO_INDICES = np.empty(0, np.int64)
 
 
 def _plain(array: Any) -> Any:
     """Return a writable array: Numba would compile everything once more for read-only ones."""
     return array if array.flags.writeable else array.copy()
-
-
-def _copy(states: States) -> States:
-    if states is None:
-        return None
-    return tuple(array.copy() for array in states) if isinstance(states, tuple) else states.copy()
 
 
 @compiled

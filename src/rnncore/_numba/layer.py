@@ -207,18 +207,20 @@ def recurrent_part(cell: Cell, b_h: Array, h_prev: Array, W: Array) -> Array:
 def backward(layer: Layer, trace: Trace, has_dy: bool, dh: Array, work: Work, t: int, end: int) -> None:
     """Write da and du of the steps from t to ``end``, a chunk, and carry the gradient with respect to states back.
 
-    work.dh is the term from the outputs, if there is one. dh (N, H), or empty: the user's own term.
+    work.dh is the term from the outputs, if there is one. dh (M*N, H): M more terms, one after the other.
     """
-    start = trace.rows.start
+    start, N = trace.rows.start, len(trace.h)
     for step in range(end - 1, t - 1, -1):
         row, count, first = start[step], start[step + 1] - start[step], start[step] - start[t]
         for i in range(count):
             if has_dy:
                 for j in range(work.carried.shape[1]):
                     work.carried[i, j] = work.dh[first + i, j] + work.carried[i, j]
-            if len(dh) > 0:
+            term = row + i
+            while term < len(dh):
                 for j in range(work.carried.shape[1]):
-                    work.carried[i, j] += dh[row + i, j]
+                    work.carried[i, j] += dh[term, j]
+                term += N
         step_backward(layer, trace, previous_states(trace, step), work, first, row, count)
 
 

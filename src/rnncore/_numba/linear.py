@@ -246,6 +246,18 @@ def chunk_start(start: Indices, end: int, B: int) -> int:
 
 
 @compiled
+def batch_start(bounds: Indices, n: int, first: int) -> int:
+    """Return the block from which on blocks are added together, up to the n-th, from the row ``first`` on.
+
+    They are as many as have 128 rows, or one.
+    """
+    m = n - 1
+    while bounds[m] > first and bounds[n] - bounds[m - 1] <= BLOCK:
+        m -= 1
+    return m
+
+
+@compiled
 def rows_by_place(rows: Rows, first: int, end: int) -> Indices:
     """Return the rows by place from ``first`` to ``end``."""
     if len(rows.by_place) > 0:

@@ -4,15 +4,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import net as nets
 from ..cells import tape_shape
 from ..types import Array, Indices
-from . import compiled
+from . import compiled, layers
 from .buffers import Net, forward_weights, plan_of
 from .elementary import exp
 from .entries import entry
 from .layer import Trace, fill_forward_panels, input_part, repeat, step_forward
-from .linear import product
-from .stack import Problem, trace_of
+from .linear import Rows, product
+from .spans import Problem, forward_span, trace_of
 from .tile import fill_panels
 from .units import Before
 
@@ -97,17 +98,76 @@ def sample_span(net: Net, flat: Array, panels: Array, trace: Trace, draw: Draw, 
     return t
 
 
-def sample(problem: Problem, uniforms: Array, temperature: float) -> tuple[Indices, Array]:
-    """Return tokens (T, B), drawn one after the other by uniforms (T, B), and the states (S, B, H) of the last ones.
+class Stepped(NamedTuple):
+    """A layer that goes on step by step: its problem, and what it computes with; h and the tape have 2*B rows."""
 
-    The problem has one step: the tokens (B,) and the states to begin with.
+    problem: Problem
+    panels: Array
+    h: Array
+    tape: Array
+    trace: Trace
+
+
+def sample(problem: Problem, uniforms: Array, temperature: float) -> tuple[Indices, Array]:
+    """Return tokens (T, B), drawn one after the other by uniforms (T, B), and the states of the last ones.
+
+    The problem has one step: the tokens (B,) and the states to begin with. Layers below the last take it by themselves.
     """
-    (T, B), (S, _, H), net, plan = uniforms.shape, problem.state.shape, problem.net, plan_of(problem.net)
-    h, tape = np.empty((2 * B, H), net.dtype), np.empty(tape_shape(net.cell, 2 * B, H), net.dtype)
-    h[B:], tape[B:, : S - 1, :H] = problem.state[0], problem.state[1:].swapaxes(0, 1)
-    trace = trace_of(problem._replace(inputs=problem.inputs.copy()), h, tape)
-    draw, panels, t = Draw(uniforms, temperature, np.empty((T, B), np.int64)), np.empty(plan.forward, net.dtype), 0
+    (T, B), net, tokens, t = uniforms.shape, problem.net, problem.inputs.copy(), 0
+    lower, read = [], tokens
+    for part in range(net.parts - 1):
+        lower.append(stepped(of_two_steps(layers.part_problem(problem, part, read))))
+        read = lower[-1].h[:B]
+    top = stepped(last_layer(problem, read))
+    plan, most = plan_of(top.problem.net), 1 if lower else plan_of(top.problem.net).most
+    trace = top.trace._replace(inputs=top.trace.inputs._replace(tokens=tokens))
+    draw = Draw(uniforms, temperature, np.empty((T, B), np.int64))
     while t < T:
-        t = entry(sample_span)(net.dtype, plan.net, problem.flat, panels, trace, draw, t, plan.most)
-    last = slice(B, None) if T % 2 == 0 else slice(B)
-    return draw.tokens, np.stack([h[last], *tape[last, : S - 1, :H].swapaxes(0, 1)])
+        for below in lower:
+            advance(below, t)
+        t = entry(sample_span)(net.dtype, plan.net, top.problem.flat, top.panels, trace, draw, t, most)
+    last = [*(states_at(below, 0) for below in lower), states_at(top, B if T % 2 == 0 else 0)]
+    return draw.tokens, np.stack(last, axis=1).reshape(problem.state.shape)
+
+
+def of_two_steps(problem: Problem) -> Problem:
+    """Return the problem of one step with another one after it, which reads the same place."""
+    B = problem.rows.B
+    none, address = layers.NO_INDICES, np.tile(np.arange(B), 2)
+    return problem._replace(rows=Rows(B, np.array([0, B, 2 * B]), address, none, none))
+
+
+def last_layer(problem: Problem, read: Any) -> Problem:
+    """Return the problem of the last layer and the output layer."""
+    net, part = problem.net, problem.net.parts - 1
+    if part == 0:
+        return problem._replace(inputs=read)
+    (W_xh, W_hh, b_x, b_h), (W_hy, b_y) = net.layer(problem.flat, part), net.head(problem.flat)
+    arrays = [array.reshape(-1) for array in (W_xh, W_hh, W_hy, b_x, b_h, b_y) if array is not None]
+    alone = nets.net_of(net.cell, net.width, net.hidden, net.outputs, net.dtype)
+    return layers.part_problem(problem, part, read)._replace(net=alone, flat=np.concatenate(arrays))
+
+
+def stepped(problem: Problem) -> Stepped:
+    """Return what a layer computes with, the states of the problem in both steps."""
+    (S, B, H), net = problem.state.shape, problem.net
+    h, tape = np.empty((2 * B, H), net.dtype), np.empty(tape_shape(net.cell, 2 * B, H), net.dtype)
+    for rows in (slice(B), slice(B, None)):
+        h[rows], tape[rows, : S - 1, :H] = problem.state[0], problem.state[1:].swapaxes(0, 1)
+    return Stepped(problem, np.empty(plan_of(net).forward, net.dtype), h, tape, trace_of(problem, h, tape))
+
+
+def advance(layer: Stepped, t: int) -> None:
+    """Take step t of a layer: the first of its two, or else the second, whose states then go where the first's are."""
+    net, B, h, tape = layer.problem.net, layer.problem.rows.B, layer.h, layer.tape
+    y = np.empty((2 * B, 0), net.dtype)
+    entry(forward_span)(net.dtype, plan_of(net).net, layer.problem.flat, layer.panels, layer.trace, y, min(t, 1), 1)
+    if t > 0:
+        h[:B], tape[:B] = h[B:], tape[B:]
+
+
+def states_at(layer: Stepped, row: int) -> Array:
+    """Return the states (S, B, H) that a layer has in the rows from ``row`` on."""
+    S, B, H = layer.problem.state.shape
+    rows = slice(row, row + B)
+    return np.stack([layer.h[rows], *layer.tape[rows, : S - 1, :H].swapaxes(0, 1)])

@@ -1,43 +1,26 @@
-"""A whole net: the layer, the output layer and the loss, chunk by chunk.
+"""A whole net: the layers, the output layer and the loss.
 
-N rows, as ``linear.Rows`` says, B sequences, X inputs, H hidden units, V outputs, S states, K rows of the tape a step.
+N rows, as ``linear.Rows`` says, B sequences, X inputs, H hidden units, D directions, V outputs, S states, P parts.
 
-Python's functions here prepare arrays and call compiled *spans*, whose work is bounded: between two of them Python
-can answer a signal, such as Ctrl-C.
+A net of one part whose output layer reads every step is computed by ``spans``, all of it at once, chunk by chunk. Else
+the layers come first (``layers``), and then the output layer, detached from them. Here too, the work of a compiled
+function is bounded.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from .. import net as nets
-from ..cells import tape_shape
+from ..net import HeadArrays
 from ..types import Array, Indices
-from . import compiled, head, inlined, layer
-from .buffers import (
-    OF_A_UNIT,
-    Gradients,
-    Net,
-    Scratch,
-    Sums,
-    Weights,
-    arrays_of,
-    backward_weights,
-    finish,
-    forward_weights,
-    most_rows,
-    narrow,
-    plan_of,
-    sums_of,
-    work_of,
-)
+from . import compiled, head, layer, layers, spans
+from .buffers import OF_A_UNIT, most_rows
 from .entries import entry
 from .linear import (
-    BLOCK,
     NOTHING,
     Labels,
     Rows,
-    chunk_end,
+    batch_start,
     chunk_start,
     fold,
     lane_sum,
@@ -45,117 +28,82 @@ from .linear import (
     rows_by_place,
     where,
 )
-from .tile import fill_panels, whole_vectors
+from .spans import Problem
+from .tile import fill_panels, panels_in, whole_vectors
 
 
-class Problem(NamedTuple):
-    """What every call is about: the net, its parameters ``flat``, and what it runs over.
+class Detached(NamedTuple):
+    """What the way back through a detached output layer computes with.
 
-    inputs: vectors (N, X) or tokens (N,) at their addresses. state (S, B, H): the states before the first step, in the
-    order of rows. last: the last row of each sequence that has one. head_rows: the rows of outputs, if these are made
-    of last states only, else None.
+    panels: a scratch buffer. dy (N, V), dh (N, D*H or more). bounds: where the blocks of the sums begin and end.
     """
 
-    net: nets.Net
-    flat: Array
-    inputs: Any
-    state: Array
-    rows: Rows
-    last: Indices
-    head_rows: Rows | None
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Return how many rows there are, and how many steps."""
-        return int(self.rows.start[-1]), len(self.rows.start) - 1
-
-
-class Loss(NamedTuple):
-    """The gradients with respect to the outputs (N, V) and the hidden states (N, H), each empty if it is not given."""
-
-    has_dy: bool
+    panels: Array
     dy: Array
     dh: Array
+    bounds: Indices
 
 
 def forward(problem: Problem) -> tuple[Array, Array, Array, Array]:
-    """Return outputs y (N, V), hidden states h (N, H), the tape (N, K, ...) and the last states (S, B, H).
+    """Return outputs y (N, V), hidden states h (N, D*H), the tape, and the last states, as ``problem.state`` has them.
 
     If the output layer reads last states only, y has a row for each, and so does what belongs to outputs.
     """
-    if problem.head_rows is not None:
-        _, h, tape, last = forward(without_head(problem))
-        return forward_last(problem, read_by_head(problem, h)), h, tape, last
-    net, (N, T), dtype, plan = problem.net, problem.sizes, problem.net.dtype, plan_of(problem.net)
-    y, h = np.empty((N, net.outputs), dtype), np.empty((N, net.hidden), dtype)
-    tape = np.zeros(tape_shape(net.cell, N, net.hidden), dtype)
-    trace, panels, t = trace_of(problem, h, tape), np.empty(plan.forward, dtype), 0
-    while t < T:
-        t = entry(forward_span)(dtype, plan.net, problem.flat, panels, trace, y, t, plan.most)
-    last, S = problem.state.copy(), len(problem.state)
-    last[0, : len(problem.last)] = h[problem.last]
-    if S > 1:
-        last[1:, : len(problem.last)] = tape[problem.last, : S - 1, : net.hidden].swapaxes(0, 1)
-    return y, h, tape, last
+    if not is_detached(problem):
+        return spans.forward(problem)
+    tape = np.zeros(problem.net.tape_shape(problem.sizes[0]), problem.net.dtype)
+    trace, last = layers.forward(problem, tape)
+    h = trace.given[-1]
+    return outputs_of(problem, read_by_head(problem, h)), h, tape, last.reshape(problem.state.shape)
 
 
-def without_head(problem: Problem) -> Problem:
-    """Return the problem of the recurrent layer alone."""
-    net, (begin, end, stop) = problem.net, head_places(problem.net)
-    flat = np.concatenate([problem.flat[:begin], problem.flat[end:stop]])
-    own = nets.net_of(net.cell, net.inputs, net.hidden, 0, net.dtype)
-    return problem._replace(net=own, flat=flat, head_rows=None)
+def is_detached(problem: Problem) -> bool:
+    """Return whether the output layer is computed apart from the layers."""
+    return problem.head_rows is not None or problem.net.parts > 1
 
 
-def head_places(net: nets.Net) -> tuple[int, int, int]:
-    """Return where W_hy begins and ends in flat, and where b_y begins."""
-    begin = net.places["W_hy"][0]
-    return begin, begin + net.outputs * net.hidden, net.places["b_y"][0]
-
-
-def forward_last(problem: Problem, read: Array) -> Array:
-    """Return the outputs (R, V) of the hidden states that the output layer reads (R, H)."""
-    net, plan = problem.net, plan_of(problem.net)
-    y, panels = np.empty((len(read), net.outputs), net.dtype), np.empty(plan.forward, net.dtype)
-    most = most_rows(2 * net.hidden * net.outputs)
+def outputs_of(problem: Problem, read: Array) -> Array:
+    """Return the outputs (R, V) of what the output layer reads (R, D*H)."""
+    arrays, dtype = problem.net.head(problem.flat), problem.net.dtype
+    V, width = arrays.W_hy.shape
+    y, panels = np.empty((len(read), V), dtype), np.empty(whole_vectors(V, dtype) * width, dtype)
+    most = most_rows(2 * arrays.W_hy.size)
     for r in range(0, len(read), most):
-        entry(forward_head)(net.dtype, plan.net, problem.flat, panels, read, y, r, min(r + most, len(read)))
+        entry(forward_head)(dtype, arrays, panels, read, y, r, min(r + most, len(read)))
     return y
 
 
 @compiled
-def forward_head(net: Net, flat: Array, panels: Array, read: Array, y: Array, first: int, end: int) -> None:
+def forward_head(arrays: HeadArrays, panels: Array, read: Array, y: Array, first: int, end: int) -> None:
     """Write the outputs of some rows of what the output layer reads."""
-    weights = forward_weights(net, flat, panels)
-    fill_panels(weights.head.W_hy, weights.head.arrays.W_hy)
-    head.forward(weights.head, read, first, end, y)
-
-
-@compiled
-def forward_span(net: Net, flat: Array, panels: Array, trace: layer.Trace, y: Array, t: int, most: int) -> int:
-    """Go forward from step t, for ``most`` rows or a chunk more; return the step to go on from."""
-    start, weights = trace.rows.start, forward_weights(net, flat, panels)
-    if t == 0:
-        layer.fill_forward_panels(weights.layer)
-        fill_panels(weights.head.W_hy, weights.head.arrays.W_hy)
-    limit = start[t] + most
-    while t < len(start) - 1 and start[t] < limit:
-        end = chunk_end(start, t, min(most, BLOCK))
-        layer.forward(weights.layer, trace, t, end)
-        head.forward(weights.head, trace.h, start[t], start[end], y)
-        t = end
-    return t
+    V, width = arrays.W_hy.shape
+    own = head.Head(arrays, panels_in(panels, 0, V, width))
+    if first == 0:
+        fill_panels(own.W_hy, arrays.W_hy)
+    head.forward(own, read, first, end, y)
 
 
 def read_by_head(problem: Problem, h: Array) -> Array:
-    """Return the hidden states that the output layer reads, where these are the last ones (R, H)."""
-    return h[problem.last]
+    """Return what the output layer reads: all hidden states (N, D*H), or the last ones (R, D*H)."""
+    if problem.head_rows is None:
+        return h
+    final, H = h[problem.last], problem.net.hidden
+    if problem.net.bidirectional:
+        final[:, H:] = h[: len(final), H:]  # the reverse direction ends at the first step
+    return final
 
 
-def add_to_last(dstate: Array | None, dh: Array, state: Array) -> Array:
-    """Return the gradient with respect to the last states (S, B, H), with what comes through the outputs, dh (R, H)."""
-    total = np.full_like(state, NOTHING) if dstate is None else dstate.copy()
-    total[0, : len(dh)] = dh + total[0, : len(dh)]
+def add_to_last(problem: Problem, dstate: Array | None, dh: Array) -> Array:
+    """Return the gradient with respect to the last states (S, P, B, H), with what comes through the outputs.
+
+    That is dh (R, D*H), and belongs to the last layer.
+    """
+    net, H, R, total = problem.net, problem.net.hidden, len(dh), np.empty_like(problem.states)
+    total[:] = NOTHING if dstate is None else dstate
+    if dstate is None:
+        total[:, :, R:] = 0  # of sequences without steps
+    for way, part in enumerate(layers.parts_of(net, net.layers - 1)):
+        total[0, part, :R] = dh[:, way * H : (way + 1) * H] + total[0, part, :R]
     return total
 
 
@@ -168,142 +116,65 @@ def backward(
     dstate: Array | None,
     need_dinputs: bool,
 ) -> tuple[Array, Array, Array | None]:
-    """Return the gradients of the parameters, like flat, of the initial states (S, B, H), and of the inputs if needed.
+    """Return the gradients of the parameters, like flat, of the initial states, and of the inputs if needed.
 
-    h and tape as ``forward`` returned them. dy (N, V), dh (N, H), dstate (S, B, H): the gradients with respect to the
-    outputs, the hidden states and the last states; None for what J does not depend on directly.
+    h and tape as ``forward`` returned them. dy (N, V), dh (N, D*H), dstate: the gradients with respect to the outputs,
+    the hidden states and the last states; None for what J does not depend on directly. States are as ``problem.state``.
     """
-    if problem.head_rows is not None:
-        return backward_last(problem, h, tape, dy, dh, dstate, need_dinputs)
-    net, (N, T), plan = problem.net, problem.sizes, plan_of(problem.net)
-    carried, empty = np.empty_like(problem.state), np.empty((0, 0), net.dtype)
-    carried[:] = NOTHING if dstate is None else dstate
-    loss = Loss(dy is not None, empty if dy is None else dy, empty if dh is None else dh)
-    dinputs = np.empty((N, net.inputs), net.dtype) if need_dinputs else empty
-    grads, scratch, position = gradients_of(problem, carried, dinputs), scratch_of(problem, need_dinputs), 2 * T + 1
-    trace, span = trace_of(problem, h, tape), entry(backward_span)
-    while position > 1:
-        position = span(net.dtype, plan.net, problem.flat, trace, loss, grads, scratch, position, plan.most)
-    if dstate is None:
-        carried[:, problem.rows.start[1] if T else 0 :] = 0  # of sequences without steps
-    return grads.flat, carried, dinputs if need_dinputs else None
+    if not is_detached(problem):
+        return spans.backward(problem, h, tape, dy, dh, dstate, need_dinputs)
+    net, grads, dhs = problem.net, np.zeros(problem.net.size, problem.net.dtype), [] if dh is None else [dh]
+    given, tapes = layers.cut_tape(problem, tape)
+    dstate = None if dstate is None else dstate.reshape(problem.states.shape)
+    with np.errstate(all="ignore"):
+        if dy is not None:
+            from_outputs = through_outputs(problem, read_by_head(problem, h), dy, net.head(grads))
+            if problem.head_rows is not None:
+                dstate = add_to_last(problem, dstate, from_outputs)
+            else:
+                dhs.insert(0, from_outputs)
+        trace = layers.Trace([*given, h], tapes)
+        first, dinputs = layers.backward(problem, trace, dhs, dstate, need_dinputs, grads)
+    return grads, first.reshape(problem.state.shape), dinputs
+
+
+def through_outputs(problem: Problem, read: Array, dy: Array, grads: HeadArrays) -> Array:
+    """Return dh (R, D*H) of dy (R, V), and write the gradients of the output layer into grads, +0 before."""
+    arrays, dtype, rows = problem.net.head(problem.flat), problem.net.dtype, problem.head_rows or problem.rows
+    V, width = arrays.W_hy.shape
+    wide = whole_vectors(width, dtype)
+    sums = head.Sums(grads.W_hy if wide == width else np.zeros((V, wide), dtype), grads.b_y)
+    dh, panels = np.empty((len(read), wide), dtype), np.empty(wide * V, dtype)
+    own, most = Detached(panels, dy, dh, row_blocks(rows)), most_rows(4 * arrays.W_hy.size)
+    nothing = layer.Inputs(False, layers.NO_INDICES, read)
+    trace = layer.Trace(rows, nothing, read[:0], read[:0], read, np.empty((0, 0), dtype))
+    end = len(rows.start) - 1 if len(read) > 0 else 0
+    while end > 0:
+        end = entry(backward_head)(dtype, arrays, sums, trace, own, end, most)
+    grads.W_hy[:] = sums.W_hy[:, :width]
+    return np.ascontiguousarray(dh[:, :width])
 
 
 @compiled
-def backward_span(
-    net: Net,
-    flat: Array,
-    trace: layer.Trace,
-    loss: Loss,
-    grads: Gradients,
-    scratch: Scratch,
-    position: int,
-    most: int,
-) -> int:
-    """Go back from a position, for ``most`` rows or a chunk more; return the position to go on from.
-
-    At 2t + 1 all steps from t on are done. At 2t, of the chunk that ends at t, the sums are left to do.
-    """
-    start, done = trace.rows.start, 0
-    weights, sums = backward_weights(net, flat, scratch.panels, len(grads.dinputs) > 0), sums_of(net, trace, grads)
-    work = work_of(net, grads.carried, scratch.work)
-    if position == 2 * len(start) - 1:
-        layer.fill_backward_panels(weights.layer)
-        fill_panels(weights.head.W_hy, weights.head.arrays.W_hy.T)
-    while position > 1 and done < most:
-        end = position // 2
+def backward_head(arrays: HeadArrays, sums: head.Sums, trace: layer.Trace, own: Detached, end: int, most: int) -> int:
+    """Go back from step ``end``, for ``most`` rows or a chunk more; return the step to go on from."""
+    (V, width), start, bounds, done = arrays.W_hy.shape, trace.rows.start, own.bounds, 0
+    output = head.Head(arrays, panels_in(own.panels, 0, width, V))
+    if end == len(start) - 1:
+        fill_panels(output.W_hy, arrays.W_hy.T)
+    while end > 0 and done < most:
         t = chunk_start(start, end, trace.rows.B)
-        if position % 2 == 1:
-            if loss.has_dy:
-                head.backward(weights.head, loss.dy, start[t], start[end], work.dh)
-            layer.backward(weights.layer, trace, loss.has_dy, loss.dh, work, t, end)
-            position -= 1
-        else:
-            weight_gradients(weights, trace, loss, work, sums, grads.bounds, t, end)
-            if len(grads.dinputs) > 0:
-                layer.input_gradients(weights.layer, work.da, start[t], start[end], grads.dinputs)
-            position = 2 * t + 1
+        head.backward(output, own.dy, start[t], start[end], own.dh[start[t] :])
+        n = where(bounds, start[end])
+        while bounds[n] > start[t]:
+            m = batch_start(bounds, n, start[t])
+            index = rows_by_place(trace.rows, bounds[m], bounds[n])
+            batch = layer.Batch(index, bounds[m : n + 1], bounds[0], n == len(bounds) - 1)
+            head.weight_gradients(sums, trace, own.dy, batch)
+            n = m
         done += start[end] - start[t]
-    if position == 1:
-        finish(net, trace, sums, grads)
-    return position
-
-
-@inlined
-def weight_gradients(
-    weights: Weights, trace: layer.Trace, loss: Loss, work: layer.Work, sums: Sums, bounds: Indices, t: int, end: int
-) -> None:
-    """Add the blocks of a chunk to the sums, from the last to the first, as many at a time as have 128 rows."""
-    first, n = trace.rows.start[t], where(bounds, trace.rows.start[end])
-    while bounds[n] > first:
-        m = n - 1
-        while bounds[m] > first and bounds[n] - bounds[m - 1] <= BLOCK:
-            m -= 1
-        index = rows_by_place(trace.rows, bounds[m], bounds[n])
-        batch = layer.Batch(index, bounds[m : n + 1], first, n == len(bounds) - 1)
-        layer.weight_gradients(weights.layer, trace, work, sums.layer, batch, t)
-        if loss.has_dy:
-            head.weight_gradients(sums.head, trace, loss.dy, batch)
-        n = m
-
-
-def backward_last(
-    problem: Problem,
-    h: Array,
-    tape: Array,
-    dy: Array | None,
-    dh: Array | None,
-    dstate: Array | None,
-    need_dinputs: bool,
-) -> tuple[Array, Array, Array | None]:
-    """Return what ``backward`` does where outputs are made of last states: through them first, then through time."""
-    net, (begin, end, stop) = problem.net, head_places(problem.net)
-    flat, given = np.zeros(net.size, net.dtype), dstate is not None
-    if dy is not None:
-        dstate = add_to_last(dstate, gradients_of_last(problem, h, dy, flat), problem.state)
-    grads, first, dinputs = backward(without_head(problem), h, tape, None, dh, dstate, need_dinputs)
-    flat[:begin], flat[end:stop] = grads[:begin], grads[begin:]
-    if not given:
-        first[:, len(problem.last) :] = 0  # of sequences without steps
-    return flat, first, dinputs
-
-
-def gradients_of_last(problem: Problem, h: Array, dy: Array, flat: Array) -> Array:
-    """Return dh (R, H) of dy (R, V), and write the gradients of the output layer into flat, +0 before."""
-    net, plan, read, rows = problem.net, plan_of(problem.net), read_by_head(problem, h), problem.head_rows
-    assert rows is not None
-    trace = layer.Trace(
-        rows, layer.Inputs(False, np.empty(0, np.int64), read), read[:0], read[:0], read, np.empty((0, 0), net.dtype)
-    )
-    dh, panels = (
-        np.empty((len(read), whole_vectors(net.hidden, net.dtype)), net.dtype),
-        np.empty(plan.backward, net.dtype),
-    )
-    entry(backward_head)(net.dtype, plan.net, problem.flat, panels, dy, dh)
-    sums = np.zeros(plan.sums + plan.vectors, net.dtype)
-    entry(head_sums)(net.dtype, plan.net, trace, dy, Gradients(flat, dh, dh, sums, row_blocks(rows)))
-    return dh[:, : net.hidden]
-
-
-@compiled
-def backward_head(net: Net, flat: Array, panels: Array, dy: Array, dh: Array) -> None:
-    """Write dh = W_hy^T dy of all rows."""
-    weights = backward_weights(net, flat, panels, False)
-    fill_panels(weights.head.W_hy, weights.head.arrays.W_hy.T)
-    head.backward(weights.head, dy, 0, len(dy), dh)
-
-
-@compiled
-def head_sums(net: Net, trace: layer.Trace, dy: Array, grads: Gradients) -> None:
-    """Write the gradients of the output layer, from the last block to the first."""
-    sums, bounds = sums_of(net, trace, grads), grads.bounds
-    for n in range(len(bounds) - 1, 0, -1):
-        index = rows_by_place(trace.rows, bounds[n - 1], bounds[n])
-        head.weight_gradients(
-            sums.head, trace, dy, layer.Batch(index, bounds[n - 1 : n + 1], bounds[0], n == len(bounds) - 1)
-        )
-    _, output = arrays_of(net, grads.flat)
-    narrow(sums.head.W_hy, output.W_hy)
+        end = t
+    return end
 
 
 def bptt(
@@ -339,36 +210,3 @@ def total(losses: Array, rows: Rows) -> float:
     for r in rows.by_place:
         lanes[rows.place[r] % 16] += losses[r]
     return fold(lanes)
-
-
-def gradients_of(problem: Problem, carried: Array, dinputs: Array) -> Gradients:
-    """Return where the way back writes to."""
-    net, plan = problem.net, plan_of(problem.net)
-    sums = plan.sums + (plan.tokens if problem.inputs.ndim == 1 else plan.vectors)
-    flat, rows = np.zeros(net.size, net.dtype), carried.reshape(-1, net.hidden)
-    return Gradients(flat, rows, dinputs, np.zeros(sums, net.dtype), row_blocks(problem.rows))
-
-
-def scratch_of(problem: Problem, need_dinputs: bool) -> Scratch:
-    """Return the scratch buffers of the way back."""
-    plan, (N, _), dtype = plan_of(problem.net), problem.sizes, problem.net.dtype
-    R = min(N, max(BLOCK, problem.rows.B))
-    panels = np.empty(plan.backward + (plan.inputs if need_dinputs else 0), dtype)
-    return Scratch(panels, np.empty(problem.state.size + R * plan.row, dtype))
-
-
-def trace_of(problem: Problem, h: Array, tape: Array) -> layer.Trace:
-    """Return what a layer runs over, and h and the tape, to be written or read."""
-    net, state, inputs = problem.net, problem.state, problem.inputs
-    (N, K, width), (S, B, H) = tape.shape, state.shape
-    tape_0 = tape
-    if S > 1:
-        tape_0 = np.empty((B, K, width), net.dtype)
-        tape_0[:, : S - 1, :H] = state[1:].swapaxes(0, 1)
-    if inputs.ndim == 1:
-        read = layer.Inputs(True, inputs, np.empty((0, 0), net.dtype))
-    else:
-        read = layer.Inputs(False, np.empty(0, np.int64), inputs)
-    return layer.Trace(
-        problem.rows, read, state[0], tape_0.reshape(-1 if K else 0, width), h, tape.reshape(N * K, width)
-    )

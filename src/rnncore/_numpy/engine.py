@@ -10,10 +10,11 @@ from .. import rounding
 from ..cells import CELLS
 from ..labels import count_of
 from ..net import Net
-from ..problem import Kept, Options
+from ..problem import Kept, Options, as_tuple, copy_of, with_masks
 from ..steps import Steps
 from ..types import AnyArray, Array, Indices, Inputs, Labels, States
 from . import elementary, optim, sampling, softmax, stack
+from .layers import Problem, Trace, as_rows
 from .linear import Mask
 
 
@@ -29,10 +30,10 @@ class NumpyEngine:
         """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
         form = Form(net, inputs, steps, options.last)
         with _ieee():
-            y, h, tape, last = stack.forward(form.problem(flat, inputs, state))
-        h = form.from_grid(h)
+            y, trace, last = stack.forward(form.problem(flat, inputs, state))
+        h = form.from_grid(trace.given[-1])
         h.flags.writeable = False
-        kept = net, inputs.copy(), form.copy_of(state), steps, h, form.tape_of(tape), options.last
+        kept = net, copy_of(inputs), copy_of(state), steps, h, form.tape_of(trace), options.last
         return form.from_outputs(y), h, form.from_states(last), kept
 
     def backward(
@@ -45,9 +46,7 @@ class NumpyEngine:
         dy, dh = None if dy is None else form.outputs(dy), None if dh is None else form.grid(dh)
         last = None if dstate is None else form.states(dstate)
         with _ieee():
-            grads, first, dinputs = stack.backward(
-                problem, form.grid(h), form.tape(tape), dy, dh, last, options.need_dinputs
-            )
+            grads, first, dinputs = stack.backward(problem, form.trace(h, tape), dy, dh, last, options.need_dinputs)
         return grads, form.from_states(first), None if dinputs is None else form.from_grid(dinputs)
 
     def bptt(
@@ -142,14 +141,17 @@ class Form:
     def __init__(self, net: Net | None, inputs: AnyArray, steps: Steps | None, last: bool = False) -> None:
         """inputs: as the user has them; or y, where there is no net."""
         self.net, self.steps, self.last = net, steps, last
+        inputs, _ = with_masks(inputs)
         self.one = steps is None and inputs.ndim == (1 if inputs.dtype.kind == "i" else 2)
         T, B = (steps.T, steps.B) if steps else (len(inputs), 1 if self.one else inputs.shape[1])
         self.exist: Mask = np.ones((T, B), bool) if steps is None else np.arange(T)[:, None] < steps.lengths
 
-    def problem(self, flat: Array, inputs: Inputs, state: States) -> stack.Problem:
+    def problem(self, flat: Array, inputs: Inputs, state: States) -> Problem:
         """Return what the call is about."""
         assert self.net is not None
-        return stack.Problem(self.net, flat, self.grid(inputs), self.states(state), self.exist, self.last)
+        x, masks = with_masks(inputs)
+        grids = tuple(self.grid(mask) for mask in masks)
+        return Problem(self.net, flat, self.grid(x), grids, self.states(state), self.exist, self.last)
 
     def grid(self, array: AnyArray) -> Any:
         """Return an array of the call as a grid."""
@@ -184,32 +186,37 @@ class Form:
             return self.steps.from_grid(grid)
         return grid[:, 0] if self.one else grid
 
-    def tape(self, rows: Array) -> Array:
-        """Return a tape (N, K, ...) as a grid."""
+    def trace(self, h: Array, tape: Array) -> Trace:
+        """Return what the layers leave, of h and the tape that ``forward`` returned."""
+        assert self.net is not None
+        given, tapes = self.net.cut_tape(tape, int(self.exist.sum()))
+        return Trace([*map(self._grid_of_rows, given), self.grid(h)], list(map(self._grid_of_rows, tapes)))
+
+    def tape_of(self, trace: Trace) -> Array:
+        """Return the tape of what the layers leave."""
+        assert self.net is not None
+        rows = [self._rows(grid) for grid in (*trace.given[:-1], *trace.tapes)]
+        return np.concatenate(rows, axis=None).reshape(self.net.tape_shape(int(self.exist.sum())))
+
+    def _grid_of_rows(self, rows: Array) -> Array:
         return self.steps.grid_of(rows) if self.steps is not None else rows.reshape(*self.exist.shape, *rows.shape[1:])
 
-    def tape_of(self, grid: Array) -> Array:
-        """Return the opposite of ``tape``."""
-        return self.steps.rows_of(grid) if self.steps is not None else stack.as_rows(grid)
+    def _rows(self, grid: Array) -> Array:
+        return self.steps.rows_of(grid) if self.steps is not None else as_rows(grid)
 
     def states(self, states: States) -> Array:
-        """Return states (S, B, H): zeros for None."""
-        assert self.net is not None
-        shape = len(CELLS[self.net.cell].states), self.exist.shape[1], self.net.hidden
-        return np.zeros(shape, self.net.dtype) if states is None else np.stack(_tuple(states)).reshape(shape)
+        """Return states (S, P, B, H): zeros for None."""
+        net = self.net
+        assert net is not None
+        shape = len(CELLS[net.cell].states), net.parts, self.exist.shape[1], net.hidden
+        return np.zeros(shape, net.dtype) if states is None else np.stack(as_tuple(states)).reshape(shape)
 
     def from_states(self, states: Array) -> States:
         """Return the opposite of ``states``."""
-        arrays = tuple(states[:, 0] if self.one else states)
+        if self.one:
+            states = states[:, :, 0]
+        arrays = tuple(states[:, 0] if states.shape[1] == 1 else states)
         return arrays if len(arrays) > 1 else arrays[0]
-
-    def copy_of(self, states: States) -> States:
-        """Return a copy of states as the user has them."""
-        return None if states is None else self.from_states(self.states(states))
-
-
-def _tuple(states: States) -> tuple[Array, ...]:
-    return states if isinstance(states, tuple) else (states,)
 
 
 @contextlib.contextmanager

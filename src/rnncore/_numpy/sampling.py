@@ -4,7 +4,8 @@ import numpy as np
 
 from ..types import Array, Indices
 from .elementary import exp
-from .stack import Problem, forward
+from .layers import Problem
+from .stack import forward
 
 
 def cumulate(y: Array, temperature: float) -> Array:
@@ -32,14 +33,14 @@ def choose(y: Array, u: float, temperature: float) -> int:
 
 
 def sample(problem: Problem, uniforms: Array, temperature: float) -> tuple[Indices, Array]:
-    """Return tokens (T, B), drawn one after the other by uniforms (T, B), and the states (S, B, H) of the last ones.
+    """Return tokens (T, B), drawn one after the other by uniforms (T, B), and the states (S, P, B, H) of the last ones.
 
     The problem has one step: the tokens (1, B) and the states to begin with.
     """
     T, B = uniforms.shape
     tokens = np.empty((T, B), np.int64)
     for t in range(T):
-        y, _, _, last = forward(problem)
+        y, _, last = forward(problem)
         for b in range(B):
             tokens[t, b] = choose(y[0, b], float(uniforms[t, b]), temperature)
         problem = problem._replace(inputs=tokens[t : t + 1], state=last)

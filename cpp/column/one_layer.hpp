@@ -1,0 +1,262 @@
+// A layer in one direction, and the output layer if it reads that: who does what when.
+//
+// Once the weights are packed, two passes suffice for any number of threads: forward and back over shares of the
+// sequences, then the gradients of the weights over shards of them. One thread takes both a chunk at a time, while the
+// chunk is warm.
+#pragma once
+
+#include "head.hpp"
+#include "layer.hpp"
+#include "passes.hpp"
+
+namespace rnncore::RNNCORE_ISA::stack {
+
+// One call: its memory, and its passes.
+template <class Real>
+struct OneLayer {
+  const Problem<Real>& problem;
+  const Machine& machine;
+  const Steps& steps;
+  Ways ways;
+  Passes<Real> passes;
+  layer::Sizes<Real> n;
+  layer::Trace<Real> trace;
+  layer::Forward<Real> forward_layer;
+  layer::Backward<Real> backward_layer;
+  layer::Sums<Real> sums;
+  Steps head_steps;  // those of the output layer
+  Real* last_h;      // (B, ldH): what it reads, if that is last states, by positions
+  head::Head<Real> head;
+
+  Labels<Real> labels{};
+  Real* losses = nullptr;
+  Outputs<Real> outputs{};
+  OutputGradients<Real> given{};
+  Gradients<Real> grads{};
+
+  // reads: how many steps the caller will have read in the end
+  OneLayer(Arena& arena, const Problem<Real>& problem, const Machine& machine, Ways ways, Index reads)
+      : problem(problem),
+        machine(machine),
+        steps(problem.steps),
+        ways(ways),
+        passes(arena, steps, machine, share_units(problem, machine.threads)),
+        n(problem.net, steps.B),
+        trace(arena, n, steps, ways.forward && ways.back),
+        forward_layer(arena, trace, problem, passes.limits, ways.forward, reads),
+        backward_layer(arena, trace, problem, passes.limits, ways, forward_layer.a),
+        sums(arena, trace, backward_layer.gates, problem.inputs, ways.back ? machine.threads : 0),
+        head_steps(problem.last ? last_steps(steps) : steps),
+        last_h(arena.take<Real>(problem.last ? n.B * n.ldH : 0)),
+        head(arena, problem.net, problem.flat, head_steps.count, {problem.last ? last_h : trace.h + n.B * n.ldH, n.ldH},
+             passes.limits, ways) {
+    const Index listed = max_of(SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)),
+                                SumRows::scratch_size(head_steps, head_steps.count));
+    passes.take_scratch(arena, ways.back, listed, max_of(n.ldG, n.ldH));
+    if (arena.at) trace.put_state(steps, problem.state);
+  }
+  OneLayer(const OneLayer&) = delete;
+  OneLayer& operator=(const OneLayer&) = delete;
+
+  bool run() { return passes.run(*this, ways.back); }
+
+  // The first step alone, y (B, ldV), by the calling thread; it can be taken again, from the states it has left.
+  Rows<Real> step_forward(Look& look) const {
+    const Share all{0, 0, steps.B, 0, 1};
+    const Span span = passes.span_of(0, all);
+    forward_layer.forward(span, all, look, [] {});
+    if (head.V > 0) head.forward(span, all, look);
+    trace.go_on();
+    return head.y_of(span, all);
+  }
+
+  // Packs the weights, or one of several parts of them, before anything is multiplied.
+  void pack(int part, int parts) const {
+    forward_layer.pack(part, parts);
+    backward_layer.pack(part, parts);
+    head.pack(part, parts);
+  }
+
+  // All units and gates, as a shard.
+  Shard whole(int thread) const { return {thread, 0, n.H, 0, n.G}; }
+
+  // Forward and back over a share of the sequences; by one thread alone, with the weights' gradients.
+  void pass(const Share& share, Look& look) {
+    const Shard all = whole(share.thread);
+    for (Index chunk = 0; ways.forward && chunk < passes.chunks.count; ++chunk) {
+      if (passes.stop(share)) return;
+      forward(passes.span_of(chunk, share), share, look);
+      passes.meet(share);
+    }
+    const bool last = problem.last && head_steps.count > 0;
+    if (last) read_by_head(share);
+    if (last && ways.forward) forward_head(last_span(share), share, look);
+    if (!ways.back) return;
+    if (share.part == 0) backward_layer.begin(steps, share, given.dstate);
+    passes.meet(share);
+    if (last && ways.dy) add_to_last(share, look);
+    if (last && ways.dy && machine.threads == 1) last_weight_gradients(all, look);
+    bool first = true;
+    for (Index chunk = passes.chunks.count; chunk-- > 0;) {
+      if (passes.stop(share)) return;
+      backward(passes.span_of(chunk, share), share, look);
+      if (machine.threads == 1) weight_gradients(chunk, all, first, look);
+      passes.meet(share);
+    }
+    if (share.part == 0) backward_layer.end(steps, share, given.has_dstate(), grads.dstate);
+    if (machine.threads == 1) take_gradients(all);
+  }
+
+  // The weights' gradients for a shard.
+  void weight_pass(const Shard& shard, Look& look) {
+    bool first = true;
+    if (problem.last && ways.dy && head_steps.count > 0) last_weight_gradients(shard, look);
+    for (Index chunk = passes.chunks.count; chunk-- > 0;) {
+      if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
+      weight_gradients(chunk, shard, first, look);
+    }
+    take_gradients(shard);
+  }
+
+ private:
+  static bool share_units(const Problem<Real>& problem, int threads) {
+    const Net& net = problem.net;
+    return threads > 1 && problem.steps.B < tuning::shared_sequences * threads && net.H >= tuning::shared_units &&
+           net.shape.gates_after_reset == 0;
+  }
+  // h_t and y_t of a span, and the losses or the results of forward.
+  void forward(const Span& span, const Share& share, Look& look) const {
+    forward_layer.forward(span, share, look, [&] { passes.meet(share); });
+    if (!problem.last && head.V > 0) forward_head(span, share, look);
+    if (!losses) take(span.by_row(trace.h + n.B * n.ldH, n.ldH), span, share, n.H, outputs.h);
+  }
+
+  // y of a span, and the losses or a result of forward.
+  void forward_head(const Span& span, const Share& share, Look& look) const {
+    head.forward(span, share, look);
+    if (losses)
+      head.loss(span, share, labels, losses);
+    else
+      take(head.y_of(span, share), span, share, head.V, Strided<Real>{outputs.y, head.V});
+  }
+
+  static void take(Rows<Real> rows, const Span& span, const Share& share, Index width, Strided<Real> to) {
+    for (Index i = share.from(span.count); i < share.to(span.count); ++i)
+      copy(rows(i), width, to.at + span.address(i) * to.stride);
+  }
+
+  // The rows of the output layer where it reads last states.
+  Span last_span(const Share& share) const {
+    return {head_steps, 0, 1, share, passes.scratch_of(share.thread), passes.limits.rows};
+  }
+
+  // The last states, for the output layer.
+  void read_by_head(const Share& share) const {
+    const Span span = last_span(share);
+    for (Index i = share.from(span.count); i < share.to(span.count); ++i) {
+      const Index p = span.p0 + i, t = steps.length(steps.sequence(p)) - 1;
+      copy(trace.h + (n.B + steps.row(t) + p) * n.ldH, n.ldH, last_h + p * n.ldH);
+    }
+  }
+
+  // Adds to the gradients with respect to the last states what comes through the outputs.
+  void add_to_last(const Share& share, Look& look) const {
+    const Span span = last_span(share);
+    const Rows<Real> dh = backward_layer.dh_of(share);
+    head.backward(span, share, given.dy, dh, look);
+    for (Index i = share.from(span.count); i < share.to(span.count); ++i) {
+      Real* const carried = backward_layer.carried + (span.p0 + i) * n.ldH;
+      for (Index j = 0; j < n.H; ++j) carried[j] = dh(i)[j] + carried[j];
+    }
+  }
+
+  // da_t and du_t of a span, and the gradients with respect to its inputs.
+  void backward(const Span& span, const Share& share, Look& look) const {
+    const Rows<Real> dh = backward_layer.dh_of(share);
+    if (ways.dy && !problem.last)
+      head.backward(span, share, given.dy, dh, look);
+    else
+      take_from_outputs(span, share, dh);
+    passes.meet(share);
+    backward_layer.backward(span, share, given.dh, look, [&] { passes.meet(share); });
+    if (grads.dinputs) layer::input_gradients(backward_layer, span, share, grads, look);
+  }
+
+  // What comes through outputs that are not made here: nothing to add, which is -0, unless it is given.
+  void take_from_outputs(const Span& span, const Share& share, Rows<Real> dh) const {
+    const Strided<const Real> from = given.from_outputs;
+    for (Index i = share.from(span.count); i < share.to(span.count); ++i)
+      if (from.at)
+        copy(from.at + span.address(i) * from.stride, n.H, dh(i)), fill(dh(i) + n.H, n.ldH - n.H, Real(0));
+      else
+        fill(dh(i), n.ldH, Real(-0.0));
+  }
+
+  // The weights' gradients: the blocks of a chunk, from the last to the first, for a shard.
+  void weight_gradients(Index chunk, const Shard& shard, bool& first, Look& look) const {
+    const Chunks& chunks = passes.chunks;
+    const SumRows rows(steps, chunks.begin(chunk), chunks.begin(chunk + 1), passes.scratch_of(shard.thread));
+    const linear::Gathered<Real> own = passes.gathered_of(shard);
+    rows.each_group([&](const Blocks& blocks) {
+      sums.weight_gradients(rows, blocks, shard, first, own, look);
+      if (ways.dy && !problem.last) head.weight_gradients(rows, blocks, shard, given.dy, first, own, look);
+      first = false;
+    });
+  }
+
+  // The gradients of the output layer's weights where it reads last states.
+  void last_weight_gradients(const Shard& shard, Look& look) const {
+    const SumRows rows(head_steps, 0, 1, passes.scratch_of(shard.thread));
+    bool first = true;
+    rows.each_group([&](const Blocks& blocks) {
+      head.weight_gradients(rows, blocks, shard, given.dy, first, passes.gathered_of(shard), look);
+      first = false;
+    });
+  }
+
+  void take_gradients(const Shard& shard) const {
+    const bool begun = steps.count > 0;
+    sums.take(begun, shard, layer_of(problem.net, grads.flat));
+    head.take(begun && ways.dy, shard, head_of(problem.net, grads.flat));
+  }
+};
+
+// What lies beyond n numbers in rows of `width`, where whole vectors have been written, is +0.
+template <class Real>
+void clear_margin(Index n, Index width, Index rows, Real* at) {
+  for (Index r = 0; n < width && r < rows; ++r) fill(at + r * width + n, width - n, Real(0));
+}
+
+// Each returns false if it was interrupted.
+template <class Real>
+bool run_forward(OneLayer<Real>& call, const Outputs<Real>& outputs) {
+  call.outputs = outputs;
+  call.trace.tape = outputs.tape;
+  const bool done = call.run();
+  clear_margin(call.n.H, call.n.P, call.steps.count * call.n.shape().kept(), outputs.tape);
+  call.trace.take_state(call.steps, outputs.last);
+  return done;
+}
+
+template <class Real>
+bool run_backward(OneLayer<Real>& call, const Kept<Real>& kept, const OutputGradients<Real>& given,
+                  const Gradients<Real>& grads) {
+  call.trace.tape = const_cast<Real*>(kept.tape);  // which is only read, going back
+  call.trace.put_h(call.steps, kept.h);
+  call.given = given;
+  call.grads = grads;
+  return call.run();
+}
+
+template <class Real>
+bool run_bptt(OneLayer<Real>& call, const Labels<Real>& labels, const Losses<Real>& losses,
+              const Gradients<Real>& grads) {
+  call.labels = labels;
+  call.losses = losses.each;
+  call.grads = grads;
+  const bool done = call.run();
+  call.trace.take_state(call.steps, losses.last);
+  return done;
+}
+
+}  // namespace rnncore::RNNCORE_ISA::stack

@@ -1,0 +1,153 @@
+// How threads share the work of a call: sequences on the way forward and back, then the sums for the weights.
+#pragma once
+
+#include "span.hpp"
+
+namespace rnncore::RNNCORE_ISA::stack {
+
+// Which sequences go together, if threads take shares of them: pieces of as many steps, as nearly as whole sequences
+// allow. More pieces than threads, and who is free takes the next: a thread that has to wait then holds up one piece.
+struct Pieces {
+  Index count, widest;
+  Index* begins;  // (count + 1), by positions; null: the full grid, cut evenly
+  Index B;
+
+  Pieces(Arena& arena, const Steps& steps, Index count) : count(count), widest(0), B(steps.B) {
+    begins = steps.full() ? nullptr : arena.take<Index>(count + 1);
+    if (steps.full()) {
+      widest = linear::divide_up(B, count);
+      return;
+    }
+    Index begin = 0, p = 0, before = 0;  // `before`: steps of the sequences before p
+    for (Index k = 0; k <= count; ++k, begin = p) {
+      const Index wanted = steps.count * k / count;
+      for (; p < B && (k == count || before + length(steps, p) / 2 < wanted); ++p) before += length(steps, p);
+      widest = max_of(widest, p - begin);
+      if (begins) begins[k] = p;
+    }
+  }
+  Index begin(Index piece) const { return begins ? begins[piece] : B * piece / count; }
+
+  // How many pieces of something that is cut into no smaller ones.
+  static Index pieces_of(Index things, Index at_least, int threads) {
+    const Index wanted = min_of(things / at_least, tuning::pieces_a_thread * threads);
+    return max_of(wanted, threads);
+  }
+
+ private:
+  static Index length(const Steps& steps, Index p) { return steps.lengths[steps.order[p]]; }
+};
+
+// What all passes over steps share: chunks of time, threads, scratch buffers.
+template <class Real>
+struct Passes {
+  const Machine& machine;
+  const Steps& steps;
+  bool shares_rows;  // of each step, rather than sequences, among threads
+  Chunks chunks;
+  Pieces pieces;
+  Limits limits;
+  Index scratch_size = 0;
+  int64_t* scratch = nullptr;         // (threads, scratch_size): lists of rows
+  linear::Gathered<Real> gathered{};  // the first thread's; the others' follow
+  Index next_piece = 0, next_shard = 0;
+  bool stopped = false;
+
+  Passes(Arena& arena, const Steps& steps, const Machine& machine, bool shares_rows)
+      : machine(machine),
+        steps(steps),
+        shares_rows(shares_rows),
+        chunks(arena, steps),
+        pieces(arena, steps,
+               shares_rows || machine.threads == 1
+                   ? 1
+                   : Pieces::pieces_of(steps.B, tuning::piece_sequences, machine.threads)),
+        limits{chunks.most_rows(pieces.widest), machine.threads} {}
+
+  // listed: the numbers that a list of rows for sums needs; widest: of the rows that these sums read.
+  void take_scratch(Arena& arena, bool back, Index listed, Index widest) {
+    scratch_size = max_of(Span::scratch_size(chunks, limits.rows), listed);
+    scratch = arena.take<int64_t>(machine.threads * scratch_size);
+    const Index listed_threads = back && (!steps.full() || steps.read) ? machine.threads : 0;
+    gathered.stride = widest;
+    gathered.strip = arena.take<Real>(listed_threads * gathered.strip_size());
+    gathered.rows = arena.take<Real>(listed_threads * linear::block * gathered.stride);
+  }
+
+  // Packs the weights, takes the passes forward and back, and those for the weights' gradients, if it goes back: what
+  // call.pack, call.pass and call.weight_pass do. One thread does the latter within the former.
+  template <class Call>
+  bool run(Call& call, bool back) {
+    if (machine.threads == 1) {
+      Look look(machine, 0, &stopped);
+      call.pack(0, 1);
+      call.pass({0, 0, steps.B, 0, 1}, look);
+      return !stopped;
+    }
+    struct Task {
+      Passes& passes;
+      Call& call;
+      bool back;
+    } task{*this, call, back};
+    machine.parallel(
+        machine.threads,
+        [](void* given, int thread) {
+          const Task& own = *static_cast<Task*>(given);
+          own.passes.take_all(own.call, own.back, thread);
+        },
+        &task);
+    return !stopped;
+  }
+
+  Span span_of(Index chunk, const Share& share) const {
+    return {steps, chunks.begin(chunk), chunks.begin(chunk + 1), share, scratch_of(share.thread), limits.rows};
+  }
+  int64_t* scratch_of(int thread) const { return scratch + thread * scratch_size; }
+  linear::Gathered<Real> gathered_of(const Shard& shard) const {
+    return {gathered.strip + shard.thread * gathered.strip_size(),
+            gathered.rows + shard.thread * linear::block * gathered.stride, gathered.stride};
+  }
+
+  // Waits for those who share the rows.
+  void meet(const Share& share) const {
+    if (share.parts > 1) machine.meet();
+  }
+  // Whether to give up. Those who share rows must agree.
+  bool stop(const Share& share) const {
+    meet(share);
+    return __atomic_load_n(&stopped, __ATOMIC_RELAXED);
+  }
+
+ private:
+  template <class Call>
+  void take_all(Call& call, bool back, int thread) {
+    Look look(machine, thread, &stopped);
+    call.pack(thread, machine.threads);
+    machine.meet();
+    if (shares_rows)
+      call.pass({thread, 0, steps.B, thread, machine.threads}, look);
+    else
+      for (Index k; (k = __atomic_fetch_add(&next_piece, 1, __ATOMIC_RELAXED)) < pieces.count;)
+        call.pass({thread, pieces.begin(k), pieces.begin(k + 1), 0, 1}, look);
+    if (!back) return;
+    machine.meet();
+    take_weight_passes(call, thread, look);
+  }
+  template <class Call>
+  void take_weight_passes(Call& call, int thread, Look& look) {
+    const Shard all = call.whole(thread);
+    const Index vectors = linear::divide_up(max_of(all.g1, all.j1), lanes<Real>);
+    const Index wanted = Pieces::pieces_of(vectors, tuning::piece_vectors, machine.threads);
+    const Index shards = min_of(wanted, vectors);
+    for (Index k; (k = __atomic_fetch_add(&next_shard, 1, __ATOMIC_RELAXED)) < shards;)
+      call.weight_pass({thread, cut(all.j1, k, shards), cut(all.j1, k + 1, shards), cut(all.g1, k, shards),
+                        cut(all.g1, k + 1, shards)},
+                       look);
+  }
+  // Where the k-th part of so many numbers begins, at a whole vector.
+  static Index cut(Index numbers, Index k, Index parts) {
+    return min_of(linear::divide_up(numbers, lanes<Real>) * k / parts * lanes<Real>, numbers);
+  }
+};
+
+}  // namespace rnncore::RNNCORE_ISA::stack
