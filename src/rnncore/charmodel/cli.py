@@ -26,6 +26,14 @@ SAMPLE_EVERY = 500
 SAMPLE_LENGTH = 300
 
 
+class Refused(argparse.Action):
+    """Says why there is no such option."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """End the program."""
+        parser.error("--bidirectional: a model that reads the text from its end, too, has seen what it is to write")
+
+
 class RefusedError(ValueError):
     """Raised for arguments that cannot be followed; says why in one line."""
 
@@ -67,7 +75,15 @@ def _add_settings(parser: argparse.ArgumentParser, default: Settings) -> None:
     data = parser.add_argument_group("text and model (a resumed model keeps its own)")
     data.add_argument("--text", metavar="FILE", help="UTF-8 text to learn (default: Python's documentation)")
     data.add_argument("--cell", choices=list(CELLS), help=f"the kind of network (default: {default.cell})")
-    data.add_argument("--hidden", type=count(100_000), metavar="H", help=f"hidden units (default: {default.hidden})")
+    data.add_argument(
+        "--hidden", type=count(100_000), metavar="H", help=f"hidden units of a layer (default: {default.hidden})"
+    )
+    data.add_argument("--layers", type=count(100), metavar="L", help=f"layers (default: {default.layers})")
+    data.add_argument(
+        "--dropout", type=share, metavar="RATE",
+        help=f"of what a layer reads from the one below, set to 0 while learning (default: {default.dropout:g})",
+    )  # fmt: skip
+    data.add_argument("--bidirectional", action=Refused, nargs=0, help=argparse.SUPPRESS)
     data.add_argument("--steps", type=count(), metavar="T", help=f"characters a piece (default: {default.steps})")
     data.add_argument("--batch", type=count(), metavar="B", help=f"streams side by side (default: {default.batch})")
     data.add_argument(
@@ -277,7 +293,9 @@ def text_of(path: str | None) -> str:
 def settings(args: argparse.Namespace) -> Settings:
     """Return the settings of a new training."""
     given = {name: value for name in asdict(Settings()) if (value := getattr(args, name)) is not None}
-    optimizer = given.get("optimizer", Settings().optimizer)
+    optimizer, layers = given.get("optimizer", Settings().optimizer), given.get("layers", Settings().layers)
+    if given.get("dropout") and layers == 1:
+        raise RefusedError(f"--dropout {given['dropout']:g}: it is between layers, and there is one; add --layers 2")
     return Settings(**{"learning_rate": LEARNING_RATES[optimizer], **given})
 
 
@@ -292,10 +310,11 @@ def require_same_settings(args: argparse.Namespace, saved: Settings) -> None:
 def introduction(training: Training, saver: Saver, backend: str, resumed: str | None) -> str:
     """Return what is about to happen, in a few lines."""
     settings, V, held = training.settings, len(training.vocabulary), len(training.held_out)
+    layers = f"{settings.layers} layers of " if settings.layers > 1 else ""
     source = "Python's documentation (pydoc_data.topics)" if saver.source is None else saver.source
     return "\n".join([
         f"text   {source}: {training.length:,} characters, {V} different, the last {held:,} held out",
-        f"model  {settings.cell}, {settings.hidden} hidden units, {training.params.flat.size:,} parameters, "
+        f"model  {settings.cell}, {layers}{settings.hidden} hidden units, {training.params.flat.size:,} parameters, "
         + settings.dtype
         + (f", resumed from {resumed} at iteration {training.iteration:,}" if resumed else ""),
         f"learn  {settings.batch} streams x {settings.steps} steps, {settings.optimizer}, learning rate "

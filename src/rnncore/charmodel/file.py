@@ -52,7 +52,7 @@ def save(path: str | Path, training: Training, source: str | None, text_digest: 
         "characters": training.characters,
         "loss": training.loss,
     }
-    arrays = {f"params.{name}": getattr(training.params, name) for name in training.params.names()}
+    arrays: dict[str, Any] = {f"params.{name}": training.params[name] for name in training.params}
     arrays |= {f"optimizer.{name}": np.asarray(value) for name, value in training.optimizer.state_dict().items()}
     arrays |= {"vocabulary": training.vocabulary.codes, "state": training.state}
     texts: dict[str, Any] = {"format": FORMAT, "cell": training.params.cell, "numbers": json.dumps(numbers)}
@@ -78,15 +78,15 @@ def unpack(arrays: dict[str, Any]) -> Model:
     numbers = json.loads(str(arrays["numbers"]))
     known = {field.name for field in fields(Settings)}
     settings = Settings(**{name: value for name, value in numbers["settings"].items() if name in known})
-    params = Params(str(arrays["cell"]), **with_prefix(arrays, "params."))
+    params = Params(str(arrays["cell"]), tokens=True, **with_prefix(arrays, "params."))
     codes = arrays["vocabulary"]
     if codes.dtype != np.uint32 or codes.ndim != 1 or (np.diff(codes.astype(int), append=CODE_POINTS) <= 0).any():
         raise ValueError("its vocabulary is not one")
     vocabulary = Vocabulary(codes)
     if params.inputs != len(vocabulary) or params.outputs != len(vocabulary) or params.hidden != settings.hidden:
         raise ValueError("its parameters and its vocabulary do not fit together")
-    if params.cell != settings.cell:
-        raise ValueError("its parameters and its settings are of different cells")
+    if params.cell != settings.cell or len(params.layers) != settings.layers or params.bidirectional:
+        raise ValueError("its parameters and its settings are of different cells or layers")
     if not np.isfinite(params.flat).all():
         raise ValueError("its parameters are not finite")
     return Model(params, vocabulary, settings, numbers, arrays)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnncore import Params, bptt, cross_entropy, forward, init_params, sample
+from rnncore import Params, bptt, cross_entropy, dropout_masks, forward, init_params, sample
 from rnncore.cells import CELLS
 from rnncore.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
 from rnncore.types import Array, Indices, States
@@ -36,6 +36,8 @@ class Settings:
 
     cell: str = "rnn"
     hidden: int = 256
+    layers: int = 1
+    dropout: float = 0.0
     steps: int = 64
     batch: int = 32
     seed: int = 0
@@ -63,8 +65,8 @@ class Training:
         self.held_out = tokens[kept:]
         self.params = init(len(self.vocabulary), settings)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.params.flat, learning_rate=settings.learning_rate)
-        states = len(CELLS[settings.cell].states)
-        self.state = np.zeros((states, settings.batch, settings.hidden), settings.dtype)
+        states, layers = len(CELLS[settings.cell].states), [settings.layers] if settings.layers > 1 else []
+        self.state = np.zeros((states, *layers, settings.batch, settings.hidden), settings.dtype)
         self.iteration = 0
         self.characters = 0
         self.loss: float | None = None
@@ -78,7 +80,8 @@ class Training:
         if self.streams.position == 0:
             self.state[:] = 0
         inputs, labels = self.streams.piece()
-        result = bptt(self.params, inputs, labels, state=as_argument(self.state), threads=threads)
+        state, masks = as_argument(self.state), self._dropout_masks(inputs)
+        result = bptt(self.params, inputs, labels, state=state, dropout_masks=masks, threads=threads)
         if not (math.isfinite(result.loss) and self._learn(result.grads.flat, labels.size)):
             raise DivergedError(
                 f"the loss or its gradient is not finite at iteration {self.iteration + 1}: lower --learning-rate"
@@ -88,6 +91,12 @@ class Training:
         self.characters += labels.size
         self.loss = smoothed(self.loss, result.loss / labels.size, labels.size, self.characters)
         return labels.size
+
+    def _dropout_masks(self, inputs: Indices) -> list[Array] | None:
+        """Return the masks of a piece, which seed and iteration decide; None without dropout."""
+        rate = self.settings.dropout
+        seed = self.settings.seed << 64 | self.iteration << 1 | 1  # which no generator of a sample has
+        return dropout_masks(self.params, inputs, rate, seed) if rate > 0 and self.settings.layers > 1 else None
 
     def _learn(self, dx: Array, characters: int) -> bool:
         """Take a step by the gradient per character; return False, and take none, if that is not finite."""
@@ -113,15 +122,13 @@ class Training:
 
 
 def init(characters: int, settings: Settings) -> Params:
-    """Return random parameters for tokens. W_xh is drawn as for one input, which is what a token is, not as for V."""
-    cell, H, dtype = settings.cell, settings.hidden, settings.dtype
-    params = init_params(cell, characters, H, characters, seed=settings.seed, dtype=dtype)
-    params.W_xh *= math.sqrt(characters)
-    return params
+    """Return random parameters for tokens."""
+    cell, H, L = settings.cell, settings.hidden, settings.layers
+    return init_params(cell, characters, H, characters, layers=L, tokens=True, seed=settings.seed, dtype=settings.dtype)
 
 
 def as_argument(states: Array) -> States:
-    """Return states (S, B, H) as bptt takes them: an array (B, H), or a tuple of them for a cell with several."""
+    """Return states (S, ...) as bptt takes them: an array, or a tuple of them for a cell with several."""
     return tuple(states) if len(states) > 1 else states[0]
 
 
