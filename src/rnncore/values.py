@@ -12,10 +12,15 @@ from .words import kind_of, one_of, what
 SEQUENCES = (list, tuple)
 
 
-def as_numbers(name: str, value: object) -> AnyArray:
-    """Return an array of integers or floating-point numbers; not of booleans, complex numbers, strings or objects."""
+def as_numbers(name: str, value: object, *, widen: bool = True) -> AnyArray:
+    """Return an array of integers or floating-point numbers; not of booleans, complex numbers, strings or objects.
+
+    bfloat16, which is no dtype of NumPy's own, becomes float32, which holds its numbers; without ``widen`` it stays.
+    """
     array = value if type(value) is np.ndarray else _as_array(name, value)
     if array.dtype.kind not in "iuf":
+        if array.dtype.name == "bfloat16":  # of the package ml_dtypes, which JAX and others use
+            return array.astype(np.float32) if widen else array
         got = kind_of(array) if isinstance(value, np.ndarray) else what(value)
         raise TypeError(f"{name} must be an array of integers or floating-point numbers, got {got}")
     return array
@@ -25,6 +30,8 @@ def _as_array(name: str, value: object) -> AnyArray:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be an array without a mask, got {what(value)}: fill it, or use lengths")
     try:
+        if str(getattr(value, "dtype", "")) == "torch.bfloat16" and hasattr(value, "float"):
+            value = value.float()  # NumPy takes no tensor of these
         return np.asarray(value)
     except Exception as why:
         raise TypeError(

@@ -1,64 +1,103 @@
-"""Parameters from and to PyTorch: state dicts as arrays, and modules."""
+"""Parameters from and to PyTorch: state dicts as arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy.typing as npt
 
 from ..cells import CELLS, rows_in_letters
-from ..params import Params, cell_name, require_params
-from ..types import Array
-from ..values import as_numbers
-from ..words import kind_of, one_of, what
-from .arrays import as_parameter_arrays, params_from_arrays, recurrent_arrays
+from ..params import Params, require_params
+from ..sizes import cell_name
+from ..types import AnyArray, Array
+from ..values import as_flag, as_numbers
+from ..words import kind_of, one_of
+from .arrays import (
+    Foreign,
+    Part,
+    as_checked_arrays,
+    as_tokens,
+    identity_embedding,
+    params_of,
+    real_dtype,
+    recurrent_arrays,
+    require_one_hidden,
+)
+from .state_dicts import KINDS, Recurrent, entries_of, recurrent_of, require_all_taken
 
 MODES = {"RNN_TANH": "rnn", "RNN_RELU": "rnn_relu", "LSTM": "lstm", "GRU": "gru"}
 """The attribute ``mode`` of a recurrent module, and the cell."""
 
-RECURRENT = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-LINEAR = ("weight", "bias")
+LINEAR, EMBEDDING = ("weight", "bias"), ("weight",)
 
 
 def from_torch(
     weights: Mapping[str, Any],
-    linear: Mapping[str, Any] | None = None,
+    linear: Mapping[str, Any] | str | None = None,
     *,
     cell: str | None = None,
+    embedding: Mapping[str, Any] | npt.ArrayLike | None = None,
+    tokens: bool | None = None,
     dtype: npt.DTypeLike | None = None,
 ) -> Params:
     """Return parameters from the state dicts of an nn.RNN, nn.LSTM or nn.GRU, and of the nn.Linear after it.
 
     weights: weight_ih_l0 (G*H, X), weight_hh_l0 (G*H, H) and, unless there are none, bias_ih_l0 and bias_hh_l0 (G*H,),
-    arrays or tensors. linear: weight (V, H) and, unless there is none, bias (V,). cell: "rnn" or "rnn_relu", which
-    these arrays do not tell; "lstm" and "gru" they do.
+    arrays or tensors; further layers end with ``_l1`` and so on, and second directions with ``_reverse``; those of an
+    nn.RNNCell, nn.LSTMCell or nn.GRUCell end with neither. linear: weight (V, D*H) and, unless there is none, bias
+    (V,). cell: "rnn" or "rnn_relu", which these arrays do not tell; "lstm" and "gru" they do.
+
+    embedding: weight (X, E) of an nn.Embedding before it, in a dict or alone. W_xh of the first layer is then
+    weight_ih_l0 E^T, in float64 and rounded once, and the net reads tokens. tokens: whether it does without, or None.
+
+    Names may have a prefix, such as ``module.``, ``_orig_mod.`` or ``model.lstm.``, which is found if it is the only
+    one of recurrent arrays. Of a whole model's state dict every other entry must be claimed: linear and embedding may
+    be the prefixes of theirs, such as ``linear="fc"``. Nothing is guessed, and nothing left out silently.
 
     The gates are in the order i, f, g, o and r, z, n, as here. Of "gru", bias_ih_l0 is b_x and bias_hh_l0 is b_h; of
     the others b_h is their sum. Source: the documentation of torch.nn.RNN, torch.nn.LSTM and torch.nn.GRU, "Variables".
 
     >>> import numpy as np
-    >>> from_torch({"weight_ih_l0": np.ones((8, 3)), "weight_hh_l0": np.zeros((8, 2))})
+    >>> lstm = {"model.lstm.weight_ih_l0": np.ones((8, 3)), "model.lstm.weight_hh_l0": np.zeros((8, 2))}
+    >>> from_torch(lstm)
     Params('lstm', inputs=3, hidden=2, outputs=0, dtype=float64)
+    >>> from_torch({**lstm, "model.fc.weight": np.ones((5, 2))}, linear="model.fc")
+    Params('lstm', inputs=3, hidden=2, outputs=5, dtype=float64)
     """
-    given = _as_arrays("weights", weights, RECURRENT, "of one layer in one direction", dtype)
-    cell = _cell_of(cell, given.get("weight_hh_l0"))
-    if linear is not None:
-        output = _as_arrays("linear", linear, LINEAR, "of one nn.Linear", dtype)
-        given |= {f"linear.{name}": output.get(name) for name in LINEAR}
-    rows = rows_in_letters(cell)
-    recurrent = f"({rows}, X)", f"({rows}, H)", f"({rows},)", f"({rows},)"
-    letters = {**dict(zip(RECURRENT, recurrent, strict=True)), "linear.weight": "(V, H)", "linear.bias": "(V,)"}
-    needed = ("weight_ih_l0", "weight_hh_l0", *(() if linear is None else ("linear.weight",)))
-    arrays = as_parameter_arrays(given, letters, needed, dtype)
-    W_xh, W_hh = arrays["weight_ih_l0"], arrays["weight_hh_l0"]
-    others = (arrays.get(name) for name in ("bias_ih_l0", "bias_hh_l0", "linear.weight", "linear.bias"))
-    return params_from_arrays(cell, CELLS[cell].gates, W_xh, W_hh, *others)
+    reads, found = as_tokens(tokens, embedding), recurrent_of(weights)
+    given, taken = _all_entries(found, linear, embedding)
+    require_all_taken(found, taken)
+    given = {name: _as_array(name, tensor, dtype) for name, tensor in given.items()}
+    suffixes = found.suffixes
+    cell = _cell_of(cell, f"weight_hh{suffixes[0]}", given)
+    require_one_hidden({name: given.get(name) for name in _names(suffixes, "weight_hh")})
+    letters = _letters_of(cell, suffixes, 1 + found.bidirectional, embedding is not None)
+    more = [name for name, one in (("linear.weight", linear), ("embedding", embedding)) if one is not None]
+    arrays = as_checked_arrays(given, letters, [*_names(suffixes, "weight_ih", "weight_hh"), *more])
+    head = arrays.get("linear.weight"), arrays.get("linear.bias")
+    parts = [_part(arrays, suffix) for suffix in suffixes]
+    net = Foreign(cell, CELLS[cell].gates, parts, found.bidirectional, *head, arrays.get("embedding"))
+    return params_of(net, reads, real_dtype(arrays, dtype))
 
 
-def to_torch(params: Params) -> tuple[dict[str, Array], dict[str, Array] | None]:
-    """Return the state dicts that :func:`from_torch` takes; the second one is None for a net without outputs.
+@overload
+def to_torch(
+    params: Params, *, embedding: Literal[False] = False
+) -> tuple[dict[str, Array], dict[str, Array] | None]: ...
+
+
+@overload
+def to_torch(
+    params: Params, *, embedding: Literal[True]
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array] | None]: ...
+
+
+def to_torch(params: Params, *, embedding: bool = False) -> tuple[dict[str, Array] | None, ...]:
+    """Return the state dicts that :func:`from_torch` takes; the last one is None for a net without outputs.
+
+    embedding: whether that of an nn.Embedding stands before them, for a net that reads tokens. It is the identity
+    (X, X), since W_xh has taken up any other; freeze it. A UserWarning says that training then moves the product.
 
     Raises ValueError for "gru_reset_before": nn.GRU resets after the product. :meth:`rnncore.Params.to_torch` makes
     modules.
@@ -71,76 +110,71 @@ def to_torch(params: Params) -> tuple[dict[str, Array], dict[str, Array] | None]
     Params('gru', inputs=3, hidden=2, outputs=0, dtype=float32)
     """
     require_params("params", params)
+    state_dicts = state_dicts_of(params)
+    if as_flag("embedding", embedding):
+        return {"weight": identity_embedding(params, 2)}, *state_dicts
+    return state_dicts
+
+
+def state_dicts_of(params: Params) -> tuple[dict[str, Array], dict[str, Array] | None]:
+    """Return the state dicts of the recurrent module and of the nn.Linear."""
     _require_cell_of_torch(params.cell)
-    weights = dict(zip(RECURRENT, recurrent_arrays(params, CELLS[params.cell].gates), strict=True))
+    ways = ("", "_reverse") if params.bidirectional else ("",)
+    names = _names([f"_l{layer}{way}" for layer in range(len(params.layers)) for way in ways], *KINDS)
+    arrays = [array for part in recurrent_arrays(params, CELLS[params.cell].gates) for array in part]
+    weights = dict(zip(names, arrays, strict=True))
     return weights, {"weight": params.W_hy.copy(), "bias": params.b_y.copy()} if params.outputs else None
 
 
-def params_from_modules(recurrent: object, linear: object, cell: str | None, dtype: npt.DTypeLike | None) -> Params:
-    """Return parameters from modules or their state dicts: what :meth:`rnncore.Params.from_torch` does."""
-    cell, weights = _recurrent_state(recurrent, cell)
-    return from_torch(weights, _linear_state(linear), cell=cell, dtype=dtype)
+def _all_entries(found: Recurrent, linear: object, embedding: object) -> tuple[dict[str, Any], set[str]]:
+    """Return all arrays of a net by name, and which entries of the state dict the last two arguments name."""
+    given, taken = dict(found.arrays), set[str]()
+    if linear is not None:
+        output, used = entries_of("linear", linear, LINEAR, "of one nn.Linear", found.others)
+        given |= {f"linear.{name}": output.get(name) for name in LINEAR}
+        taken |= used
+    if isinstance(embedding, Mapping | str):
+        table, used = entries_of("embedding", embedding, EMBEDDING, "of one nn.Embedding", found.others)
+        given["embedding"] = table.get("weight")
+        taken |= used
+    elif embedding is not None:
+        given["embedding"] = embedding
+    return given, taken
 
 
-def modules_from_params(params: Params) -> tuple[Any, Any]:
-    """Return a recurrent module and an nn.Linear or None: what :meth:`rnncore.Params.to_torch` does."""
-    weights, output = to_torch(params)
-    mode = next(mode for mode, cell in MODES.items() if cell == params.cell)
-    kind, _, nonlinearity = mode.partition("_")
-    more = {"nonlinearity": nonlinearity.lower()} if nonlinearity else {}
-    recurrent = _module(kind, weights, (params.inputs, params.hidden), **more)
-    return recurrent, None if output is None else _module("Linear", output, (params.hidden, params.outputs))
+def _names(suffixes: Sequence[str], *kinds: str) -> list[str]:
+    return [f"{kind}{suffix}" for suffix in suffixes for kind in kinds]
 
 
-def _module(kind: str, arrays: dict[str, Array], sizes: Sequence[int], **more: str) -> Any:
-    """Return a module of PyTorch with a state dict; no random number is drawn for it."""
-    torch = import_module("torch")
-    dtype = getattr(torch, str(next(iter(arrays.values())).dtype))
-    module = getattr(torch.nn, kind)(*sizes, **more, device="meta", dtype=dtype)
-    module.to_empty(device="cpu")
-    module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-    return module
+def _letters_of(cell: str, suffixes: Sequence[str], directions: int, embedded: bool) -> dict[str, str]:
+    """Return the shapes of all arrays that a net may have."""
+    rows, width = rows_in_letters(cell), "H" if directions == 1 else "2H"
+    letters = {"linear.weight": f"(V, {width})", "linear.bias": "(V,)", "embedding": "(X, E)"}
+    for part, suffix in enumerate(suffixes):
+        read = width if part >= directions else "E" if embedded else "X"
+        of_part = f"({rows}, {read})", f"({rows}, H)", f"({rows},)", f"({rows},)"
+        letters |= zip(_names([suffix], *KINDS), of_part, strict=True)
+    return letters
 
 
-def _recurrent_state(recurrent: object, cell: str | None) -> tuple[str | None, Any]:
-    """Return the cell of a recurrent module and its state dict; a state dict goes on as it is."""
-    if isinstance(recurrent, Mapping):
-        return cell, recurrent
-    mode, state_dict = getattr(recurrent, "mode", None), getattr(recurrent, "state_dict", None)
-    if not isinstance(mode, str) or mode not in MODES or not callable(state_dict):
-        raise TypeError(f"recurrent must be an nn.RNN, nn.LSTM or nn.GRU, or its state dict, got {what(recurrent)}")
-    for name, plain in (("num_layers", 1), ("bidirectional", False), ("proj_size", 0)):
-        got = getattr(recurrent, name, plain)
-        if got != plain:
-            raise ValueError(f"recurrent must have {name}={plain}, for a Params has no more, got {name}={got}")
-    if cell not in (None, MODES[mode]):
-        raise ValueError(f"cell must be None or {MODES[mode]!r}, as recurrent is, got {what(cell)}")
-    return MODES[mode], state_dict()
+def _part(arrays: Mapping[str, AnyArray], suffix: str) -> Part:
+    W_xh, W_hh, b_x, b_h = _names([suffix], *KINDS)
+    return Part(arrays[W_xh], arrays[W_hh], arrays.get(b_x), arrays.get(b_h))
 
 
-def _linear_state(linear: object) -> Any:
-    """Return the state dict of an nn.Linear; a state dict, or None, goes on as it is."""
-    if linear is None or isinstance(linear, Mapping):
-        return linear
-    state_dict = getattr(linear, "state_dict", None)
-    if not callable(state_dict) or not hasattr(linear, "out_features"):
-        raise TypeError(f"linear must be an nn.Linear, its state dict, or None, got {what(linear)}")
-    return state_dict()
-
-
-def _cell_of(cell: object, W_hh: object) -> str:
-    """Return the cell by its name, or else by the shape of weight_hh_l0."""
+def _cell_of(cell: object, name: str, given: Mapping[str, object]) -> str:
+    """Return the cell by its name, or else by the shape of a recurrent matrix."""
     if cell is not None:
         return _require_cell_of_torch(cell_name(cell))
-    if W_hh is None:
-        raise TypeError("weight_hh_l0 must be an array, got None")
-    given = as_numbers("weight_hh_l0", W_hh)
-    rows, H = given.shape if given.ndim == 2 else (0, 0)
+    if given.get(name) is None:
+        raise TypeError(f"{name} must be an array, got None")
+    W_hh = as_numbers(name, given[name])
+    rows, H = W_hh.shape if W_hh.ndim == 2 else (0, 0)
     if H > 0 and rows == H:
-        raise ValueError(f"cell must be 'rnn' or 'rnn_relu': weight_hh_l0 {kind_of(given)} can be of both, got None")
+        raise ValueError(f"cell must be 'rnn' or 'rnn_relu': {name} {kind_of(W_hh)} can be of both, got None")
     if H > 0 and rows in (3 * H, 4 * H):
         return "gru" if rows == 3 * H else "lstm"
-    raise ValueError(f"weight_hh_l0 must have shape (H, H), (3H, H) or (4H, H), got {kind_of(given)}")
+    raise ValueError(f"{name} must have shape (H, H), (3H, H) or (4H, H), got {kind_of(W_hh)}")
 
 
 def _require_cell_of_torch(cell: str) -> str:
@@ -151,18 +185,6 @@ def _require_cell_of_torch(cell: str) -> str:
             f"got {cell!r}"
         )
     return cell
-
-
-def _as_arrays(
-    name: str, state_dict: object, known: Sequence[str], whose: str, dtype: npt.DTypeLike | None
-) -> dict[str, Any]:
-    """Return a state dict with its tensors as arrays, and raise if it has other names than those known."""
-    if not isinstance(state_dict, Mapping):
-        raise TypeError(f"{name} must be a dict of arrays, {', '.join(known)}, got {what(state_dict)}")
-    for given in state_dict:
-        if given not in known:
-            raise ValueError(f"{name} must be {whose}, the arrays {', '.join(known)}, got {what(given)}")
-    return {given: _as_array(given, tensor, dtype) for given, tensor in state_dict.items()}
 
 
 def _as_array(name: str, tensor: Any, dtype: npt.DTypeLike | None) -> Any:
