@@ -142,8 +142,18 @@ def test_no_steps(cell: str, inputs: Any) -> None:
     assert same(rnncore.backward(params, out, dstate=ones).dstate, ones)
 
 
+def reading(tokens: bool, cell: str = "rnn") -> rnncore.Params:
+    """A net that says what it reads."""
+    return rnncore.Params(cell, tokens=tokens, **NETS[cell])
+
+
 def test_forward_tells_tokens_from_vectors() -> None:
-    assert rnncore.forward(PARAMS, TOKENS).y.shape == (T, B, V)
+    """By axes and dtype; of integers with two axes the net must say."""
+    assert rnncore.forward(reading(True), TOKENS).y.shape == (T, B, V)
+    assert rnncore.forward(reading(False), VECTORS[:, 0].astype(int)).y.shape == (T, V)
+    with pytest.raises(ValueError, match="tokens=True or tokens=False"):
+        rnncore.forward(PARAMS, TOKENS)
+    assert rnncore.forward(PARAMS, TOKENS[:, 0]).y.shape == (T, V)
     assert rnncore.forward(PARAMS, VECTORS[:, 0]).y.shape == (T, V)
     assert rnncore.forward(PARAMS, VECTORS.astype(int)).y.shape == (T, B, V)
     assert [y.shape for y in rnncore.forward(PARAMS, [VECTORS[:, 0].astype(int), VECTORS[:2, 1]]).y] == [(T, V), (2, V)]
@@ -258,7 +268,7 @@ def test_a_pair_of_states_in_every_dress(kind: str, form: str) -> None:
 
 def test_the_states_of_a_pair_are_not_each_other_s() -> None:
     """h before c, in arguments and in results: c = 0 and h = 0 are not the same start."""
-    params, zero = NETS["lstm"], np.zeros((B, H), "float32")
+    params, zero = reading(True, "lstm"), np.zeros((B, H), "float32")
     h, c = STATES["lstm"]
     states = [rnncore.forward(params, TOKENS, state=pair).state for pair in ((h, zero), (zero, h), (zero, zero), None)]
     assert not same(states[0], states[1])
@@ -325,18 +335,18 @@ KINDS: dict[str, Callable[[np.ndarray], Any]] = {
 @pytest.mark.parametrize("inputs", [TOKENS, VECTORS], ids=["tokens", "vectors"])
 @pytest.mark.parametrize("labels", [LABELS, DISTRIBUTIONS.astype("float32")], ids=["classes", "distributions"])
 def test_arrays_of_every_kind(kind: str, inputs: Any, labels: Any) -> None:
-    make = KINDS[kind]
-    want = rnncore.bptt(PARAMS, inputs, labels, state=STATE, lengths=LENGTHS)
+    make, params = KINDS[kind], reading(inputs is TOKENS)
+    want = rnncore.bptt(params, inputs, labels, state=STATE, lengths=LENGTHS)
     given = make(inputs), make(labels), make(STATE), make(LENGTHS)
-    result = rnncore.bptt(PARAMS, given[0], given[1], state=given[2], lengths=given[3])
+    result = rnncore.bptt(params, given[0], given[1], state=given[2], lengths=given[3])
     assert same_results(result, want)
-    out = rnncore.forward(PARAMS, given[0], state=given[2], lengths=given[3])
+    out = rnncore.forward(params, given[0], state=given[2], lengths=given[3])
     losses, dy = rnncore.cross_entropy(make(out.y.astype("float32")), given[1], given[3])
     if kind not in ("wider", "longer"):  # y decides in what dtype its softmax is
         assert same(losses, want.losses)
-        assert same(rnncore.backward(PARAMS, out, dy=make(dy), dh=None).grads.flat, want.grads.flat)
+        assert same(rnncore.backward(params, out, dy=make(dy), dh=None).grads.flat, want.grads.flat)
     dh = np.ones((T, B, H), "float32")
-    assert rnncore.backward(PARAMS, out, dh=make(dh)).grads == rnncore.backward(PARAMS, out, dh=dh).grads
+    assert rnncore.backward(params, out, dh=make(dh)).grads == rnncore.backward(params, out, dh=dh).grads
 
 
 def test_numbers_too_large_for_float32_are_infinite() -> None:
@@ -449,7 +459,7 @@ def test_results_say_what_they_are() -> None:
     result = rnncore.bptt(PARAMS, TOKENS, LABELS)
     assert repr(result).startswith("BpttResult(loss=")
     assert repr(PARAMS) in repr(result)
-    out = rnncore.forward(PARAMS, TOKENS)
+    out = rnncore.forward(PARAMS, VECTORS)
     assert repr(out) == f"ForwardResult(T=5, B=3, {PARAMS!r})"
     assert repr(rnncore.backward(PARAMS, out, dstate=STATE)) == f"BackwardResult(grads={PARAMS!r})"
-    assert repr(NETS["gru_reset_before"]) in repr(rnncore.forward(NETS["gru_reset_before"], TOKENS))
+    assert repr(NETS["gru_reset_before"]) in repr(rnncore.forward(NETS["gru_reset_before"], VECTORS))

@@ -1,6 +1,7 @@
 """Whatever is handed over, the answer is right or a ValueError or TypeError that names the argument and the value."""
 
 import re
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,11 @@ import rnncore
 from rnncore import ranges
 
 NET = rnncore.init_params("rnn", inputs=5, hidden=4, outputs=3)
+READER = rnncore.Params("rnn", tokens=True, **NET)
+VECTOR_READER = rnncore.Params("rnn", tokens=False, **NET)
+DEEP = rnncore.init_params("rnn", inputs=5, hidden=4, outputs=3, layers=2)
+BOTH = rnncore.init_params("rnn", inputs=5, hidden=4, outputs=3, bidirectional=True)
+PackedSequence = namedtuple("PackedSequence", "data batch_sizes")  # PyTorch's is a tuple, too
 HEADLESS = rnncore.init_params("rnn", inputs=5, hidden=4, outputs=0)
 TOKENS, LABELS = np.zeros(6, int), np.zeros(6, int)
 GRID = np.zeros((6, 2), int)
@@ -78,7 +84,11 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         lambda: bptt(labels=changed(LABELS, 1, 2**64 - 1, np.uint64)),
     ),
     (V, "inputs must be in [0, X) = [0, 5), got -1 at step 2 of sequence 0", lambda: bptt(changed(TOKENS, 2, -1))),
-    (V, "inputs must be in [0, X) = [0, 5), got 5 at step 0 of sequence 1", lambda: forward(changed(GRID, (0, 1), 5))),
+    (
+        V,
+        "inputs must be in [0, X) = [0, 5), got 5 at step 0 of sequence 1",
+        lambda: forward(changed(GRID, (0, 1), 5), READER),
+    ),
     (
         V,
         f"inputs must be in [0, X) = [0, 5), got {2**63} at step 1 of sequence 1",
@@ -265,7 +275,7 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     ),
     (
         V,
-        "inputs and labels must have the same steps, got inputs int64 (6,) and labels float64 (5, 3); inputs are",
+        "inputs and labels must have the same steps, got inputs int64 (6,) and labels float64 (5, 3); there is one",
         lambda: bptt(labels=Y[:5], loss="squared_error"),
     ),
     (
@@ -315,7 +325,7 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     # shapes
     (
         V,
-        "inputs and labels must have the same steps, got inputs int64 (6,) and labels int64 (5,); inputs are tokens",
+        "inputs and labels must have the same steps, got inputs int64 (6,) and labels int64 (5,); there is one",
         lambda: bptt(labels=LABELS[:5]),
     ),
     (
@@ -330,6 +340,126 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     ),
     (V, "inputs must have X = 5 numbers a step, got int64 (6, 2)", lambda: bptt(GRID)),
     (V, "inputs must have 1 to 3 axes, got int64 (1, 1, 1, 1)", lambda: forward(np.zeros((1, 1, 1, 1), int))),
+    # what people bring from elsewhere: the message names the remedy
+    (
+        V,
+        "to be classes, or have V = 3 numbers a step, got float64 (6,): write labels.astype(int)",
+        lambda: bptt(labels=LABELS.astype(float)),
+    ),
+    (
+        V,
+        "got float64 (6,): real numbers need another loss, such as loss='squared_error'",
+        lambda: bptt(labels=LABELS + 0.5),
+    ),
+    (V, "another loss, such as loss='squared_error'", lambda: bptt(labels=Y - 0.5)),
+    (V, "another loss, such as loss='squared_error'", lambda: bptt(labels=Y + 0.5)),
+    (V, "one-hot labels are written as classes, labels.argmax(-1)", lambda: bptt(labels=np.eye(3, dtype=int)[LABELS])),
+    (V, "one-hot labels are written as classes", lambda: bptt(np.zeros((6, 2, 5)), np.eye(3, dtype=np.int8)[GRID])),
+    (T, "got float64 (5,); one step of a vector is inputs[None]", lambda: bptt(np.zeros(5), 0)),
+    (T, "got float64 (5,); one step of a vector is inputs[None]", lambda: forward(np.zeros(5))),
+    (
+        T,
+        "a list of sequences, got a PackedSequence: write torch.nn.utils.rnn.unpack_sequence(inputs)",
+        lambda: forward(PackedSequence(VECTORS, LABELS)),
+    ),
+    (
+        V,
+        "got -100 at step 2 of sequence 0: no label is -1 here, np.where(labels == -100, -1, labels)",
+        lambda: bptt(labels=changed(LABELS, 2, -100)),
+    ),
+    (V, "time comes first, (T, B, ...): of (B, T, ...) write swapaxes(0, 1)", lambda: bptt(GRID.T, GRID)),
+    (V, "time comes first, (T, B, ...)", lambda: bptt(np.zeros((2, 6, 5)), GRID)),
+    (V, "lengths has one for each sequence, and time comes first", lambda: bptt(GRID.T, GRID.T, lengths=[6, 6])),
+    (V, "inputs must be vectors, as params has tokens=False, got int64 (6,): ", lambda: forward(TOKENS, VECTOR_READER)),
+    (V, "of one number a step, write inputs[:, None]", lambda: bptt(TOKENS, LABELS, VECTOR_READER)),
+    (V, "of one number a step, write inputs[0][:, None]", lambda: forward([TOKENS], VECTOR_READER)),
+    (
+        T,
+        "inputs must be tokens, integers, as params has tokens=True, got float64 (6, 5)",
+        lambda: bptt(VECTORS, params=READER),
+    ),
+    (T, "inputs[0] must be tokens, integers, as params has tokens=True", lambda: forward([VECTORS], READER)),
+    (
+        V,
+        "integers, got int64 (6, 2): make the params with tokens=True or tokens=False",
+        lambda: forward(GRID),
+    ),
+    # several layers and directions
+    (
+        V,
+        "state must have shape (L*D, B, H) = (2, 2, 4), got float64 (2, 4)",
+        lambda: bptt(GRID, GRID, DEEP, state=ZEROS),
+    ),
+    (V, "state must have shape (L*D, H) = (2, 4), got float64 (4,)", lambda: bptt(params=DEEP, state=ZERO)),
+    (
+        T,
+        "dropout_masks must be a list of layers - 1 = 1 masks",
+        lambda: bptt(params=DEEP, dropout_masks=np.ones((6, 4))),
+    ),
+    (V, "one for each layer but the first, got a list of 2", lambda: bptt(params=DEEP, dropout_masks=[ZERO, ZERO])),
+    (
+        V,
+        "must be a list of layers - 1 = 0 masks, one for each layer but the first, got a list of 1",
+        lambda: bptt(dropout_masks=[ZERO]),
+    ),
+    (
+        V,
+        "dropout_masks[0] must have shape (T, H) = (6, 4), or (H,) = (4,) for all steps, got float64 (6, 5)",
+        lambda: bptt(params=DEEP, dropout_masks=[VECTORS]),
+    ),
+    (
+        V,
+        "dropout_masks[0] must have shape (T, B, H) = (6, 2, 4), or (B, H) = (2, 4) for all steps, got float64 (4,)",
+        lambda: bptt(GRID, GRID, DEEP, dropout_masks=[ZERO]),
+    ),
+    (
+        V,
+        "dropout_masks[0] must have B = 1 sequences, got 2",
+        lambda: bptt([TOKENS], [LABELS], DEEP, dropout_masks=[[Y, Y]]),
+    ),
+    (
+        V,
+        "dropout_masks[0][0] must have shape (T_b, H) = (6, 4)",
+        lambda: bptt([TOKENS], [LABELS], DEEP, dropout_masks=[[Y]]),
+    ),
+    (V, "rate must be at least 0 and less than 1, got 1.0", lambda: rnncore.dropout_masks(DEEP, TOKENS, 1.0, 0)),
+    (V, "seed must be at least 0, got -1", lambda: rnncore.dropout_masks(DEEP, TOKENS, 0.5, -1)),
+    (V, "dh must have shape (T, 2H) = (6, 8), got float64 (6, 3)", lambda: backward(forward(params=BOTH), BOTH, dh=Y)),
+    (V, "sample needs a net of one direction", lambda: rnncore.sample(BOTH, 0, np.zeros(2))),
+    (
+        V,
+        "sample needs a net that reads tokens, got params with tokens=False",
+        lambda: rnncore.sample(VECTOR_READER, 0, np.zeros(2)),
+    ),
+    (V, "layers must be at least 1, got 0", lambda: rnncore.init_params("rnn", 1, 1, 1, layers=0)),
+    (T, "bidirectional must be True or False, got int 1", lambda: rnncore.init_params("rnn", 1, 1, 1, bidirectional=1)),  # type: ignore[arg-type]
+    (T, "tokens must be True or False, got int 1", lambda: rnncore.init_params("rnn", 1, 1, 1, tokens=1)),  # type: ignore[arg-type]
+    (
+        V,
+        "inputs, hidden, outputs and layers must fit into memory, got 1, 1, 1 and 100000",
+        lambda: rnncore.init_params("rnn", 1, 1, 1, layers=10**5),
+    ),
+    (
+        T,
+        "layers must be a list of dicts of arrays, one for each layer, got int 2",
+        lambda: rnncore.Params("rnn", layers=2),
+    ),  # type: ignore[arg-type]
+    (T, "layers[0] must be a dict of arrays by name, got int 1", lambda: rnncore.Params("rnn", layers=[1])),  # type: ignore[list-item]
+    (
+        T,
+        "a dict with a dict of arrays for each of 'forward' and 'reverse', as layers[0] is, got one of 'W_xh'",
+        lambda: rnncore.Params("rnn", layers=[{"forward": {}, "reverse": {}}, {"W_xh": Y}]),
+    ),
+    (
+        V,
+        "layers.1.W_xh must have shape (H, H) = (2, 2), got float64 (2, 3)",
+        lambda: rnncore.Params("rnn", layers=[{"W_xh": np.ones((2, n)), "W_hh": np.ones((2, 2))} for n in (1, 3)]),
+    ),
+    (
+        V,
+        "W_hy must have shape (V, 2H) = (3, 8), got float64 (3, 4)",
+        lambda: rnncore.Params("rnn", **{**BOTH, "W_hy": np.ones((3, 4))}),
+    ),
     (V, "inputs must have at least one sequence, B >= 1, got int64 (6, 0)", lambda: bptt(GRID[:, :0], GRID[:, :0])),
     (V, "inputs must have at least one sequence, got an empty list", lambda: forward([])),
     (V, "labels must have at least one sequence, got an empty tuple", lambda: bptt([TOKENS], ())),
@@ -349,7 +479,7 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         "labels[0] must be (T_b,) integers or (T_b, V) = (T_b, 3), and as labels[0] is, got float64 (6, 4)",
         lambda: bptt([TOKENS], [np.zeros((6, 4))]),
     ),
-    (V, "lengths must have shape (B,) = (2,), got int64 (3,)", lambda: forward(GRID, lengths=[1, 2, 3])),
+    (V, "lengths must have shape (B,) = (2,), got int64 (3,)", lambda: forward(GRID, READER, lengths=[1, 2, 3])),
     (V, "lengths is for batches (T, B, ...): one sequence is as long as its array", lambda: bptt(lengths=[6])),
     (V, "lengths is for padded arrays (T, B, ...): a list", lambda: forward([TOKENS], lengths=[6])),
     (V, "lengths is for padded arrays (T, B, ...): a list", lambda: cross_entropy([Y], [LABELS], [6])),
@@ -447,7 +577,7 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (
         V,
         "dh must have shape (T, B, H) = (6, 2, 4), got float64 (6, 4)",
-        lambda: backward(forward(GRID), dh=np.zeros((6, 4))),
+        lambda: backward(forward(GRID, READER), dh=np.zeros((6, 4))),
     ),
     (V, "dstate must have shape (H,) = (4,), got float64 (3,)", lambda: backward(dstate=np.zeros(3))),
     (T, f"dstate {PAIR} (H,) = (4,), got ndarray float64 (4,)", lambda: backward(LSTM_OUT, LSTM, dstate=ZERO)),

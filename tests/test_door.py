@@ -325,11 +325,12 @@ def answer(**given: Any) -> Any:
         return type(error).__name__, str(error)
 
 
+@pytest.mark.parametrize("tokens", [None, False, True])
 @pytest.mark.parametrize("V", [1, 2])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_any_shapes_of_labels_and_weights_have_one_answer(loss: str, V: int) -> None:
+def test_any_shapes_of_labels_and_weights_have_one_answer(loss: str, V: int, tokens: bool | None) -> None:
     """One reading, or one complaint, whoever reads: also where a label could be one a step or one a sequence."""
-    params = nets.make_net(1, 1, 2, 3, V, "float64").params
+    params = rnncore.Params("rnn", tokens=tokens, **nets.make_net(1, 1, 2, 3, V, "float64").params)
     answers = set()
     for lead in ((1,), (2,), (1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (0,), (0, 2)):
         for inputs in (np.zeros(lead, int), np.full((*lead, 2), 0.5), np.ones((*lead, 2), int)):

@@ -10,12 +10,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import remedies
 from .cells import CELLS
 from .labels import Reading, Wanted, are_classes, as_labels, as_weights, canonical, readings, step_axes
-from .lists import are_one_each, as_sequences, have_one_number, lengths_of, packed, packed_reals, weights_of_list
+from .lists import (
+    are_one_each,
+    as_list,
+    as_sequences,
+    have_one_number,
+    lengths_of,
+    packed,
+    packed_reals,
+    weights_of_list,
+)
 from .losses import LOSSES
 from .net import Net
-from .problem import DEFAULT, OTHERS, PLAIN, Options, options_of
+from .problem import DEFAULT, OTHERS, PLAIN, Options, options_of, with_masks
 from .ranges import Where, require_tokens
 from .steps import Steps, packed_steps, padded_steps
 from .types import AnyArray, Array, Inputs, Labels, States
@@ -31,7 +41,7 @@ from .values import (
     real_dtype_of,
     require_shape,
 )
-from .words import INPUTS, kind_of, what
+from .words import kind_of, what
 
 INT64: np.dtype[Any] = np.dtype(np.int64)
 USUAL_LOSS = DEFAULT.loss
@@ -66,23 +76,31 @@ def options(need_dinputs: object, threads: object, loss: object = USUAL_LOSS, la
 
 def require_vectors(inputs: Inputs, chosen: Options) -> None:
     """Raise if gradients of tokens are asked for."""
-    if chosen.need_dinputs and inputs.dtype.kind == "i":
+    if chosen.need_dinputs and with_masks(inputs)[0].dtype.kind == "i":
         raise ValueError("need_dinputs must be False for tokens: they are names, and have no gradient")
 
 
 def labelled(
     net: Net, inputs: object, labels: object, state: object, lengths: object, loss: str, weights: object
 ) -> Batch:
-    """Return the arguments of bptt. The labels' shape says what a step is, and so if inputs are tokens or vectors."""
+    """Return the arguments of bptt. The labels' shape says what a step is, and so if inputs are tokens or vectors, if
+    the net does not say so itself.
+    """
     if net.outputs == 0:
         raise ValueError("bptt needs outputs, and params has outputs = 0: use forward and backward")
     wanted = Wanted(loss, net.outputs, net.dtype)
+    inputs, labels = as_list("inputs", inputs), as_list("labels", labels)
+    weights = as_list("weights", weights)
     if isinstance(inputs, SEQUENCES):
         batch = _list_batch(net, as_sequences("inputs", inputs, "labels"), state, lengths)
         return _with_list_labels(batch, inputs, labels, "inputs", wanted, weights)
     if isinstance(labels, SEQUENCES):
         raise TypeError(f"inputs must be a list of sequences, as labels is, got {what(inputs)}")
     x, label = as_numbers("inputs", inputs), as_labels("labels", labels, wanted)
+    require_kind(net, "inputs", x)
+    if x.ndim == 1 and x.dtype.kind == "f":
+        raise _no_tokens_error(net, x)
+    remedies.require_likely_labels(x, label, wanted)
     axes, last = reading = _reading(net, x, label, wanted)
     batch = _batch(net, x, x.ndim == axes, axes, state, lengths)
     where = Where(batch.steps, np.ones(x.shape[1:axes], bool) if last and len(x) == 0 else None, last)
@@ -91,19 +109,20 @@ def labelled(
 
 def _reading(net: Net, x: AnyArray, label: AnyArray, wanted: Wanted) -> Reading:
     """Return how inputs and labels belong together."""
-    fitting = readings(label, x, net.inputs, wanted)
+    fitting = readings(label, x, net.inputs, net.tokens, wanted)
     if len(fitting) > 1 and fitting[0].axes != fitting[1].axes:
         raise ValueError(
             f"inputs {kind_of(x)} and labels {kind_of(label)} may be tokens with one label a sequence, or vectors with "
-            "one a step: write vectors as floating-point numbers, or one label for each token, -1 for none"
+            f"one a step: {TOKENS}"
         )
     if fitting:
         return fitting[0]
-    axes = step_axes(label, wanted)
-    if x.shape[:axes] != label.shape[:axes] or x.ndim > axes + 1:
+    axes = step_axes(label, x, wanted)
+    tokens = x.ndim == axes
+    if x.shape[:axes] != label.shape[:axes] or x.ndim > axes + 1 or net.tokens not in (None, tokens):
         raise ValueError(
-            f"inputs and labels must have the same steps, got inputs {kind_of(x)} and labels {kind_of(label)}; "
-            f"{INPUTS}; labels are {wanted.letters}; or there is one label a sequence"
+            f"inputs and labels must have the same steps, got inputs {kind_of(x)} and labels {kind_of(label)}"
+            f"{remedies.of_steps(x, label, wanted)}"
         )
     return Reading(axes, False)
 
@@ -116,14 +135,36 @@ def _array_labels(label: AnyArray, lead: tuple[int, ...], wanted: Wanted, where:
     return canonical(label, given, wanted, where)
 
 
+TOKENS = "make the params with tokens=True or tokens=False, which says what a net reads"
+
+
+def require_kind(net: Net, name: str, x: AnyArray) -> None:
+    """Raise if an array of inputs cannot be what the net says that it reads."""
+    if net.tokens is True and (x.dtype.kind == "f" or x.ndim > 2):
+        raise TypeError(f"{name} must be tokens, integers, as params has tokens=True, got {kind_of(x)}")
+    if net.tokens is False and x.ndim == 1 and x.shape != (0,):
+        raise ValueError(
+            f"{name} must be vectors, as params has tokens=False, got {kind_of(x)}: "
+            f"of one number a step, write {name}[:, None]"
+        )
+
+
 def unlabelled(net: Net, inputs: object, state: object, lengths: object) -> Batch:
-    """Return the arguments of forward. Of two axes, integers are tokens (T, B), and other numbers vectors (T, X)."""
+    """Return the arguments of forward. Of integers with two axes the net must say whether they are tokens (T, B)."""
+    inputs = as_list("inputs", inputs)
     if isinstance(inputs, SEQUENCES):
         return _list_batch(net, as_sequences("inputs", inputs, "inputs"), state, lengths)
     x = as_numbers("inputs", inputs)
     if not 1 <= x.ndim <= 3:
-        raise ValueError(f"inputs must have 1 to 3 axes, got {kind_of(x)}; {INPUTS}")
-    tokens = x.ndim == 1 or (x.ndim == 2 and x.dtype.kind in "iu")
+        raise ValueError(f"inputs must have 1 to 3 axes, got {kind_of(x)}{remedies.of_inputs(x, net.inputs)}")
+    require_kind(net, "inputs", x)
+    integers = x.ndim == 2 and x.dtype.kind in "iu"
+    if integers and net.tokens is None:
+        raise ValueError(
+            f"inputs may be tokens (T, B), or vectors (T, X) that are integers, got {kind_of(x)}: {TOKENS}; "
+            f"or write vectors as inputs.astype({net.dtype.name!r})"
+        )
+    tokens = x.ndim == 1 or (integers and net.tokens is True)
     return _batch(net, x, tokens, x.ndim if tokens else x.ndim - 1, state, lengths)
 
 
@@ -138,19 +179,26 @@ def _batch(net: Net, x: AnyArray, tokens: bool, axes: int, state: object, length
 def _inputs(net: Net, x: AnyArray, tokens: bool, steps: Steps | None) -> Inputs:
     if not tokens:
         if x.shape[-1] != net.inputs:
-            raise ValueError(f"inputs must have X = {net.inputs} numbers a step, got {kind_of(x)}; {INPUTS}")
+            raise ValueError(f"inputs must have X = {net.inputs} numbers a step, got {kind_of(x)}")
         return as_real(x, net.dtype)
     if x.dtype.kind == "f":
-        raise TypeError(f"inputs must be integers to be tokens, got {kind_of(x)}; {INPUTS}")
+        raise _no_tokens_error(net, x)
     indices = own_int64(x)
     require_tokens(indices, net.inputs, Where(steps), x)
     return indices
+
+
+def _no_tokens_error(net: Net, x: AnyArray) -> TypeError:
+    return TypeError(f"inputs must be integers to be tokens, got {kind_of(x)}{remedies.of_inputs(x, net.inputs)}")
 
 
 def _list_batch(net: Net, xs: list[AnyArray], state: object, lengths: object) -> Batch:
     if lengths is not None:
         raise ValueError("lengths is for padded arrays (T, B, ...): a list of sequences has their lengths already")
     steps = packed_steps(lengths_of(xs))
+    for b, x in enumerate(xs):
+        if x.shape != (0,):
+            require_kind(net, f"inputs[{b}]", x)
     if have_one_number("inputs", xs, net.inputs, "X"):
         inputs: Inputs = packed([as_int64(x) for x in xs], (), INT64)
         require_tokens(inputs, net.inputs, Where(steps), xs)
@@ -215,7 +263,10 @@ def _steps_of(value: object, lead: tuple[int, ...]) -> Steps | None:
     if lengths.dtype.kind == "f":
         raise TypeError(f"lengths must be integers, got {kind_of(lengths)}")
     if lengths.shape != (B,):
-        raise ValueError(f"lengths must have shape (B,) = ({B},), got {kind_of(lengths)}")
+        raise ValueError(
+            f"lengths must have shape (B,) = ({B},), got {kind_of(lengths)}"
+            f"{remedies.of_turned_batch('lengths', lengths.shape, (T,))}"
+        )
     canonical = own_int64(lengths)
     bad = np.flatnonzero((canonical < 0) | (canonical > T))
     if len(bad):
@@ -224,11 +275,15 @@ def _steps_of(value: object, lead: tuple[int, ...]) -> Steps | None:
 
 
 def as_states(name: str, value: object, net: Net, batch: tuple[int, ...]) -> States:
-    """Return a state of each sequence: an array (H,) or (B, H), or a tuple of them where the cell has several."""
+    """Return a state of each sequence: an array (H,) or (B, H), or a tuple of them where the cell has several.
+
+    Of several layers or directions it has a first axis, L*D.
+    """
     if value is None:
         return None
-    names, shape = CELLS[net.cell].states, (*batch, net.hidden)
-    letters = "(B, H)" if batch else "(H,)"
+    names, many = CELLS[net.cell].states, net.parts > 1
+    shape = (*([net.parts] if many else []), *batch, net.hidden)
+    letters = f"({'L*D, ' * many}{'B, ' * bool(batch)}H{',' * (not many and not batch)})"
     if len(names) == 1:
         state = as_numbers(name, value)
         require_shape(name, state, letters, shape)
@@ -245,66 +300,6 @@ def as_states(name: str, value: object, net: Net, batch: tuple[int, ...]) -> Sta
     return tuple(as_real(array, net.dtype) for array in arrays)
 
 
-class Given(NamedTuple):
-    """The gradients that backward is given, in canonical form."""
-
-    dy: Array | None
-    dh: Array | None
-    dstate: States
-
-
-def gradients(net: Net, h: Array, steps: Steps | None, last: bool, dy: object, dh: object, dstate: object) -> Given:
-    """Return the gradients with respect to the results of forward, of which h is one."""
-    if dy is None and dh is None and dstate is None:
-        raise ValueError("backward needs a gradient to go back from: dy, dh or dstate must be given, got None for each")
-    lead = h.shape[:-1]
-    B = steps.B if steps is not None else lead[1] if len(lead) == 2 else None
-    batch = () if B is None else (B,)
-    return Given(
-        _last_gradient(dy, net, batch)
-        if last
-        else _step_gradient("dy", dy, net.dtype, lead, steps, ("V", net.outputs)),
-        _step_gradient("dh", dh, net.dtype, lead, steps, ("H", net.hidden)),
-        as_states("dstate", dstate, net, batch),
-    )
-
-
-def _last_gradient(dy: object, net: Net, batch: tuple[int, ...]) -> Array | None:
-    """Return a gradient with respect to outputs that are made of last states only."""
-    if dy is None:
-        return None
-    gradient = as_numbers("dy", dy)
-    require_shape("dy", gradient, "(B, V)" if batch else "(V,)", (*batch, net.outputs))
-    return as_real(gradient, net.dtype)
-
-
-def _step_gradient(
-    name: str, value: object, dtype: np.dtype[Any], lead: tuple[int, ...], steps: Steps | None, last: tuple[str, int]
-) -> Array | None:
-    """Return a gradient with respect to y or h, in the shape of those; None stays None."""
-    if value is None:
-        return None
-    letter, width = last
-    if width == 0:
-        raise ValueError(f"{name} must be None: params has outputs = 0, so that nothing depends on y")
-    if steps is not None and steps.packed:
-        return _list_gradient(name, value, dtype, steps, last)
-    gradient = as_numbers(name, value)
-    letters = f"(T, {letter})" if len(lead) == 1 else f"(T, B, {letter})"
-    require_shape(name, gradient, letters, (*lead, width))
-    return as_real(gradient, dtype)
-
-
-def _list_gradient(name: str, value: object, dtype: np.dtype[Any], steps: Steps, last: tuple[str, int]) -> Array:
-    letter, width = last
-    sequences = as_sequences(name, value, "inputs of forward")
-    if len(sequences) != steps.B:
-        raise ValueError(f"{name} must have B = {steps.B} sequences, got {len(sequences)}")
-    for b, (gradient, T_b) in enumerate(zip(sequences, steps.lengths, strict=True)):
-        require_shape(f"{name}[{b}]", gradient, f"(T_b, {letter})", (int(T_b), width))
-    return packed(sequences, (width,), dtype)
-
-
 class Rows(NamedTuple):
     """The arguments of a loss in canonical form; one: whether there is but one row, which the user has as (V,)."""
 
@@ -316,6 +311,7 @@ class Rows(NamedTuple):
 
 def outputs(y: object, labels: object, lengths: object, loss: str, weights: object) -> Rows:
     """Return y, labels and steps of a loss."""
+    y, labels, weights = as_list("y", y), as_list("labels", labels), as_list("weights", weights)
     if isinstance(y, SEQUENCES):
         return _list_outputs(y, labels, lengths, loss, weights)
     if isinstance(labels, SEQUENCES):

@@ -74,25 +74,30 @@ class Reading(NamedTuple):
         return x.shape[1 : self.axes] if self.last else x.shape[: self.axes]
 
 
-def readings(label: AnyArray, x: AnyArray, X: int, wanted: Wanted) -> list[Reading]:
-    """Return all ways in which labels fit inputs x, one a step first. X: how many numbers a vector has."""
+def readings(label: AnyArray, x: AnyArray, X: int, reads_tokens: bool | None, wanted: Wanted) -> list[Reading]:
+    """Return all ways in which labels fit inputs x, one a step first.
+
+    X: how many numbers a vector has. reads_tokens: whether inputs are tokens, or vectors; None: both are tried.
+    """
     rows = [0] if are_classes(label, wanted) else [1, 0] if wanted.last_may_be_missing else [1]
     fitting = []
     for last in (False, True):
         for own in (label.ndim - n for n in rows):
             reading = Reading(own + last, last)
-            vectors = x.ndim == reading.axes + 1 and x.shape[-1] == X
-            tokens = x.ndim == reading.axes and x.dtype.kind != "f"
+            vectors = x.ndim == reading.axes + 1 and x.shape[-1] == X and reads_tokens is not True
+            tokens = x.ndim == reading.axes and x.dtype.kind != "f" and reads_tokens is not False
             if reading.axes in (1, 2) and (tokens or vectors) and label.shape[:own] == reading.lead(x):
                 fitting.append(reading)
     return fitting
 
 
-def step_axes(label: AnyArray, wanted: Wanted) -> int:
+def step_axes(label: AnyArray, x: AnyArray, wanted: Wanted) -> int:
     """Return how many axes of labels count steps and sequences, one (T,) or two (T, B), if there is one a step."""
     axes = label.ndim - (not are_classes(label, wanted))
     if axes not in (1, 2) and not (wanted.last_may_be_missing and label.ndim in (1, 2)):
-        raise ValueError(f"labels must be {wanted.letters}, got {kind_of(label)}")
+        one_hot = are_classes(label, wanted) and label.shape == (*x.shape[:2], wanted.outputs)
+        remedy = "; one-hot labels are written as classes, labels.argmax(-1), or as floating-point numbers" * one_hot
+        raise ValueError(f"labels must be {wanted.letters}, got {kind_of(label)}{remedy}")
     return max(axes, 1)
 
 

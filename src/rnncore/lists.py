@@ -11,7 +11,20 @@ from .ranges import Where, require_weights
 from .steps import Steps
 from .types import AnyArray, Array, Indices
 from .values import SEQUENCES, as_numbers, require_shape
-from .words import INPUTS, kind_of, what
+from .words import kind_of, what
+
+
+def as_list(name: str, value: object) -> object:
+    """Return the elements of an object array, or of a pandas Series of arrays, as a list; all else as it is."""
+    if type(value).__name__ == "PackedSequence":
+        raise TypeError(
+            f"{name} must be an array or a list of sequences, got a PackedSequence: "
+            f"write torch.nn.utils.rnn.unpack_sequence({name})"
+        )
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or getattr(dtype, "kind", "") != "O" or getattr(value, "ndim", 0) != 1:
+        return value
+    return list(value)  # type: ignore[call-overload]  # as it has one axis
 
 
 def as_sequences(name: str, value: object, other: str) -> list[AnyArray]:
@@ -53,7 +66,7 @@ def have_one_number(name: str, sequences: list[AnyArray], width: int, letter: st
                 f"got {kind_of(s)}"
             )
         if ndim == 1 and s.dtype.kind not in "iu":
-            raise TypeError(f"{name}[{b}] must be integers to have one number a step, got {kind_of(s)}; {INPUTS}")
+            raise TypeError(f"{name}[{b}] must be integers to have one number a step, got {kind_of(s)}")
     return ndim == 1
 
 

@@ -14,6 +14,9 @@ Numbers: TypeAlias = "AnyArray | list[AnyArray]"
 """An array as the user gave it, or the arrays of a list: what messages quote."""
 
 
+ANOTHER_LOSS = "these are distributions; real numbers need another loss, such as loss='squared_error'"
+
+
 class Where(NamedTuple):
     """Says which numbers of a call are read: those of steps that exist, but for those marked as unread.
 
@@ -74,7 +77,9 @@ def require_classes(labels: Indices, V: int, where: Where, given: Numbers) -> No
         return
     at = where.first((labels < -1) | (labels >= V))
     if at is not None:
-        raise ValueError(f"labels must be in [-1, V) = [-1, {V}), got {_given(given, at)} {place_of(at)}")
+        got = _given(given, at)
+        remedy = ": no label is -1 here, np.where(labels == -100, -1, labels)" if got == -100 else ""
+        raise ValueError(f"labels must be in [-1, V) = [-1, {V}), got {got} {place_of(at)}{remedy}")
 
 
 def require_distributions(labels: Array, tolerance: float, where: Where) -> None:
@@ -91,10 +96,12 @@ def require_distributions(labels: Array, tolerance: float, where: Where) -> None
         return
     row, total = where.at(labels, sums.ndim, at), float(where.at(sums, sums.ndim, at))
     for v in np.flatnonzero(~(row >= 0) | np.isinf(row))[:1]:
-        raise ValueError(f"labels must be finite and not negative, got {row[v]} for class {v} {place_of(at)}")
+        raise ValueError(
+            f"labels must be finite and not negative, got {row[v]} for class {v} {place_of(at)}; {ANOTHER_LOSS}"
+        )
     raise ValueError(
         f"labels must sum to 1 at each step, within {tolerance:.2g}, or be all zeros for no loss, "
-        f"got the sum {total!r} {place_of(at)}"
+        f"got the sum {total!r} {place_of(at)}; {ANOTHER_LOSS}"
     )
 
 

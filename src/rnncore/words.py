@@ -6,11 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-INPUTS = (
-    "inputs are tokens, integers with one number a step, (T,) or (T, B), or vectors, with an axis of X more, "
-    "(T, X) or (T, B, X)"
-)
-
 
 def kind_of(array: npt.NDArray[Any]) -> str:
     """Return the dtype and shape of an array: ``float32 (2, 3)``."""
