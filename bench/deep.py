@@ -1,0 +1,263 @@
+"""What layers, directions and losses cost, beside the parts they are made of and PyTorch: python bench/deep.py.
+
+Usage: python bench/deep.py [--quick] [--rounds N] [--out DIR]
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import environment
+import numpy as np
+from shapes import Shape, named
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from timing import Contender, Results
+
+    import rnncore
+
+HERE = Path(__file__).resolve().parent
+NETS = {"2-layer lstm": ("lstm", 2, False), "bidirectional gru": ("gru", 1, True)}
+SHAPES = "S3,S4"
+LONGEST = 3.0  # seconds of turns at one row, after which a contender sits out
+WHOLE, PARTS, TORCH = "rnncore", "its layers alone", "torch"
+LOSSES = ("cross_entropy", "squared_error", "binary_cross_entropy", "one label a sequence")
+
+
+@dataclass(frozen=True)
+class Deep:
+    """A net of several layers or directions, and what it runs over: inputs (T, B, X), labels (T, B)."""
+
+    name: str
+    shape: Shape
+    params: "rnncore.Params"
+    inputs: "npt.NDArray[np.float32]"
+    labels: "npt.NDArray[np.int64]"
+
+
+def deep(name: str, shape: Shape) -> Deep:
+    """A net with small random weights."""
+    import rnncore
+
+    cell, layers, bidirectional = NETS[name]
+    rng = np.random.default_rng(0)
+    params = rnncore.init_params(cell, shape.X, shape.H, shape.V, layers=layers, bidirectional=bidirectional)
+    inputs = rng.standard_normal((shape.T, shape.B, shape.X)).astype("float32")
+    return Deep(name, replace(shape, cell=cell), params, inputs, rng.integers(0, shape.V, (shape.T, shape.B)))
+
+
+def by_rnncore(net: Deep, threads: int) -> "Contender":
+    """One call."""
+    import engines
+    from timing import Contender, repeat
+
+    import rnncore
+
+    def call() -> rnncore.BpttResult:
+        return rnncore.bptt(net.params, net.inputs, net.labels, backend="cpp", threads=threads)
+
+    return Contender(WHOLE, threads, repeat(call), lambda: engines.named(call()))
+
+
+def alone(net: Deep, threads: int) -> "Contender":
+    """The layers one by one, and the directions.
+
+    A layer by forward and backward, and the last one by bptt with need_dinputs. Directions by forward and backward,
+    each with its half of W_hy, and the loss once: the same products in all.
+    """
+    from timing import Contender, repeat
+
+    import rnncore
+
+    options: dict[str, Any] = {"backend": "cpp", "threads": threads}
+    own: Any = net.params.layers
+    ways = [way for layer in own for way in (layer if net.params.bidirectional else (layer,))]
+    W_hy, b_y = net.params.W_hy, net.params.b_y
+    heads = [{"W_hy": half, "b_y": b_y} for half in np.split(W_hy, 2, axis=1)] if net.params.bidirectional else [{}, {}]
+    nets = [
+        rnncore.Params(net.params.cell, **{name: getattr(way, name) for name in way.names()}, **head)
+        for way, head in zip(ways, heads, strict=True)
+    ]
+    y = np.zeros((net.shape.T, net.shape.B, net.shape.V), "float32")
+    _, dy = rnncore.cross_entropy(y, net.labels)
+
+    def directions() -> None:
+        for one in nets:
+            rnncore.backward(one, rnncore.forward(one, net.inputs, **options), dy=dy, **options)
+        rnncore.cross_entropy(y, net.labels)
+
+    def layers() -> None:
+        last = rnncore.Params(net.params.cell, **dict(nets[-1]) | {"W_hy": W_hy, "b_y": b_y})
+        out = rnncore.forward(nets[0], net.inputs, **options)
+        result = rnncore.bptt(last, out.h, net.labels, need_dinputs=True, **options)
+        rnncore.backward(nets[0], out, dh=result.dinputs, **options)
+
+    return Contender(PARTS, threads, repeat(directions if net.params.bidirectional else layers), dict)
+
+
+def by_torch(net: Deep, threads: int) -> "Contender":
+    """Its own stacked or bidirectional module, Linear, cross_entropy with reduction="sum"."""
+    import torch
+    from timing import Contender, repeat
+
+    recurrent, linear = net.params.to_torch()
+    inputs, labels = torch.from_numpy(net.inputs), torch.from_numpy(net.labels.reshape(-1))
+    leaves = [*recurrent.parameters(), *linear.parameters()]
+    found: dict[str, Any] = {}
+
+    def call() -> None:
+        h, _ = recurrent(inputs)
+        loss = torch.nn.functional.cross_entropy(linear(h.flatten(0, 1)), labels, reduction="sum")
+        found["last"] = (loss, torch.autograd.grad(loss, leaves))
+
+    def results() -> "Results":
+        loss, gradients = found["last"]
+        return {"loss": loss.detach().numpy(), "W_hy": gradients[-2].numpy(), "b_y": gradients[-1].numpy()}
+
+    return Contender(TORCH, threads, repeat(call), results, lambda: torch.set_num_threads(threads))
+
+
+def require_same(own: "Contender", peer: "Contender", what: str) -> None:
+    """Raise unless a peer finds the same loss and the same gradient of the output layer."""
+    from peers import TOLERANCE, error
+
+    own.run(1)
+    peer.before()
+    peer.run(1)
+    expected = peer.results()
+    found = {name: array for name, array in own.results().items() if name in expected}
+    wrong = error(expected, found)
+    if wrong > TOLERANCE["float32"]:
+        raise RuntimeError(f"{what}: PyTorch's gradient differs by {wrong:.2g}")
+
+
+def timed(chosen: "list[Contender]", rounds: int) -> dict[str, list[float]]:
+    """Medians and fastest calls of contenders that take turns, in seconds."""
+    from timing import Times, interleave
+
+    for contender in chosen:
+        contender.run(1)
+    times = [Times() for _ in chosen]
+    for _ in interleave(chosen, rounds, 0.1, times, LONGEST):
+        pass
+    return {c.name: [t.median, t.best] for c, t in zip(chosen, times, strict=True)}
+
+
+def measure(name: str, shape: Shape, threads: int, with_torch: bool, rounds: int) -> dict[str, Any]:
+    """One row of the first table."""
+    net = deep(name, shape)
+    chosen = [by_rnncore(net, threads), alone(net, threads)]
+    if with_torch:
+        chosen.append(by_torch(net, threads))
+        require_same(chosen[0], chosen[2], f"{name} {shape.name}")
+    facts = {"net": name, "shape": shape.name, "sizes": shape.sizes, "threads": threads}
+    return facts | {"seconds": timed(chosen, rounds)}
+
+
+def measure_losses(cell: str, shape: Shape, rounds: int) -> dict[str, Any]:
+    """One row of the second table: every loss of one net."""
+    from timing import Contender, repeat
+
+    import rnncore
+
+    rng = np.random.default_rng(0)
+    params = rnncore.init_params(cell, shape.X, shape.H, shape.V)
+    inputs = rng.standard_normal((shape.T, shape.B, shape.X)).astype("float32")
+    classes = rng.integers(0, shape.V, (shape.T, shape.B))
+    reals = rng.random((shape.T, shape.B, shape.V)).astype("float32")
+    labels = dict(zip(LOSSES, (classes, reals, reals, classes[0]), strict=True))
+
+    def call_of(name: str) -> Callable[[], object]:
+        loss, given = (name if name in LOSSES[:3] else LOSSES[0]), labels[name]
+        return lambda: rnncore.bptt(params, inputs, given, loss=loss, backend="cpp", threads=1)
+
+    chosen = [Contender(name, 1, repeat(call_of(name)), dict) for name in LOSSES]
+    return {"cell": cell, "shape": shape.name, "sizes": shape.sizes, "seconds": timed(chosen, rounds)}
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The page: two tables."""
+    import report
+
+    head = [
+        "net",
+        "shape",
+        "X,H,V,B,T",
+        "threads",
+        "time",
+        "/ its layers alone",
+        "by fastest",
+        "times PyTorch",
+        "by fastest",
+    ]
+    body = []
+    for row in results["rows"]:
+        (middle, best), (parts, best_parts) = row["seconds"][WHOLE], row["seconds"][PARTS]
+        torch = row["seconds"].get(TORCH, (None, None))
+        body.append([
+            row["net"], row["shape"], row["sizes"], str(row["threads"]), report.seconds(middle),
+            f"{middle / parts:.2f}", f"{best / best_parts:.2f}",
+            report.ratio(torch[0] and torch[0] / middle), report.ratio(torch[1] and torch[1] / best),
+        ])  # fmt: skip
+    head_of_losses = ["cell", "shape", "X,H,V,B,T", LOSSES[0], *(f"{name}, over it" for name in LOSSES[1:])]
+    losses = []
+    for row in results["losses"]:
+        usual = row["seconds"][LOSSES[0]][0]
+        others = [f"{row['seconds'][name][0] / usual:.2f}" for name in LOSSES[1:]]
+        losses.append([row["cell"], row["shape"], row["sizes"], report.seconds(usual), *others])
+    machine = results["machine"]
+    facts = (
+        f"- {results['date']}, commit {results['commit']}, {machine['cpu']}, load {machine['load_average'][0]:.1f}, "
+        "float32\n"
+        "- layers alone: forward and backward of one, bptt with need_dinputs of the other; directions: forward and "
+        "backward of each with its half of W_hy, and the loss"
+    )
+    return (
+        f"# Layers, directions and losses\n\n{facts}\n\n{report.table(head, body, left=3)}\n\n"
+        f"{report.table(head_of_losses, losses, left=3)}\n"
+    )
+
+
+def run(shapes: list[Shape], rounds: int) -> dict[str, Any]:
+    """All rows; an interruption keeps what there is."""
+    import importlib.util
+
+    from tqdm import tqdm
+
+    with_torch = importlib.util.find_spec("torch") is not None
+    results: dict[str, Any] = {"format": "rnncore deep 1", **environment.describe(), "rows": [], "losses": []}
+    nets = [(name, shape, threads) for name in NETS for shape in shapes for threads in (1, environment.cores())]
+    try:
+        for name, shape, threads in tqdm(nets, mininterval=0.1 if sys.stderr.isatty() else 10, dynamic_ncols=True):
+            results["rows"].append(measure(name, shape, threads, with_torch, rounds))
+        for cell in ("rnn", "gru"):
+            results["losses"].append(measure_losses(cell, shapes[0], rounds))
+    except KeyboardInterrupt:
+        print("interrupted: the files hold what was measured until then")
+    return results
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes deep.json and deep.md."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="one tiny shape, three rounds")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    args = parser.parse_args(argv)
+    environment.prepare()
+    import report
+
+    results = run(named("tiny" if args.quick else SHAPES), 3 if args.quick else args.rounds)
+    page = markdown(results)
+    report.write_json(args.out / "deep.json", results)
+    report.write_whole(args.out / "deep.md", page)
+    print(page + f"\nwritten: {args.out / 'deep'}.json, .md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
