@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 NETS = {"2-layer lstm": ("lstm", 2, False), "bidirectional gru": ("gru", 1, True)}
 SHAPES = "S3,S4"
 LONGEST = 3.0  # seconds of turns at one row, after which a contender sits out
-WHOLE, PARTS, TORCH = "rnncore", "its layers alone", "torch"
+WHOLE, PARTS, TORCH, JAX = "rnncore", "its layers alone", "torch", "jax"
 LOSSES = ("cross_entropy", "squared_error", "binary_cross_entropy", "one label a sequence")
 
 
@@ -121,6 +122,51 @@ def by_torch(net: Deep, threads: int) -> "Contender":
     return Contender(TORCH, threads, repeat(call), results, lambda: torch.set_num_threads(threads))
 
 
+def by_jax(net: Deep) -> "Contender":
+    """One jit of the gradient: a lax.scan for each part, the reverse one with reverse=True."""
+    import jax
+    import jax.numpy as jnp
+    from peers import jax_step
+    from timing import Contender, repeat
+
+    from rnncore.cells import CELLS
+
+    params, cell = net.params, net.params.cell
+    structure: Any = params.layers
+    names = [[layer] if not params.bidirectional else list(layer) for layer in structure]
+    weights = {
+        "layers": [
+            [{name: jax.device_put(getattr(way, name)) for name in way.names()} for way in ways] for ways in names
+        ],
+        "W_hy": jax.device_put(params.W_hy),
+        "b_y": jax.device_put(params.b_y),
+    }
+    inputs, labels = jax.device_put(net.inputs), jax.device_put(net.labels)
+    zeros = tuple(jnp.zeros((net.shape.B, net.shape.H), "float32") for _ in CELLS[cell].states)
+
+    def run(own: Any, x: Any, reverse: bool) -> Any:
+        part, step = x @ own["W_xh"].T + own.get("b_x", own["b_h"]), jax_step(cell, own)
+        return jax.lax.scan(lambda s, a: (found := step(s, a), found[0]), zeros, part, reverse=reverse)[1]
+
+    def loss(weights: Any) -> Any:
+        h = inputs
+        for ways in weights["layers"]:
+            h = jnp.concatenate([run(own, h, d == 1) for d, own in enumerate(ways)], axis=-1)
+        y = h @ weights["W_hy"].T + weights["b_y"]
+        return -jnp.take_along_axis(jax.nn.log_softmax(y), labels[..., None], axis=-1).sum()
+
+    gradient, found = jax.jit(jax.value_and_grad(loss)), {}
+
+    def call() -> None:
+        found["last"] = jax.block_until_ready(gradient(weights))
+
+    def results() -> "Results":
+        value, grads = found["last"]
+        return {"loss": np.asarray(value), "W_hy": np.asarray(grads["W_hy"]), "b_y": np.asarray(grads["b_y"])}
+
+    return Contender(JAX, 1, repeat(call), results)
+
+
 def require_same(own: "Contender", peer: "Contender", what: str) -> None:
     """Raise unless a peer finds the same loss and the same gradient of the output layer."""
     from peers import TOLERANCE, error
@@ -132,7 +178,7 @@ def require_same(own: "Contender", peer: "Contender", what: str) -> None:
     found = {name: array for name, array in own.results().items() if name in expected}
     wrong = error(expected, found)
     if wrong > TOLERANCE["float32"]:
-        raise RuntimeError(f"{what}: PyTorch's gradient differs by {wrong:.2g}")
+        raise RuntimeError(f"{what}: the gradient of {peer.name} differs by {wrong:.2g}")
 
 
 def timed(chosen: "list[Contender]", rounds: int) -> dict[str, list[float]]:
@@ -147,13 +193,15 @@ def timed(chosen: "list[Contender]", rounds: int) -> dict[str, list[float]]:
     return {c.name: [t.median, t.best] for c, t in zip(chosen, times, strict=True)}
 
 
-def measure(name: str, shape: Shape, threads: int, with_torch: bool, rounds: int) -> dict[str, Any]:
+def measure(name: str, shape: Shape, threads: int, rounds: int) -> dict[str, Any]:
     """One row of the first table."""
     net = deep(name, shape)
     chosen = [by_rnncore(net, threads), alone(net, threads)]
-    if with_torch:
-        chosen.append(by_torch(net, threads))
-        require_same(chosen[0], chosen[2], f"{name} {shape.name}")
+    peers = [by_torch(net, threads)] if find_spec("torch") else []
+    peers += [by_jax(net)] if find_spec("jax") and threads == 1 else []  # XLA is held to one thread
+    for peer in peers:
+        require_same(chosen[0], peer, f"{name} {shape.name}")
+    chosen += peers
     facts = {"net": name, "shape": shape.name, "sizes": shape.sizes, "threads": threads}
     return facts | {"seconds": timed(chosen, rounds)}
 
@@ -193,15 +241,18 @@ def markdown(results: dict[str, Any]) -> str:
         "by fastest",
         "times PyTorch",
         "by fastest",
+        "times JAX",
+        "by fastest",
     ]
     body = []
     for row in results["rows"]:
         (middle, best), (parts, best_parts) = row["seconds"][WHOLE], row["seconds"][PARTS]
-        torch = row["seconds"].get(TORCH, (None, None))
+        torch, jax = (row["seconds"].get(peer, (None, None)) for peer in (TORCH, JAX))
         body.append([
             row["net"], row["shape"], row["sizes"], str(row["threads"]), report.seconds(middle),
             f"{middle / parts:.2f}", f"{best / best_parts:.2f}",
             report.ratio(torch[0] and torch[0] / middle), report.ratio(torch[1] and torch[1] / best),
+            report.ratio(jax[0] and jax[0] / middle), report.ratio(jax[1] and jax[1] / best),
         ])  # fmt: skip
     head_of_losses = ["cell", "shape", "X,H,V,B,T", LOSSES[0], *(f"{name}, over it" for name in LOSSES[1:])]
     losses = []
@@ -224,16 +275,13 @@ def markdown(results: dict[str, Any]) -> str:
 
 def run(shapes: list[Shape], rounds: int) -> dict[str, Any]:
     """All rows; an interruption keeps what there is."""
-    import importlib.util
-
     from tqdm import tqdm
 
-    with_torch = importlib.util.find_spec("torch") is not None
     results: dict[str, Any] = {"format": "rnncore deep 1", **environment.describe(), "rows": [], "losses": []}
     nets = [(name, shape, threads) for name in NETS for shape in shapes for threads in (1, environment.cores())]
     try:
         for name, shape, threads in tqdm(nets, mininterval=0.1 if sys.stderr.isatty() else 10, dynamic_ncols=True):
-            results["rows"].append(measure(name, shape, threads, with_torch, rounds))
+            results["rows"].append(measure(name, shape, threads, rounds))
         for cell in ("rnn", "gru"):
             results["losses"].append(measure_losses(cell, shapes[0], rounds))
     except KeyboardInterrupt:

@@ -289,6 +289,28 @@ def test_packed_sequences_find_the_same_gradient_where_pytorch_is_installed(cell
     assert peers.error(expected, packed.results()) < peers.TOLERANCE["float32"]
 
 
+@pytest.mark.parametrize("name", ["2-layer lstm", "bidirectional gru"])
+@pytest.mark.parametrize("peer", ["torch", "jax"])
+def test_deep_nets_find_the_same_gradient_where_the_peer_is_installed(name: str, peer: str) -> None:
+    pytest.importorskip(peer)
+    deep, shapes = load("deep"), load("shapes")
+    net = deep.deep(name, shapes.Shape("", 3, 5, 4, 2, 6))
+    own = deep.by_rnncore(net, 1)
+    deep.require_same(own, deep.by_torch(net, 1) if peer == "torch" else deep.by_jax(net), name)
+
+
+def test_what_deep_nets_cost_is_told_beside_their_parts() -> None:
+    deep = load("deep")
+    seconds = {deep.WHOLE: [2e-3, 1e-3], deep.PARTS: [1e-3, 1e-3], deep.TORCH: [4e-3, 3e-3]}
+    row = {"net": "2-layer lstm", "shape": "S3", "sizes": "1,2,3,4,5", "threads": 1, "seconds": seconds}
+    losses = {name: [(n + 1) * 1e-3] * 2 for n, name in enumerate(deep.LOSSES)}
+    other = {"cell": "rnn", "shape": "S3", "sizes": "1,2,3,4,5", "seconds": losses}
+    page = deep.markdown({**load("environment").describe(), "rows": [row], "losses": [other]})
+    cells = [[text.strip() for text in line.split("|")[5:]] for line in page.splitlines() if "1,2,3,4,5" in line]
+    assert cells[0] == ["2 ms", "2.00", "1.00", "2 x", "3 x", "", "", ""]
+    assert cells[1] == ["2.00", "3.00", "4.00", ""]
+
+
 def start(*arguments: object) -> "subprocess.Popen[str]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RNNCORE_BENCH", "COV_"))}
     command = [sys.executable, str(BENCH / "run.py"), *map(str, arguments)]

@@ -1,6 +1,5 @@
 """Nets of several layers and directions: equal bits on every engine, the laws of such nets, and witnesses."""
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +25,7 @@ from nets import (
 
 import rnncore
 from rnncore.cells import CELLS
+from rnncore.losses import LOSSES
 
 SMALL = {"T": 5, "B": 3, "X": 4, "H": 5, "V": 3}
 DEEP: dict[str, dict[str, Any]] = {
@@ -365,7 +365,7 @@ def exactly(net: Net, last: bool, engine: str) -> Results:
 
 
 @pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", "binary_cross_entropy"])
+@pytest.mark.parametrize("loss", LOSSES)
 @EACH_CELL
 def test_central_differences(cell: str, loss: str, last: bool) -> None:
     net = make_net(4, 3, 2, 4, 3, "float64", cell=cell, layers=2, bidirectional=True, lengths="ragged", dropout=True)
@@ -383,55 +383,116 @@ def test_central_differences(cell: str, loss: str, last: bool) -> None:
     assert report.ok, str(report)
 
 
-TORCH: dict[str, Callable[[Any], Any]] = {
-    "rnn": lambda torch: (torch.nn.RNN, {"nonlinearity": "tanh"}),
-    "rnn_relu": lambda torch: (torch.nn.RNN, {"nonlinearity": "relu"}),
-    "lstm": lambda torch: (torch.nn.LSTM, {}),
-    "gru": lambda torch: (torch.nn.GRU, {}),
-}
+TORCH = ("rnn", "rnn_relu", "lstm", "gru")
+"""The cells that PyTorch has."""
 
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", TORCH)
 def test_pytorch_agrees(cell: str, bidirectional: bool, last: bool, engine: str) -> None:
-    """Ragged batches: losses, states and every gradient of a two-layer net, within 1e-12 in float64."""
+    """Ragged batches of a two-layer net: states and every gradient, of each loss, within 1e-12 in float64."""
     torch = pytest.importorskip("torch")
     net = make_net(5, 4, 3, 4, 3, "float64", cell=cell, layers=2, bidirectional=bidirectional)
-    lengths = np.array([5, 1, 3, 4])
-    labels = net.labels[0] if last else net.labels  # type: ignore[index]
-    result = rnncore.bptt(
-        net.params, net.inputs, labels, state=net.state, lengths=lengths, need_dinputs=True, backend=engine
-    )
     recurrent, linear = net.params.to_torch()
-    x = torch.tensor(net.inputs, requires_grad=True)
-    first = tuple(torch.tensor(array, requires_grad=True) for array in state_arrays(net.state))
-    packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
-    ran, ended = recurrent(packed, first if len(first) > 1 else first[0])
-    h = torch.nn.utils.rnn.pad_packed_sequence(ran)[0]
-    if last:
-        final = ended[0] if len(first) > 1 else ended
-        h = torch.cat([final[-2], final[-1]], dim=1) if bidirectional else final[-1]
-        losses = torch.nn.functional.cross_entropy(linear(h), torch.tensor(labels), reduction="none")
-    else:
-        there = np.where(np.arange(5)[:, None] < lengths, labels, -100)
-        losses = torch.nn.functional.cross_entropy(
-            linear(h).flatten(0, 1), torch.tensor(there).flatten(), reduction="none"
-        )
-    losses.sum().backward()
-    assert abs(result.loss - losses.sum().item()) < 1e-12
-    assert np.abs(result.dinputs - x.grad.numpy()).max() < 1e-12
-    for found, given in zip(state_arrays(result.dstate), first, strict=True):
-        assert np.abs(found - given.grad.numpy()).max() < 1e-12
-    for found, given in zip(state_arrays(result.state), ended if len(first) > 1 else (ended,), strict=True):
-        assert np.abs(found - given.detach().numpy()).max() < 1e-12
-    grads, _ = rnncore.convert.to_torch(result.grads)
-    for name, parameter in recurrent.named_parameters():
-        wanted = parameter.grad.numpy()
-        if name.startswith("bias_hh") and cell != "gru":
-            continue  # b_h is the sum of both biases, and has the gradient of each
-        assert np.abs(grads[name] - wanted).max() < 1e-12, name
-    assert np.abs(result.grads.W_hy - linear.weight.grad.numpy()).max() < 1e-12
+    for loss in LOSSES:
+        ran = TorchRun(net, [recurrent], None)
+        ran.run(linear, loss, last)
+        ran.compare(engine, loss, last)
+        grads, _ = rnncore.convert.to_torch(ran.result.grads)
+        for name, parameter in recurrent.named_parameters():
+            if (
+                not name.startswith("bias_hh") or cell == "gru"
+            ):  # else b_h is the sum of both, with the gradient of each
+                assert np.abs(grads[name] - parameter.grad.numpy()).max() < 1e-12, name
+        torch.testing.assert_close(torch.tensor(ran.result.grads.W_hy), linear.weight.grad, rtol=0, atol=1e-12)
+        recurrent.zero_grad(), linear.zero_grad()
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", TORCH)
+def test_pytorch_agrees_with_masks(cell: str, bidirectional: bool, last: bool, engine: str) -> None:
+    """Two modules of one layer with a mask between them."""
+    pytest.importorskip("torch")
+    net = make_net(5, 4, 3, 4, 3, "float64", cell=cell, layers=2, bidirectional=bidirectional, dropout=True)
+    whole, modules = net.params, []
+    for number in range(2):
+        named = {n.replace(f"layers.{number}.", "layers.0."): whole[n] for n in whole if f"layers.{number}." in n}
+        modules.append(rnncore.Params(cell, **named).to_torch()[0])
+    ran = TorchRun(net, modules, net.dropout_masks)
+    ran.run(whole.to_torch()[1], "cross_entropy", last)
+    ran.compare(engine, "cross_entropy", last)
+    for number, module in enumerate(modules):
+        weight = module.weight_hh_l0.grad.numpy()
+        way = f"layers.{number}." + ("forward." if bidirectional else "")
+        assert np.abs(ran.result.grads[f"{way}W_hh"] - weight).max() < 1e-12
+
+
+class TorchRun:
+    """A ragged batch through PyTorch's modules, one after the other, with masks between them."""
+
+    lengths = np.array([5, 1, 3, 4])
+
+    def __init__(self, net: Net, modules: list[Any], masks: list[Array] | None) -> None:
+        import torch
+
+        self.torch, self.net, self.modules, self.masks = torch, net, modules, masks
+        self.x = torch.tensor(net.inputs, requires_grad=True)
+        self.first = [torch.tensor(array, requires_grad=True) for array in state_arrays(net.state)]
+        self.ended: list[Any] = []
+
+    def run(self, linear: Any, loss: str, last: bool) -> None:
+        """Run forward and back."""
+        torch, h, parts = self.torch, self.x, len(self.first[0]) // len(self.modules)
+        for number, module in enumerate(self.modules):
+            if number > 0 and self.masks is not None:
+                h = h * torch.tensor(self.masks[number - 1])
+            own = [state[number * parts : (number + 1) * parts] for state in self.first]
+            packed = torch.nn.utils.rnn.pack_padded_sequence(h, torch.tensor(self.lengths), enforce_sorted=False)
+            ran, ended = module(packed, tuple(own) if len(own) > 1 else own[0])
+            self.ended.append(ended if len(own) > 1 else (ended,))
+            h = torch.nn.utils.rnn.pad_packed_sequence(ran)[0]
+        if last:
+            final, D = self.ended[-1][0], 1 + self.net.params.bidirectional
+            h = torch.cat(list(final[-D:]), dim=1)
+        y, there = linear(h), torch.tensor(np.arange(5)[:, None] < self.lengths)
+        losses = torch_losses(torch, y, torch.tensor(labels_of(loss, last)), loss)
+        self.loss = losses.sum() if last else losses[there].sum()
+        self.loss.backward()
+
+    def compare(self, engine: str, loss: str, last: bool) -> None:
+        """Compare the loss, the states, and the gradients of inputs and initial states."""
+        net = self.net
+        self.result = rnncore.bptt(
+            net.params, net.inputs, labels_of(loss, last), state=net.state, lengths=self.lengths, loss=loss,
+            dropout_masks=self.masks, need_dinputs=True, backend=engine,
+        )  # fmt: skip
+        assert abs(self.result.loss - self.loss.item()) < 1e-12 * max(1, abs(self.result.loss))
+        assert np.abs(self.result.dinputs - self.x.grad.numpy()).max() < 1e-12
+        for found, given in zip(state_arrays(self.result.dstate), self.first, strict=True):
+            assert np.abs(found - given.grad.numpy()).max() < 1e-12
+        for n, found in enumerate(state_arrays(self.result.state)):
+            ended = np.concatenate([states[n].detach().numpy() for states in self.ended])
+            assert np.abs(found - ended).max() < 1e-12
+
+
+def labels_of(loss: str, last: bool) -> Array:
+    """Labels of a batch (5, 4) with three outputs."""
+    numbers, lead = np.random.default_rng(3), (4,) if last else (5, 4)
+    if loss == "cross_entropy":
+        return numbers.integers(0, 3, lead)
+    return numbers.normal(size=(*lead, 3)) if loss == "squared_error" else numbers.random((*lead, 3))
+
+
+def torch_losses(torch: Any, y: Any, labels: Any, loss: str) -> Any:
+    """The loss of each row."""
+    functional = torch.nn.functional
+    if loss == "cross_entropy":
+        return functional.cross_entropy(y.movedim(-1, 1), labels, reduction="none")
+    if loss == "squared_error":
+        return functional.mse_loss(y, labels, reduction="none").sum(dim=-1) / 2
+    return functional.binary_cross_entropy_with_logits(y, labels, reduction="none").sum(dim=-1)
 
 
 def test_states_of_several_parts_have_an_axis_for_them() -> None:

@@ -23,7 +23,7 @@ MODES = (
 
 # Made before any mode is set.
 PARAMETERS, GRADIENT = np.linspace(-1e-35, 1, 99, dtype="float32"), np.geomspace(1e-40, 1e-19, 99).astype("float32")
-PARAMS, UNIFORMS = nets.make_net(1, 1, 9, 8, 9, scale=3).params, np.linspace(0, 0.999, 60)
+PARAMS, UNIFORMS = nets.make_net(1, 1, 9, 8, 9, scale=3, tokens=True).params, np.linspace(0, 0.999, 60)
 
 
 @pytest.fixture(params=MODES)

@@ -163,6 +163,39 @@ def test_backends_learn_the_same(text, cell, dtype):
     assert len(set(states.values())) == 1, states.keys()
 
 
+def test_backends_learn_the_same_with_layers_and_dropout(text):
+    found = set()
+    for backend in (rnncore.backends()[0], "numpy"):
+        with rnncore.use_backend(backend):
+            settings = Settings(cell="lstm", hidden=5, layers=2, dropout=0.4, steps=5, batch=3)
+            training = Training(read_text(text), settings)
+            for _ in range(4):
+                training.step()
+            assert training.state.shape == (2, 2, 3, 5)
+            found.add((training.params.flat.tobytes(), training.held_out_loss(), training.sample(20, 0.8)))
+    assert len(found) == 1
+
+
+def test_dropout_changes_what_is_learned_and_needs_layers(text, capsys):
+    learned = []
+    for dropout in (0.0, 0.5):
+        training = Training(read_text(text), Settings(hidden=8, layers=2, dropout=dropout, steps=5, batch=3))
+        training.step()
+        masks = training._dropout_masks(np.zeros((5, 3), np.int64))
+        assert (masks is None) == (dropout == 0)
+        learned.append(training.params.flat.tobytes())
+    assert learned[0] != learned[1]
+    assert called("train", *SMALL, "--text", text, "--dropout", "0.5") == 2
+    assert "it is between layers, and there is one; add --layers 2" in capsys.readouterr().err
+
+
+def test_two_directions_are_refused_with_a_reason(text, capsys):
+    with pytest.raises(SystemExit) as refused:
+        called("train", *SMALL, "--text", text, "--bidirectional")
+    assert refused.value.code == 2
+    assert "has seen what it is to write" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(text, tmp_path, capsys):
     model = tmp_path / "model.npz"
     assert called("train", *SMALL, "--text", text, "--iterations", 3, "--save", model) == 0
@@ -185,6 +218,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(text, tmp_path
         *(["--optimizer", name] for name in OPTIMIZERS),
         *(["--cell", cell] for cell in CELLS),
         ["--cell", "lstm", "--dtype", "float64", "--held-out", "0"],
+        ["--layers", "2", "--cell", "gru"],
+        ["--layers", "3", "--dropout", "0.3", "--cell", "lstm"],
     ],
     ids=" ".join,
 )
