@@ -447,7 +447,7 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (T, "layers[0] must be a dict of arrays by name, got int 1", lambda: rnncore.Params("rnn", layers=[1])),  # type: ignore[list-item]
     (
         T,
-        "a dict with a dict of arrays for each of 'forward' and 'reverse', as layers[0] is, got one of 'W_xh'",
+        "layers[1] must be a dict with a dict of arrays for each of 'forward' and 'reverse': all layers have both",
         lambda: rnncore.Params("rnn", layers=[{"forward": {}, "reverse": {}}, {"W_xh": Y}]),
     ),
     (

@@ -225,3 +225,40 @@ def test_indices_that_change_during_a_call_do_no_harm() -> None:
     finally:
         done.set()
         writer.join()
+
+
+INTERRUPTED = """
+import random, signal, sys, time
+import numpy as np, rnncore
+
+class Stop(Exception):
+    pass
+
+def stop(*_):
+    raise Stop
+
+signal.signal(signal.SIGALRM, stop)
+params = rnncore.init_params("rnn", 4, {H}, {V}, bidirectional={bidirectional})
+inputs, labels = np.zeros((2000, 1, 4), "f4"), np.zeros((2000, 1), int)
+began = time.perf_counter()
+rnncore.bptt(params, inputs, labels, threads={threads}, backend="cpp")
+whole, numbers, stopped, began = time.perf_counter() - began, random.Random(0), 0, time.perf_counter()
+while time.perf_counter() - began < 2.5:
+    signal.setitimer(signal.ITIMER_REAL, 0.002 + numbers.random() * whole)
+    try:
+        rnncore.bptt(params, inputs, labels, threads={threads}, backend="cpp")
+    except Stop:
+        stopped += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+print("stopped", stopped > 0)
+"""
+
+
+@pytest.mark.parametrize("threads", [2, 3, 6])
+@pytest.mark.parametrize(("H", "V", "bidirectional"), [(64, 2000, True), (512, 20, False), (256, 20, True)])
+def test_threads_that_share_rows_stop_together(H: int, V: int, bidirectional: bool, threads: int) -> None:
+    """Whoever finds first that the user wants to stop must not leave the others waiting: calls stopped at any time."""
+    code = INTERRUPTED.format(H=H, V=V, bidirectional=bidirectional, threads=threads)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "stopped True\n", done.stderr

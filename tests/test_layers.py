@@ -1,5 +1,6 @@
 """Nets of several layers and directions: equal bits on every engine, the laws of such nets, and witnesses."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -501,3 +502,63 @@ def test_states_of_several_parts_have_an_axis_for_them() -> None:
     assert [array.shape for array in out.state] == [(4, 3, 4)] * 2
     assert out.h.shape == (2, 3, 8)
     assert [a.shape for a in rnncore.forward(net.params, net.inputs[:, 0]).state] == [(4, 4)] * 2
+
+
+# Forms of arguments.
+
+
+def test_a_tuple_of_inputs_is_a_batch_and_nothing_else(engine: str) -> None:
+    """Engines have masks beside inputs in a tuple: a user's tuple of two sequences is not that."""
+    one, two = (rnncore.init_params("gru", 3, 4, 2, layers=n, dtype="float64", seed=1) for n in (1, 2))
+    x = np.ones((5, 3))
+    listed = rnncore.forward(one, [x, []], backend=engine)
+    assert [y.shape for y in rnncore.forward(one, (x, ()), backend=engine).y] == [(5, 2), (0, 2)]
+    assert np.array_equal(rnncore.forward(one, (x, []), backend=engine).y[0], listed.y[0])
+    with pytest.raises(ValueError, match="labels of a list of sequences must be a list as well"):
+        rnncore.bptt(one, (x, ()), np.zeros(5, int), backend=engine)
+    with pytest.raises(ValueError, match=r"inputs\[1\] must be \(T_b,\) integers"):
+        rnncore.forward(two, (x, (np.ones((5, 4)),)), backend=engine)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_what_the_net_reads_decides_every_form(layers: int, engine: str) -> None:
+    options: dict[str, Any] = {"backend": engine}
+    tokens, vectors = (rnncore.init_params("gru", 3, 4, 3, layers=layers, tokens=flag) for flag in (True, False))
+    assert rnncore.forward(vectors, [[]], **options).y[0].shape == (0, 3)
+    assert rnncore.bptt(vectors, [[], []], np.zeros(2, int), **options).loss == 0
+    assert rnncore.forward(vectors, [[], np.ones((2, 3), int)], **options).y[1].shape == (2, 3)
+    assert rnncore.forward(tokens, [[], [0, 1]], **options).y[1].shape == (2, 3)
+    wrong: list[Callable[[], object]] = [
+        lambda: rnncore.forward(tokens, [np.zeros((2, 3), int)], **options),
+        lambda: rnncore.bptt(tokens, [np.zeros((2, 3), int)], [np.zeros(2, int)], **options),
+        lambda: rnncore.forward(vectors, np.zeros(0, int), **options),
+        lambda: rnncore.forward(vectors, np.zeros(0), **options),
+        lambda: rnncore.bptt(vectors, np.zeros(0, int), np.zeros(0, int), **options),
+        lambda: rnncore.dropout_masks(vectors, np.zeros(0, int), 0.5, 0),
+    ]
+    for call in wrong:
+        with pytest.raises((TypeError, ValueError), match="as params has tokens="):
+            call()
+
+
+def test_the_masks_of_a_list_are_those_of_the_padded_array() -> None:
+    """Those of one sequence are those of the first of a batch, and a shorter one's the beginning of a longer one's."""
+    params = rnncore.init_params("rnn", 4, 5, 2, layers=3, bidirectional=True, tokens=True)
+    lengths, padded = [4, 0, 2], np.zeros((6, 3), int)
+    masks = rnncore.dropout_masks(params, padded, 0.5, seed=7)
+    listed = rnncore.dropout_masks(params, [padded[:n, b] for b, n in enumerate(lengths)], 0.5, seed=7)
+    one = rnncore.dropout_masks(params, padded[:, 0], 0.5, seed=7)
+    assert [mask.shape for mask in masks] == [(6, 3, 10)] * 2
+    assert not np.array_equal(masks[0], masks[1])
+    for whole, sequences, first in zip(masks, listed, one, strict=True):
+        assert np.array_equal(whole[:, 0], first)
+        for b, n in enumerate(lengths):
+            assert np.array_equal(whole[:n, b], sequences[b])
+    each = rnncore.dropout_masks(params, padded, 0.5, seed=7, per_step=False)
+    assert [mask.shape for mask in each] == [(3, 10)] * 2
+    assert set(np.unique(masks)) == {0.0, 2.0}
+    assert abs(np.mean(masks) - 1) < 0.2
+    empty = [[mask[:4, 0], [], mask[:2, 2]] for mask in masks]
+    inputs, labels = [padded[:n, b] for b, n in enumerate(lengths)], [np.zeros(n, int) for n in lengths]
+    found = [rnncore.bptt(params, inputs, labels, dropout_masks=given).grads for given in (empty, listed)]
+    assert found[0] == found[1]

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,76 @@ def test_damaged_files_are_refused(layers: int, bidirectional: bool, tmp_path: P
             np.savez(less, **kept)
         with pytest.raises(ValueError, match="is not a whole file"):
             rnncore.Params.load(tmp_path / "less")
+
+
+@pytest.mark.parametrize("tokens", [None, True])
+@each_structure
+def test_copies_of_every_kind_have_vectors_of_their_own(layers: int, bidirectional: bool, tokens: bool | None) -> None:
+    for params in (
+        made("rnn", layers, bidirectional, tokens=tokens),
+        rnncore.init_params("rnn", 2, 2, 2, tokens=tokens),
+    ):
+        for copied in (copy.copy(params), copy.deepcopy(params), pickle.loads(pickle.dumps(params))):
+            assert copied == params
+            assert not np.shares_memory(copied.flat, params.flat)
+
+
+def test_a_layer_is_copied_with_its_net() -> None:
+    params = made("rnn", 2, True)
+    for how in (copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))):
+        own = how(params.layers[1].reverse)  # type: ignore[union-attr]
+        assert np.array_equal(own.W_hh, params["layers.1.reverse.W_hh"])
+        assert how(params.layers)[0].forward.names() == ("W_xh", "W_hh", "b_h")
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        del params.layers[0].forward._params  # type: ignore[union-attr]
+
+
+@each_structure
+def test_layers_make_a_net_again(layers: int, bidirectional: bool) -> None:
+    params = made("gru", layers, bidirectional)
+    assert rnncore.Params("gru", layers=params.layers, W_hy=params.W_hy, b_y=params.b_y) == params
+    if not bidirectional:
+        assert rnncore.Params("gru", layers=list(map(dict, params.layers)), W_hy=params.W_hy, b_y=params.b_y) == params
+
+
+A, H = np.ones((2, 3)), np.eye(2)
+OWN = {"W_xh": A, "W_hh": H}
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("beside layers there are the arrays W_hy, b_y, got 'W_xh'", {"layers": [OWN], "W_xh": A}),
+        ("beside layers there are the arrays W_hy, b_y, got 'layers.0.W_xh'", {"layers": [OWN], "layers.0.W_xh": A}),
+        ("given twice", {**OWN, "layers.0.W_xh": A}),
+        ("layers[0] must be a dict of the arrays of a layer by name, got 'W_hy'", {"layers": [{**OWN, "W_hy": A}]}),
+        ("layers[0] must be a dict of the arrays of a layer by name, got 0", {"layers": [{0: A}]}),
+        (
+            "layers[0]['forward'] must be a dict of the arrays of a layer by name, got 1",
+            {"layers": [{"forward": {1: A}, "reverse": {}}]},
+        ),
+        ("all layers have both directions, or none has", {"layers": [OWN, {"forward": OWN, "reverse": OWN}]}),
+        ("all layers have both directions, or none has", {"layers": [{"forward": OWN}]}),
+    ],
+)
+def test_arrays_are_given_once_and_by_name(message: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        rnncore.Params("rnn", **arguments)
+
+
+def test_names_that_are_none() -> None:
+    for params in (rnncore.init_params("rnn", 2, 2, 2), made("rnn", 2, False)):
+        with pytest.raises(TypeError, match="must be a string, got int 0"):
+            params[0] = 1  # type: ignore[index]
+    with pytest.raises(AttributeError, match="forward and reverse, not 'W_xh'"):
+        _ = made("rnn", 1, True).layers[0].W_xh  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("tokens", ["False", 1, [True, False], np.array([True])])
+def test_a_file_that_says_anything_else_of_tokens_is_refused(tokens: Any, tmp_path: Path) -> None:
+    params = rnncore.init_params("rnn", 2, 2, 2, tokens=True)
+    params.save(tmp_path / "net")
+    with np.load(tmp_path / "net") as file, open(tmp_path / "other", "wb") as other:
+        np.savez(other, **{**file, "tokens": tokens})
+    with pytest.raises(ValueError, match="tokens must be True or False"):
+        rnncore.Params.load(tmp_path / "other")

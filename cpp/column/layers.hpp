@@ -70,7 +70,7 @@ struct Layers {
       if (part % net.directions == 0) read_by_layer(part);
       if (is_last(part) && attached) return run_last(part);
       const Strided<Real> to = of_part(given(part / net.directions), part);
-      const bool done = with_part(part, {true, false, false, false}, [&](OneLayer<Real>& call) {
+      const bool done = with_part(part, true, [&](OneLayer<Real>& call) {
         return run_forward(call, Outputs<Real>{nullptr, to, tape_of(part), last.from(part * steps.B * net.H)});
       });
       if (!done) return false;
@@ -121,7 +121,7 @@ struct Layers {
     const States<const Real> dstate = through_last ? last_dstate.from(begin - top_begin) : from.dstate.from(begin);
     const OutputGradients<Real> by{nullptr, of_part(from.dh, part), dstate, of_part(from.from_outputs, part)};
     const Strided<Real> h = of_part(given(part / net.directions), part);
-    return with_part(part, {false, true, false, own.dinputs != nullptr}, [&](OneLayer<Real>& call) {
+    return with_part(part, false, [&](OneLayer<Real>& call) {
       return run_backward(call, Kept<Real>{{h.at, h.stride}, tape_of(part)}, by, own);
     });
   }
@@ -151,14 +151,21 @@ struct Layers {
     return own;
   }
 
-  // Calls run with the pass over a part.
+  // What a pass over a part does: forward, or back; the last one both, if the output layer goes with it.
+  Ways ways_of(Index part, bool forward) const {
+    const bool dx = ways.back && (part >= net.directions || ways.dinputs);
+    if (attached && is_last(part)) return {ways.forward, ways.back, ways.dy, dx};
+    return forward ? Ways{true, false, false, false} : Ways{false, true, false, dx};
+  }
+
+  // Calls run with the pass over a part, forward or back.
   template <class Run>
-  bool with_part(Index part, Ways own_ways, Run run) {
+  bool with_part(Index part, bool forward, Run run) {
     const Net own = net_of(part);
     const Steps own_steps = steps_of(part);
     const Problem<Real> own_problem = problem_of(part, own, own_steps);
     Arena memory = stage;
-    OneLayer<Real> call(memory, own_problem, machine, own_ways, N);
+    OneLayer<Real> call(memory, own_problem, machine, ways_of(part, forward), N);
     return run(call);
   }
   // The same with the output layer by itself.
@@ -229,24 +236,21 @@ struct Layers {
 
   size_t stage_size() {
     size_t most = 0;
-    const auto count = [&](auto& call, Arena& memory) { (void)call, most = most > memory.used ? most : memory.used; };
     for (Index part = 0; part < net.parts(); ++part) {
       const Net own = net_of(part);
       const Steps own_steps = steps_of(part);
       const Problem<Real> own_problem = problem_of(part, own, own_steps);
-      const bool last = attached && is_last(part), dx = part >= net.directions || ways.dinputs;
-      Arena forward_memory, back_memory;
-      const Ways all{ways.forward, ways.back, ways.dy, ways.back && dx};
-      const Ways there{ways.forward, false, false, false}, back{false, ways.back, false, ways.back && dx};
-      OneLayer<Real> one(forward_memory, own_problem, machine, last ? all : there, N);
-      count(one, forward_memory);
-      OneLayer<Real> other(back_memory, own_problem, machine, last ? all : back, N);
-      count(other, back_memory);
+      for (int way = 0; way < 2; ++way) {
+        const bool forward = way == 0;
+        Arena memory;
+        if (!(forward ? ways.forward : ways.back)) continue;
+        (void)OneLayer<Real>(memory, own_problem, machine, ways_of(part, forward), N);
+        if (most < memory.used) most = memory.used;
+      }
     }
     Arena memory;
-    OutputLayer<Real> call(memory, net, problem.flat, {top, ldW}, head_steps, machine, ways);
-    count(call, memory);
-    return most;
+    (void)OutputLayer<Real>(memory, net, problem.flat, {top, ldW}, head_steps, machine, ways);
+    return most < memory.used ? memory.used : most;
   }
 
   // So is the gradient with respect to it.

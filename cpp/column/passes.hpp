@@ -112,10 +112,13 @@ struct Passes {
   void meet(const Share& share) const {
     if (share.parts > 1) machine.meet();
   }
-  // Whether to give up. Those who share rows must agree.
+  // Whether to give up. Those who share rows must agree: none works on, and finds that the user wants the call to stop,
+  // before all have looked.
   bool stop(const Share& share) const {
     meet(share);
-    return __atomic_load_n(&stopped, __ATOMIC_RELAXED);
+    const bool found = __atomic_load_n(&stopped, __ATOMIC_RELAXED);
+    meet(share);
+    return found;
   }
 
  private:

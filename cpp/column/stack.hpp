@@ -33,7 +33,7 @@ bool forward(const Problem<Real>& problem, const Outputs<Real>& outputs, const M
   call.tape = outputs.tape;
   const Index states = problem.steps.B * problem.net.H;
   const auto run_last = [&](Index part) {
-    return call.with_part(part, ways, [&](OneLayer<Real>& last) {
+    return call.with_part(part, true, [&](OneLayer<Real>& last) {
       return run_forward(last,
                          Outputs<Real>{outputs.y, outputs.h, call.tape_of(part), outputs.last.from(part * states)});
     });
@@ -97,7 +97,7 @@ bool backward(const Problem<Real>& problem, const Kept<Real>& kept, const Output
     const Gradients<Real> own = call.gradients_of(part, grads);
     OutputGradients<Real> of_last = given;
     of_last.dstate = given.dstate.from(part * problem.steps.B * problem.net.H);
-    return call.with_part(part, {false, true, ways.dy, true}, [&](OneLayer<Real>& last) {
+    return call.with_part(part, false, [&](OneLayer<Real>& last) {
       return run_backward(last, Kept<Real>{kept.h, call.tape_of(part)}, of_last, own);
     });
   });
@@ -126,8 +126,7 @@ bool bptt_of_layers(const Problem<Real>& problem, const Labels<Real>& labels, co
   return call.backward(by, grads, [&](Index part) {
     const Gradients<Real> own = call.gradients_of(part, grads);
     const Losses<Real> of_last{nullptr, losses.each, losses.last.from(part * problem.steps.B * problem.net.H)};
-    return call.with_part(part, {true, true, true, own.dinputs != nullptr},
-                          [&](OneLayer<Real>& last) { return run_bptt(last, labels, of_last, own); });
+    return call.with_part(part, false, [&](OneLayer<Real>& last) { return run_bptt(last, labels, of_last, own); });
   });
 }
 

@@ -98,7 +98,8 @@ def bptt(
         raise not_params_error("params", params)
     net, flat, engine = params._net, params.flat, current(backend)
     options, steps = arguments.options(need_dinputs, threads, loss), None
-    raw = engine.reads_raw and lengths is None and type(labels) is not tuple and dropout_masks is None
+    raw = engine.reads_raw and lengths is None and dropout_masks is None
+    raw = raw and type(inputs) is not tuple and type(labels) is not tuple
     both: Any = labels if weights is None else (labels, weights)
     found = engine.bptt(net, flat, inputs, state, None, options, both) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is None:
@@ -150,7 +151,7 @@ def forward(
         raise not_params_error("params", params)
     net, flat, engine = params._net, params.flat, current(backend)
     options = arguments.options(False, threads, "cross_entropy", last)
-    raw = engine.reads_raw and lengths is None and dropout_masks is None
+    raw = engine.reads_raw and lengths is None and dropout_masks is None and type(inputs) is not tuple
     found = engine.forward(net, flat, inputs, state, None, options) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is not None:
         return forward_result(*found)

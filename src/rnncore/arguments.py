@@ -138,11 +138,11 @@ def _array_labels(label: AnyArray, lead: tuple[int, ...], wanted: Wanted, where:
 TOKENS = "make the params with tokens=True or tokens=False, which says what a net reads"
 
 
-def require_kind(net: Net, name: str, x: AnyArray) -> None:
-    """Raise if an array of inputs cannot be what the net says that it reads."""
-    if net.tokens is True and (x.dtype.kind == "f" or x.ndim > 2):
+def require_kind(net: Net, name: str, x: AnyArray, most_axes: int = 2) -> None:
+    """Raise if an array of inputs cannot be what the net says that it reads; tokens have so many axes at most."""
+    if net.tokens is True and (x.dtype.kind == "f" or x.ndim > most_axes):
         raise TypeError(f"{name} must be tokens, integers, as params has tokens=True, got {kind_of(x)}")
-    if net.tokens is False and x.ndim == 1 and x.shape != (0,):
+    if net.tokens is False and x.ndim == 1:
         raise ValueError(
             f"{name} must be vectors, as params has tokens=False, got {kind_of(x)}: "
             f"of one number a step, write {name}[:, None]"
@@ -198,8 +198,8 @@ def _list_batch(net: Net, xs: list[AnyArray], state: object, lengths: object) ->
     steps = packed_steps(lengths_of(xs))
     for b, x in enumerate(xs):
         if x.shape != (0,):
-            require_kind(net, f"inputs[{b}]", x)
-    if have_one_number("inputs", xs, net.inputs, "X"):
+            require_kind(net, f"inputs[{b}]", x, 1)
+    if have_one_number("inputs", xs, net.inputs, "X") and net.tokens is not False:
         inputs: Inputs = packed([as_int64(x) for x in xs], (), INT64)
         require_tokens(inputs, net.inputs, Where(steps), xs)
     else:

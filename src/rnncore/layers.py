@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .types import Array
+from .words import cannot_change_error
 
 if TYPE_CHECKING:
     from .params import Params
@@ -37,8 +38,17 @@ class Layer:
             if name.startswith(self._prefix) and name not in ("W_hy", "b_y")
         )
 
+    def keys(self) -> tuple[str, ...]:
+        """Return the names, so that ``dict(layer)`` is a dict of the arrays."""
+        return self.names()
+
+    def __getitem__(self, name: str) -> Array:
+        return self._params[f"{self._prefix}{name}"]
+
     def __getattr__(self, name: str) -> Array:
-        if name in Layer.__slots__ or name not in self.names():
+        if name in Layer.__slots__:  # not filled yet, as while unpickling
+            raise AttributeError(name)
+        if name not in self.names():
             raise AttributeError(f"a layer has the arrays {', '.join(self.names())}, not {name!r}")
         return self._params[self._prefix + name]
 
@@ -46,6 +56,12 @@ class Layer:
         if name not in self.names():
             raise AttributeError(f"a layer has the arrays {', '.join(self.names())}, not {name!r}")
         self._params[self._prefix + name] = value
+
+    def __delattr__(self, name: str) -> None:
+        raise cannot_change_error("Layer", name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Layer, (self._params, self._prefix)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self.names()})
@@ -60,3 +76,6 @@ class Directions(NamedTuple):
 
     forward: Layer
     reverse: Layer
+
+    def __getattr__(self, name: str) -> Array:
+        raise AttributeError(f"a layer in two directions has forward and reverse, not {name!r}")

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import unlabelled
-from .lists import packed
+from .lists import as_list, packed
 from .net import Net
 from .params import Params, require_params
 from .problem import with_masks
 from .steps import Steps
-from .types import AnyArray, Array, Inputs
+from .types import Array, Inputs
 from .values import SEQUENCES, as_flag, as_integer, as_number, as_numbers, as_real, require_shape
 from .words import kind_of, what
 
@@ -39,9 +39,11 @@ def steps_of(inputs: Inputs) -> tuple[int, ...]:
 
 def _mask(name: str, value: object, net: Net, lead: tuple[int, ...], steps: Steps | None) -> Array:
     """Return a mask of each step, from one of each step or of each sequence."""
-    letters, W = "2H" if net.bidirectional else "H", net.width
+    letters, W, value = "2H" if net.bidirectional else "H", net.width, as_list(name, value)
     if steps is not None and steps.packed and isinstance(value, SEQUENCES):
         sequences = [as_numbers(f"{name}[{b}]", mask) for b, mask in enumerate(value)]
+        empty = np.empty((0, W), net.dtype)
+        sequences = [empty if mask.shape == (0,) else mask for mask in sequences]
         if len(sequences) != steps.B:
             raise ValueError(f"{name} must have B = {steps.B} sequences, got {len(sequences)}")
         for b, (mask, length) in enumerate(zip(sequences, steps.lengths.tolist(), strict=True)):
@@ -79,28 +81,46 @@ def dropout_masks(
     Ghahramani 2016, "A theoretically grounded application of dropout in recurrent neural networks"). inputs and
     lengths: those of the call; for a list of sequences each mask is a list of arrays (T_b, D*H), or (B, D*H).
 
-    The same seed gives the same masks, on every machine: PCG64 of NumPy, drawn in float64. Raises ValueError or
+    The same seed gives the same masks, on every machine: PCG64 of NumPy, drawn in float64, for each layer and each
+    sequence by itself. So a list has the masks of the padded array, and a shorter sequence the beginning of those of a
+    longer one at its place in the batch. Raises ValueError or
     TypeError unless 0 <= rate < 1, and for a seed that is not an integer of at least 0.
 
     >>> import numpy as np
     >>> from rnncore import init_params
     >>> params = init_params("lstm", inputs=3, hidden=2, outputs=1, layers=2)
-    >>> masks = dropout_masks(params, np.zeros((2, 3)), rate=0.5, seed=0)
+    >>> masks = dropout_masks(params, np.zeros((2, 3)), rate=0.5, seed=1)
     >>> masks[0].tolist()
-    [[2.0, 0.0], [0.0, 0.0]]
+    [[0.0, 2.0], [2.0, 0.0]]
     """
     require_params("params", params)
     share, each = as_number("rate", rate), as_flag("per_step", per_step)
     if not 0 <= share < 1:
         raise ValueError(f"rate must be at least 0 and less than 1, got {share}")
-    rng = np.random.Generator(np.random.PCG64(as_integer("seed", seed, 0)))
+    key = as_integer("seed", seed, 0)
     batch, net = unlabelled(params._net, inputs, None, lengths), params._net
     lead, steps = steps_of(batch.inputs), batch.steps
-    in_list = steps is not None and steps.packed
-    if not each:
-        lead = (steps.B,) if steps is not None else lead[1:]
-    masks: list[AnyArray] = [
-        np.where(rng.random((*lead, net.width)) < share, 0, 1 / (1 - share)).astype(net.dtype)
-        for _ in range(net.layers - 1)
+    if steps is not None and steps.packed and each:
+        of_lists = [
+            [_drawn(net, share, (key, n, b), (T,)) for b, T in enumerate(steps.lengths)] for n in layers_of(net)
+        ]
+        return list(of_lists)
+    B = steps.B if steps is not None else lead[1] if len(lead) == 2 else None
+    length = lead[:1] if each else ()
+    if B is None:
+        return [_drawn(net, share, (key, n, 0), length) for n in layers_of(net)]
+    return [
+        np.stack([_drawn(net, share, (key, n, b), length) for b in range(B)], axis=len(length)) for n in layers_of(net)
     ]
-    return [steps.split(mask) for mask in masks] if steps is not None and in_list and each else list(masks)
+
+
+def layers_of(net: Net) -> range:
+    """Return the numbers of the layers that masks are for: all but the first."""
+    return range(1, net.layers)
+
+
+def _drawn(net: Net, rate: float, key: tuple[int, ...], steps: tuple[int, ...]) -> Array:
+    """Return the mask of one sequence, (T, D*H) or (D*H,): it depends on the key alone, and a longer one begins so."""
+    rng = np.random.Generator(np.random.PCG64(key))
+    mask: Array = np.where(rng.random((*steps, net.width)) < rate, 0, 1 / (1 - rate)).astype(net.dtype)
+    return mask

@@ -105,9 +105,9 @@ class Params:
         dtype: npt.DTypeLike | None = None,
         **arrays: npt.ArrayLike | None,
     ) -> None:
-        named, count, bidirectional = ({}, *structure_of(arrays)) if layers is None else of_layers(layers)
+        named, count, bidirectional = (arrays, *structure_of(arrays)) if layers is None else of_layers(layers, arrays)
         name = cell_name(cell, reset)
-        given = as_named_arrays(name, {**named, **arrays}, count, bidirectional)
+        given = as_named_arrays(name, named, count, bidirectional)
         real = common_real_dtype(given) if dtype is None else as_real_dtype("dtype", dtype)
         net = net_of_arrays(name, given, count, bidirectional, real, tokens)
         self._fill(net, np.zeros(net.size, real))
@@ -216,6 +216,8 @@ class Params:
         """Return the same net with a vector of its own."""
         return self._like(self.flat.copy())
 
+    __copy__ = copy
+
     def zeros_like(self) -> Params:
         """Return a net of the same cell, sizes and dtype, all zeros."""
         return self._like(np.zeros_like(self.flat))
@@ -223,6 +225,8 @@ class Params:
     def names(self) -> tuple[str, ...]:
         """Return the names of the arrays, in the order in which they lie in ``flat``."""
         return tuple(self._net.places)
+
+    keys = names  # so that dict(params) is a dict of the arrays
 
     def _named(self) -> dict[str, Array]:
         """Return the views by name. They are made when the first is asked for: a step along ``flat`` needs none."""
@@ -235,10 +239,6 @@ class Params:
     def __iter__(self) -> Iterator[str]:
         return iter(self._net.places)
 
-    def keys(self) -> tuple[str, ...]:
-        """Return the names, so that ``dict(params)`` is a dict of the arrays."""
-        return self.names()
-
     def __getitem__(self, name: str) -> Array:
         """Return a named view: ``params["W_hh"]``, or, of a net of several layers, ``params["layers.1.W_hh"]``."""
         if not isinstance(name, str):
@@ -249,7 +249,8 @@ class Params:
         return views[plain]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._assign(name.removeprefix("layers.0.") if self._net.parts == 1 else name, self[name], value)
+        target = self[name]
+        self._assign(name.removeprefix("layers.0.") if self._net.parts == 1 else name, target, value)
 
     def __getattr__(self, name: str) -> Array:
         """Return a named view."""
@@ -369,7 +370,7 @@ class Params:
             raise _not_ours_error(path, f"it has no entry format={FORMAT!r}")
         try:
             cell, tokens = str(arrays.pop("cell", "")), arrays.pop("tokens", None)
-            params = cls(cell, tokens=None if tokens is None else bool(tokens), **arrays)
+            params = cls(cell, tokens=None if tokens is None else tokens[()], **arrays)
         except (ValueError, TypeError) as why:
             raise _not_ours_error(path, why) from why
         if set(arrays) != set(params.names()):  # a damaged directory can lose some

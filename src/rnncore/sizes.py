@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from .cells import CELLS, parts, rows_in_letters, shapes
+from .layers import Directions, Layer
 from .net import Net, net_of
 from .types import AnyArray
 from .values import SEQUENCES, as_flag, as_integer, as_numbers, require_shape
@@ -110,7 +111,10 @@ def structure_of(names: Iterable[str]) -> tuple[int, bool]:
 def as_named_arrays(cell: str, arrays: Mapping[str, object], layers: int, bidirectional: bool) -> dict[str, AnyArray]:
     """Return the arrays of a net that are not None; W_xh and W_hh must be there, and matrices have two axes."""
     if parts(layers, bidirectional) == [""]:
-        arrays = {name.removeprefix("layers.0."): array for name, array in arrays.items()}
+        plain = {name.removeprefix("layers.0."): array for name, array in arrays.items()}
+        if len(plain) < len(arrays):
+            raise TypeError(f"an array of Params was given twice, with and without 'layers.0.': {', '.join(arrays)}")
+        arrays = plain
     known = shapes(cell, 1, 1, 1, layers, bidirectional)
     for name in arrays:
         if name not in known:
@@ -126,32 +130,53 @@ def as_named_arrays(cell: str, arrays: Mapping[str, object], layers: int, bidire
     return given
 
 
-def of_layers(layers: object) -> tuple[dict[str, object], int, bool]:
+def of_layers(layers: object, others: Mapping[str, object]) -> tuple[dict[str, object], int, bool]:
     """Return the arrays of a list of layers by their names in a net, how many layers there are, and whether each has
     two directions.
 
-    A layer is a dict of arrays by name, or, with two directions, {"forward": {...}, "reverse": {...}}.
+    A layer is a dict of arrays by name, or, with two directions, {"forward": {...}, "reverse": {...}}; or what
+    ``Params.layers`` has. others: the arrays beside them, by name, which are those of the output layer.
     """
     if not isinstance(layers, SEQUENCES) or not layers:
         raise TypeError(f"layers must be a list of dicts of arrays, one for each layer, got {what(layers)}")
-    for number, layer in enumerate(layers):
-        if not isinstance(layer, Mapping):
-            raise TypeError(f"layers[{number}] must be a dict of arrays by name, got {what(layer)}")
-    bidirectional = set(layers[0]) == set(DIRECTIONS)
+    for name in others:
+        if name not in HEAD:
+            raise TypeError(f"beside layers there are the arrays {', '.join(HEAD)}, got {name!r}")
+    bidirectional = any(_has_directions(layer) for layer in layers)
     ways = [_ways(number, layer, bidirectional) for number, layer in enumerate(layers)]
     prefixes = parts(len(layers), bidirectional)
     flat = [arrays for way in ways for arrays in way]
     named = {prefix + name: array for prefix, way in zip(prefixes, flat, strict=True) for name, array in way.items()}
-    return named, len(layers), bidirectional
+    return {**named, **others}, len(layers), bidirectional
 
 
-def _ways(number: int, layer: Mapping[str, Any], bidirectional: bool) -> Sequence[Mapping[str, object]]:
+HEAD = ("W_hy", "b_y")
+
+
+def _has_directions(layer: object) -> bool:
+    return isinstance(layer, Directions) or (isinstance(layer, Mapping) and any(way in layer for way in DIRECTIONS))
+
+
+def _ways(number: int, layer: Any, bidirectional: bool) -> list[dict[str, object]]:
     """Return the arrays of each direction of a layer."""
     if not bidirectional:
-        return [layer]
-    if set(layer) != set(DIRECTIONS) or not all(isinstance(layer[way], Mapping) for way in DIRECTIONS):
+        return [_arrays(f"layers[{number}]", layer)]
+    if isinstance(layer, Directions):
+        layer = layer._asdict()
+    if not isinstance(layer, Mapping) or set(layer) != set(DIRECTIONS):
         raise TypeError(
-            f"layers[{number}] must be a dict with a dict of arrays for each of 'forward' and 'reverse', as layers[0] "
-            f"is, got one of {one_of(layer)}"
+            f"layers[{number}] must be a dict with a dict of arrays for each of 'forward' and 'reverse': "
+            f"all layers have both directions, or none has; got {what(layer)}"
         )
-    return [layer[way] for way in DIRECTIONS]
+    return [_arrays(f"layers[{number}][{way!r}]", layer[way]) for way in DIRECTIONS]
+
+
+def _arrays(where: str, layer: object) -> dict[str, object]:
+    """Return the arrays of one layer in one direction."""
+    if not isinstance(layer, Mapping | Layer):
+        raise TypeError(f"{where} must be a dict of arrays by name, got {what(layer)}")
+    arrays = dict(layer)
+    for name in arrays:
+        if not isinstance(name, str) or name in HEAD:
+            raise TypeError(f"{where} must be a dict of the arrays of a layer by name, got {name!r}")
+    return arrays

@@ -76,7 +76,7 @@ class Steps:
         raise AttributeError(f"{name} of Steps cannot be changed")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Steps, (self.lengths, self.T, self.packed)
+        return _restored, (self.lengths, self.T, self.packed)
 
     def __repr__(self) -> str:
         return f"Steps(T={self.T}, B={self.B}, {self.count} steps, {'packed' if self.packed else 'padded'})"
@@ -122,3 +122,16 @@ def padded_steps(lengths: Indices, T: int) -> Steps | None:
 def packed_steps(lengths: Indices) -> Steps:
     """Return the steps of sequences that lie one after the other."""
     return Steps(lengths, int(lengths.max()), packed=True)
+
+
+def _restored(lengths: Indices, T: int, packed: bool) -> Steps:
+    """Return Steps as pickle makes them; what damage has changed is refused, for engines trust it."""
+    good = isinstance(lengths, np.ndarray) and lengths.dtype == np.int64 and lengths.ndim == 1 and lengths.size > 0
+    good = good and type(T) is int and type(packed) is bool and bool(((lengths >= 0) & (lengths <= T)).all())
+    if not good or lengths.sum() > MOST_STEPS or T * lengths.size > MOST_STEPS:
+        raise ValueError("a pickle of Steps is damaged")
+    return Steps(np.ascontiguousarray(lengths), T, packed)
+
+
+MOST_STEPS = 2**48
+"""More steps than any memory holds."""
