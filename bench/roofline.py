@@ -126,7 +126,7 @@ def page(results: dict[str, Any], source: str) -> str:
 
 def newest() -> Path:
     """The result file with the latest date in it."""
-    others = ("sweep", "growth", "ragged")
+    others = ("sweep", "growth", "ragged", "deep")
     paths = [path for path in (HERE / "results").glob("*.json") if not path.stem.startswith(others)]
     if not paths:
         raise ValueError("there are no results yet: run bench/run.py")
