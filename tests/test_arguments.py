@@ -381,7 +381,7 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (T, "inputs[0] must be tokens, integers, as params has tokens=True", lambda: forward([VECTORS], READER)),
     (
         V,
-        "integers, got int64 (6, 2): make the params with tokens=True or tokens=False",
+        "integers, got int64 (6, 2): say what the net reads, with tokens=True or tokens=False where it is",
         lambda: forward(GRID),
     ),
     # several layers and directions

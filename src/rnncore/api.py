@@ -136,7 +136,7 @@ def forward(
 
     Returns a :class:`ForwardResult`: ``y``, the outputs before the softmax (..., V); ``h`` (..., D*H) of the last
     layer, read-only; ``state``, the last hidden state, shaped as the initial one. For lists, y and h are lists. The
-    result keeps copies of inputs and state, so that you may change yours. It does not keep the parameters: give
+    result keeps copies of inputs, masks and state, so that you may change yours. It does not keep the parameters: give
     :func:`backward` the same ones.
 
     >>> import numpy as np

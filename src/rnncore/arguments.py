@@ -135,7 +135,9 @@ def _array_labels(label: AnyArray, lead: tuple[int, ...], wanted: Wanted, where:
     return canonical(label, given, wanted, where)
 
 
-TOKENS = "make the params with tokens=True or tokens=False, which says what a net reads"
+TOKENS = (
+    "say what the net reads, with tokens=True or tokens=False where it is made, or Params(cell, tokens=..., **params)"
+)
 
 
 def require_kind(net: Net, name: str, x: AnyArray, most_axes: int = 2) -> None:

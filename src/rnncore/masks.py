@@ -83,8 +83,9 @@ def dropout_masks(
 
     The same seed gives the same masks, on every machine: PCG64 of NumPy, drawn in float64, for each layer and each
     sequence by itself. So a list has the masks of the padded array, and a shorter sequence the beginning of those of a
-    longer one at its place in the batch. Raises ValueError or
-    TypeError unless 0 <= rate < 1, and for a seed that is not an integer of at least 0.
+    longer one at its place in the batch. Give another seed at each step of training, such as its number. Outputs are
+    not masked, and a net of one layer has no masks. Raises ValueError or TypeError unless 0 <= rate < 1, and for a seed
+    that is not an integer of at least 0.
 
     >>> import numpy as np
     >>> from rnncore import init_params

@@ -46,18 +46,18 @@ class Params:
     after the product with W_hh, as in cuDNN and in PyTorch's nn.GRU.
 
     "gru_reset_before": the same but for u_n, which is ``b_hn + W_hn (r * h_{t-1})``, and ``n = tanh(a_n + u_n)``, with
-    the reset before the product, as both papers have it. "gru" with ``reset="before"`` is another way to say this cell;
-    ``reset="after"`` is "gru" as it is.
+    the reset before the product, as both papers have it. "gru" with ``reset="before"`` says the same.
 
     In ``flat`` lie, in this order, W_xh (G*H, X), W_hh (G*H, H), W_hy (V, H), b_x (G*H,), which only "gru" and
     "gru_reset_before" have, b_h (G*H,) and b_y (V,); G is the number of gates, 1, 4 or 3. An optimizer, a file or an
     allreduce takes ``flat``; a person takes the names. Gradients are a ``Params`` too.
 
     With several layers each one reads the h of the layer below, and the outputs read that of the last. With two
-    directions, D = 2, a layer has a second part that reads each sequence from its last step to its first; it gives
-    the D*H numbers of both, the forward direction first. ``layers`` then names the arrays: ``layers[1].W_hh``, or
-    ``layers[1].reverse.W_hh``; a string does too: ``params["layers.1.reverse.W_hh"]``. In ``flat`` all matrices come
-    first, layer by layer, forward before reverse, then W_hy (V, D*H), and then all biases likewise.
+    directions, D = 2, a layer has a second part that reads each sequence from its last step to its first; it gives the
+    D*H numbers of both, the forward direction first, and W_xh of the layer above is (G*H, D*H). ``layers`` then names
+    the arrays: ``layers[1].W_hh``, or ``layers[1].reverse.W_hh``; a string does too:
+    ``params["layers.1.reverse.W_hh"]``. In ``flat`` all matrices come first, layer by layer, forward before reverse,
+    then W_hy (V, D*H), then the biases of the layers likewise, and b_y: in the order of ``names()``.
 
     ``Params(cell, W_xh=..., W_hh=..., W_hy=None, b_x=None, b_h=None, b_y=None)`` copies the arrays, and so does
     ``Params(cell, layers=[{"W_xh": ..., "W_hh": ...}, ...], W_hy=..., b_y=...)``, with two directions
@@ -208,9 +208,8 @@ class Params:
         >>> Params("rnn", W_xh=[[0.1]], W_hh=[[0.0]]).astype("float32").W_xh
         array([[0.1]], dtype=float32)
         """
-        net = self._net.with_dtype(as_real_dtype("dtype", dtype))
         with np.errstate(all="ignore"):
-            return Params._of(net, self.flat.astype(net.dtype))
+            return Params._of(self._net.with_dtype(real := as_real_dtype("dtype", dtype)), self.flat.astype(real))
 
     def copy(self) -> Params:
         """Return the same net with a vector of its own."""
@@ -313,8 +312,9 @@ class Params:
         :func:`rnncore.convert.from_torch`, also for the names with prefixes. A state dict does not tell ``cell="rnn"``,
         tanh, from "rnn_relu", so say it. linear: a module, a state dict, a prefix, or None for a net without outputs.
         embedding: an nn.Embedding before them, its state dict, prefix or weight, which W_xh takes up: it becomes the
-        product, in float64 and rounded once, and the net reads tokens. dtype: that of the tensors; what is not float32
-        or float64 must say ``dtype=``, and is converted. Missing biases are zeros. A module's dropout is left out.
+        product, in float64 and rounded once, and the net reads tokens. tokens: whether the net reads tokens, True, or
+        vectors, False; None is either, and True with an embedding. dtype: that of the tensors; what is not float32 or
+        float64 must say ``dtype=``, and is converted. Missing biases are zeros. A module's dropout is left out.
 
         Of nn.RNN and nn.LSTM, b_h is the sum of both biases, with the rounding of one addition; of nn.GRU they are
         b_x and b_h. So this is for parameters: of gradients, b_h would be twice what it is.

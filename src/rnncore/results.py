@@ -26,7 +26,7 @@ class BpttResult:
         "grads": "The gradients with respect to the parameters, by name and as one vector ``flat``.",
         "loss": "J, the sum of the losses of all steps of all sequences.",
         "losses": "J_t by step, for lists a list of arrays (T_b,); of labels of sequences, (B,) or ().",
-        "state": "The last hidden state (B, H) or (H,), or a pair of them: with it the next piece of a stream begins.",
+        "state": "The last hidden state, shaped as the initial one. The next piece of a stream begins with it.",
     }
     loss: float
     losses: ArrayOrList
@@ -38,7 +38,7 @@ class BpttResult:
 
     @property
     def mean(self) -> float:
-        """The loss divided by ``count``, whatever the weights; 0 if there is no label."""
+        """The loss divided by ``count``; 0 if there is no label with a loss."""
         return self.loss / self.count if self.count else 0.0
 
     def __repr__(self) -> str:
