@@ -262,3 +262,29 @@ def test_threads_that_share_rows_stop_together(H: int, V: int, bidirectional: bo
     code = INTERRUPTED.format(H=H, V=V, bidirectional=bidirectional, threads=threads)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "stopped True\n", done.stderr
+
+
+AT_THE_END = """
+import threading, time
+import numpy as np, rnncore
+params = rnncore.init_params("rnn", 8, 64, 8, layers=2)
+inputs, labels = np.zeros((300, 8, 8), "f4"), np.zeros((300, 8), int)
+rnncore.bptt(params, inputs[:2], labels[:2], backend="{backend}")
+
+def work():
+    while True:
+        rnncore.bptt(params, inputs, labels, backend="{backend}", threads={threads})
+
+for _ in range(2):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.05)
+print("the end", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("backend", "threads"), [("cpp", 1), ("cpp", 2), ("numba", 1)])
+def test_the_interpreter_ends_while_daemon_threads_compute(backend: str, threads: int) -> None:
+    for _ in range(4):
+        code = AT_THE_END.format(backend=backend, threads=threads)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (0, "the end\n"), done.stderr

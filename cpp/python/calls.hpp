@@ -6,6 +6,7 @@
 #include "../dispatch.hpp"
 #include "../system/call.hpp"
 #include "arguments.hpp"
+#include "gil.hpp"
 
 namespace rnncore {
 
@@ -30,7 +31,7 @@ inline bool interrupted() {
   const Clock::time_point now = Clock::now();
   if (now - asked < patience) return false;
   asked = now;
-  py::gil_scoped_acquire gil;
+  const WithGil gil;
   return PyErr_CheckSignals() != 0;
 }
 
@@ -39,7 +40,7 @@ template <class Kernel, class... Arguments>
 void run(int threads, Kernel kernel, const Arguments&... arguments) {
   bool done;
   {
-    py::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     done = run_kernel(threads, interrupted, kernel, arguments...);
   }
   if (!done) throw py::error_already_set();

@@ -83,7 +83,7 @@ py::object elementary(int isa, const std::string& name, const py::array& x) {
 // Runs a function of optim.hpp, as `run` does a kernel.
 template <class Function>
 double without_gil(Function function) {
-  py::gil_scoped_release unlocked;
+  const WithoutGil unlocked;
   const StandardRounding rounding;
   return function();
 }
