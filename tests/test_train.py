@@ -279,6 +279,58 @@ def test_resume_refuses_other_options_and_other_texts(text, tmp_path, capsys):
     assert model.read_bytes() == before
 
 
+def test_resume_with_another_learning_rate(text, tmp_path, capsys):
+    """It is said, it is saved, and all else goes on: as a training whose optimizer was told so."""
+    model, expected = tmp_path / "model.npz", tmp_path / "expected.npz"
+    assert called("train", *SMALL, "--text", text, "--iterations", 5, "--save", model) == 0
+    training = modelfile.resume(model, modelfile.load(model), read_text(text), 0.002)
+    for _ in range(7):
+        training.step()
+    modelfile.save(expected, training, str(text), modelfile.digest(read_text(text)))
+    capsys.readouterr()
+    assert called("train", "--resume", model, "--learning-rate", 0.002, "--iterations", 3) == 0
+    assert "the learning rate was 0.003, and is 0.002 from now on" in capsys.readouterr().out
+    assert called("train", "--resume", model, "--iterations", 4) == 0
+    assert "from now on" not in capsys.readouterr().out
+    assert_same_file(model, expected)
+
+
+def test_resume_with_another_text_of_the_same_characters(text, tmp_path, capsys):
+    model, other, strange = tmp_path / "model.npz", tmp_path / "other.txt", tmp_path / "strange.txt"
+    assert called("train", *SMALL, "--text", text, "--iterations", 5, "--save", model) == 0
+    before = modelfile.load(model)
+    other.write_text(read_text(text)[::-1] * 2)
+    strange.write_text(read_text(text) + "\N{SNOWMAN}")
+    capsys.readouterr()
+    code = called("train", "--resume", model, "--text", strange)
+    assert_one_line(code, *without_news(capsys.readouterr()), "is not in the model's vocabulary")
+    assert called("train", "--resume", model, "--text", other, "--iterations", 1) == 0
+    assert f"{other} is another text than before, and read from its beginning" in capsys.readouterr().out
+    after = modelfile.load(model)
+    assert after.numbers["position"] == before.settings.steps
+    assert after.numbers["iteration"] == 6
+    assert after.numbers["text_digest"] == modelfile.digest(read_text(other))
+    assert after.vocabulary.codes.tolist() == before.vocabulary.codes.tolist()
+    assert called("train", "--resume", model, "--iterations", 2) == 0  # it is its text now
+
+
+def without_news(captured):
+    """What was printed, but for what was said of another text."""
+    return captured.out.replace(captured.out, ""), captured.err
+
+
+def test_a_text_from_a_pipe_is_named_again(text, tmp_path):
+    model = tmp_path / "model.npz"
+    command = [sys.executable, "-m", "rnncore", "train", *SMALL, "--text", "/dev/stdin", "--save", str(model)]
+    if not os.path.exists("/dev/stdin"):
+        pytest.skip("this system has no /dev/stdin")
+    learned = subprocess.run(
+        [*map(str, command), "--iterations", "1"], input=read_text(text), capture_output=True, text=True, check=True
+    )
+    assert f"--resume {model} --text FILE" in learned.stdout
+    assert called("train", "--resume", model, "--text", text, "--iterations", 1) == 0
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_cell_is_in_the_file(text, tmp_path, capsys, cell):
     model = tmp_path / "model.npz"

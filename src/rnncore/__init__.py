@@ -16,6 +16,7 @@ from .init import init_params
 from .masks import dropout_masks
 from .params import Params
 from .results import BackwardResult, BpttResult, ForwardResult
+from .saved import Saved, load
 from .verify import verify
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __all__ = [
     "BpttResult",
     "ForwardResult",
     "Params",
+    "Saved",
     "__version__",
     "backends",
     "backward",
@@ -35,6 +37,7 @@ __all__ = [
     "dropout_masks",
     "forward",
     "init_params",
+    "load",
     "optim",
     "sample",
     "softmax",

@@ -367,7 +367,7 @@ class Params:
         except Exception as why:  # a damaged file makes zipfile and NumPy raise nearly anything
             raise _not_ours_error(path, why) from why
         if str(arrays.pop("format", "")) != FORMAT:
-            raise _not_ours_error(path, f"it has no entry format={FORMAT!r}")
+            raise _not_ours_error(path, f"it has no entry format={FORMAT!r}; rnncore.load opens models as well")
         try:
             cell, tokens = str(arrays.pop("cell", "")), arrays.pop("tokens", None)
             params = cls(cell, tokens=None if tokens is None else tokens[()], **arrays)

@@ -72,7 +72,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_settings(parser: argparse.ArgumentParser, default: Settings) -> None:
-    data = parser.add_argument_group("text and model (a resumed model keeps its own)")
+    data = parser.add_argument_group("text and model (a resumed model keeps its own, but for text and learning rate)")
     data.add_argument("--text", metavar="FILE", help="UTF-8 text to learn (default: Python's documentation)")
     data.add_argument("--cell", choices=list(CELLS), help=f"the kind of network (default: {default.cell})")
     data.add_argument(
@@ -281,8 +281,21 @@ def start(args: argparse.Namespace) -> tuple[Training, Saver]:
         require_same_settings(args, model.settings)
         source = model.numbers.get("source") if args.text is None else os.path.abspath(args.text)
         text = text_of(source)
-        training = file.resume(args.resume, model, text)
+        require_text(args, model, text)
+        rate = model.settings.learning_rate if args.learning_rate is None else args.learning_rate
+        training = file.resume(args.resume, model, text, rate)
     return training, Saver(path, training, source, file.digest(text))
+
+
+def require_text(args: argparse.Namespace, model: file.Model, text: str) -> None:
+    """Raise unless a resumed model's text is what it was, or was named as another; say if it is another."""
+    if file.is_of_text(model, text):
+        return
+    if args.text is None:
+        raise RefusedError(
+            f"{args.resume}: the text is not the one that this model was trained on; --text FILE names another"
+        )
+    say(f"{args.text} is another text than before, and read from its beginning")
 
 
 def text_of(path: str | None) -> str:
@@ -300,9 +313,11 @@ def settings(args: argparse.Namespace) -> Settings:
 
 
 def require_same_settings(args: argparse.Namespace, saved: Settings) -> None:
-    """Raise if options change what a resumed file says; they may repeat it."""
+    """Raise if options change what a resumed file says, but for the learning rate; they may repeat it."""
+    if args.learning_rate not in (None, saved.learning_rate):
+        say(f"the learning rate was {saved.learning_rate:g}, and is {args.learning_rate:g} from now on")
     for name, value in asdict(saved).items():
-        if getattr(args, name) not in (None, value):
+        if name != "learning_rate" and getattr(args, name) not in (None, value):
             option = "--" + name.replace("_", "-")
             raise RefusedError(f"{option} {getattr(args, name)}: {args.resume} was trained with {option} {value}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import numpy as np
 
 from rnncore import Params
 from rnncore.files import read_npz, write_whole
+from rnncore.optim import Optimizer
 
-from .model import Settings, Training
+from .model import Settings, Training, optimizer_of
 from .text import CODE_POINTS, Vocabulary
 
 FORMAT = "rnncore.charmodel 1"
@@ -92,16 +93,31 @@ def unpack(arrays: dict[str, Any]) -> Model:
     return Model(params, vocabulary, settings, numbers, arrays)
 
 
-def resume(path: str | Path, model: Model, text: str) -> Training:
-    """Return the training that a file holds. Raises ModelFileError for another text or a damaged file."""
-    if model.numbers.get("text_digest") != digest(text):
-        raise ModelFileError(f"{path}: the text is not the one that this model was trained on")
+def optimizer_in(model: Model) -> Optimizer:
+    """Return the optimizer that a file holds. Raises ValueError or TypeError if what it holds is none."""
+    optimizer = optimizer_of(model.params, model.settings)
+    optimizer.load_state_dict(with_prefix(model.arrays, "optimizer."))
+    return optimizer
+
+
+def is_of_text(model: Model, text: str) -> bool:
+    """Return whether a model was last trained on this text."""
+    return bool(model.numbers.get("text_digest") == digest(text))
+
+
+def resume(path: str | Path, model: Model, text: str, learning_rate: float) -> Training:
+    """Return the training that a file holds, at a learning rate; of another text, from its beginning.
+
+    Raises ModelFileError for a damaged file, TextError for a text with characters that the model does not know.
+    """
+    training = Training(text, replace(model.settings, learning_rate=learning_rate), model.vocabulary)
     try:
-        training = Training(text, model.settings)
         training.params.flat[:] = model.params.flat
         training.optimizer.load_state_dict(with_prefix(model.arrays, "optimizer."))
-        training.state = model.arrays["state"].reshape(training.state.shape).astype(training.state.dtype)
-        training.streams.position = range(len(training.streams.tokens) - 1).index(model.numbers["position"])
+        training.optimizer.learning_rate = learning_rate
+        if is_of_text(model, text):
+            training.state = model.arrays["state"].reshape(training.state.shape).astype(training.state.dtype)
+            training.streams.position = range(len(training.streams.tokens) - 1).index(model.numbers["position"])
         training.iteration = model.numbers["iteration"]
         training.characters = model.numbers["characters"]
         training.loss = model.numbers["loss"]

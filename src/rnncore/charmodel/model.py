@@ -54,17 +54,17 @@ class Training:
     n steps, a save and m more steps lead to the same bits as n + m steps.
     """
 
-    def __init__(self, text: str, settings: Settings) -> None:
-        """Begin. Raises TextError if the text is too short for one piece."""
+    def __init__(self, text: str, settings: Settings, vocabulary: Vocabulary | None = None) -> None:
+        """Begin. Raises TextError if the text is too short for one piece, or not of a given vocabulary."""
         self.settings = settings
-        self.vocabulary = Vocabulary.of(text)
+        self.vocabulary = vocabulary or Vocabulary.of(text)
         self.length = len(text)
         tokens = self.vocabulary.encode(text)
         kept = len(tokens) - held_out(len(tokens), settings)
         self.streams = Streams.cut(tokens[:kept], settings.batch, settings.steps)
         self.held_out = tokens[kept:]
         self.params = init(len(self.vocabulary), settings)
-        self.optimizer = OPTIMIZERS[settings.optimizer](self.params.flat, learning_rate=settings.learning_rate)
+        self.optimizer = optimizer_of(self.params, settings)
         states, layers = len(CELLS[settings.cell].states), [settings.layers] if settings.layers > 1 else []
         self.state = np.zeros((states, *layers, settings.batch, settings.hidden), settings.dtype)
         self.iteration = 0
@@ -125,6 +125,11 @@ def init(characters: int, settings: Settings) -> Params:
     """Return random parameters for tokens."""
     cell, H, L = settings.cell, settings.hidden, settings.layers
     return init_params(cell, characters, H, characters, layers=L, tokens=True, seed=settings.seed, dtype=settings.dtype)
+
+
+def optimizer_of(params: Params, settings: Settings) -> Optimizer:
+    """Return the optimizer of a new training."""
+    return OPTIMIZERS[settings.optimizer](params.flat, learning_rate=settings.learning_rate)
 
 
 def as_argument(states: Array) -> States:

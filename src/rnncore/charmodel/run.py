@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 import signal
 import sys
 import time
@@ -65,6 +66,8 @@ class Saver:
         if self.saved_at is None:
             return "nothing new to save"
         again = f"python -m rnncore train --resume {self.path}"
+        if self.source is not None and not os.path.isfile(self.source):  # a pipe cannot be read again
+            again += " --text FILE, a file of the same text"
         return f"saved {self.path} at iteration {self.saved_at}; continue with: {again}"
 
 
