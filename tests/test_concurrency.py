@@ -95,7 +95,10 @@ def test_ctrl_c_stops_a_long_call(threads: int) -> None:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        try:
+            output, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()  # if it did not stop, nothing waits for it
     assert output == "stopped True\n"
 
 
