@@ -10,6 +10,7 @@ import numpy as np
 
 from .cells import CELLS
 from .init import init_params
+from .masks import dropout_masks
 from .params import Params
 from .verify import Report, verify
 
@@ -32,7 +33,7 @@ def examples() -> Iterator[Example]:
     Every cell has nets of both dtypes, and every kind of net is there in both.
     """
     rng = np.random.default_rng(0)
-    kinds = (_stream, _ragged, _vectors, _large, _wide)
+    kinds = (_stream, _ragged, _vectors, _large, _wide, _both_ways, _stack)
     for n, (cell, kind) in enumerate(itertools.product(CELLS, kinds)):
         dtype = ("float32", "float64")[n % 2]
         why, net, arguments = kind(rng, cell, dtype)
@@ -72,6 +73,18 @@ def _wide(rng: np.random.Generator, cell: str, dtype: str) -> Made:
     net = init_params(cell, inputs=131, hidden=130, outputs=2, seed=5, dtype=dtype)
     arguments = {"inputs": rng.normal(size=(2, 131)), "labels": np.array([0, 1]), "state": _state(rng, net, None)}
     return "sums longer than a block", net, arguments
+
+
+def _both_ways(rng: np.random.Generator, cell: str, dtype: str) -> Made:
+    net = init_params(cell, inputs=3, hidden=5, outputs=4, layers=2, bidirectional=True, seed=6, dtype=dtype)
+    inputs, labels = [rng.normal(size=(n, 3)) for n in (4, 0, 2)], [rng.integers(0, 4, n) for n in (4, 0, 2)]
+    masks = dropout_masks(net, inputs, rate=0.3, seed=1)
+    return "two layers, two directions, masks", net, {"inputs": inputs, "labels": labels, "dropout_masks": masks}
+
+
+def _stack(rng: np.random.Generator, cell: str, dtype: str) -> Made:
+    net = init_params(cell, inputs=5, hidden=6, outputs=3, layers=3, tokens=True, seed=7, dtype=dtype)
+    return "three layers, one label each", net, {"inputs": rng.integers(0, 5, (4, 3)), "labels": rng.integers(0, 3, 3)}
 
 
 def _state(rng: np.random.Generator, net: Params, B: int | None) -> Any:
