@@ -253,7 +253,7 @@ struct Layers {
     return most < memory.used ? memory.used : most;
   }
 
-  // So is the gradient with respect to it.
+  // The gradient with respect to what a layer reads is multiplied by the same mask.
   void mask_gradients(Index number) const {
     if (!problem.masks || number == 0) return;
     for (Index row = 0; row < N; ++row) {

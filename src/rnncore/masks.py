@@ -102,10 +102,7 @@ def dropout_masks(
     batch, net = unlabelled(params._net, inputs, None, lengths), params._net
     lead, steps = steps_of(batch.inputs), batch.steps
     if steps is not None and steps.packed and each:
-        of_lists = [
-            [_drawn(net, share, (key, n, b), (T,)) for b, T in enumerate(steps.lengths)] for n in layers_of(net)
-        ]
-        return list(of_lists)
+        return [[_drawn(net, share, (key, n, b), (T,)) for b, T in enumerate(steps.lengths)] for n in layers_of(net)]
     B = steps.B if steps is not None else lead[1] if len(lead) == 2 else None
     length = lead[:1] if each else ()
     if B is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
@@ -18,6 +19,10 @@ from .words import kind_of, one_of, what
 Reset: TypeAlias = Literal["after", "before"]
 
 DIRECTIONS = ("forward", "reverse")
+HEAD = ("W_hy", "b_y")
+
+MOST_LAYERS = 10_000
+"""The most layers of a net: more are a mistake, and each layer has names of its own."""
 
 
 def cell_name(value: object, reset: object = None) -> str:
@@ -60,18 +65,8 @@ def sized_net(
     return net_of(cell, X, H, V, dtype, L, both, None if tokens is None else as_flag("tokens", tokens))
 
 
-MOST_LAYERS = 10_000
-"""Beyond which a net is a mistake: each layer has names of its own."""
-
-
 def _numbers(arrays: Mapping[str, tuple[int, ...]]) -> int:
-    total = 0
-    for shape in arrays.values():
-        size = 1
-        for axis in shape:
-            size *= axis
-        total += size
-    return total
+    return sum(math.prod(shape) for shape in arrays.values())
 
 
 def letters_of(net: Net, name: str) -> str:
@@ -148,9 +143,6 @@ def of_layers(layers: object, others: Mapping[str, object]) -> tuple[dict[str, o
     flat = [arrays for way in ways for arrays in way]
     named = {prefix + name: array for prefix, way in zip(prefixes, flat, strict=True) for name, array in way.items()}
     return {**named, **others}, len(layers), bidirectional
-
-
-HEAD = ("W_hy", "b_y")
 
 
 def _has_directions(layer: object) -> bool:

@@ -60,8 +60,8 @@ def from_keras(
     (V,).
 
     embedding: ``get_weights()`` of an Embedding before them, or its array (X, E). W_xh of the first layer is then
-    the product of kernel and embedding, in float64 and rounded once, and the net reads tokens. tokens: whether it
-    does without, or None.
+    the product of kernel and embedding, in float64 and rounded once, and the net reads tokens. tokens: whether a
+    net without an embedding reads tokens, or None.
 
     The gates are in the order i, f, c, o, where c is our g, and z, r, h, where h is our n. Source:
     keras/src/layers/rnn/lstm.py, gru.py and bidirectional.py of Keras 3.

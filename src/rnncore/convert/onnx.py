@@ -78,7 +78,7 @@ def from_onnx(
     :func:`from_onnx_nodes` takes a stack.
 
     embedding: the data (X, E) of a Gather before it, or None. W_xh is then W E^T, in float64 and rounded once, and the
-    net reads tokens. tokens: whether it does without, or None.
+    net reads tokens. tokens: whether a net without an embedding reads tokens, or None.
 
     attributes: those of the node, by name, all that it has; one that it does not have is what ONNX says: of an RNN,
     ``activations=["Tanh"]``, and ["Relu"] is "rnn_relu"; of a GRU, ``linear_before_reset=0`` is "gru_reset_before", and

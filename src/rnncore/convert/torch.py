@@ -49,7 +49,8 @@ def from_torch(
     (V,). cell: "rnn" or "rnn_relu", which these arrays do not tell; "lstm" and "gru" they do.
 
     embedding: weight (X, E) of an nn.Embedding before it, in a dict or alone. W_xh of the first layer is then
-    weight_ih_l0 E^T, in float64 and rounded once, and the net reads tokens. tokens: whether it does without, or None.
+    weight_ih_l0 E^T, in float64 and rounded once, and the net reads tokens.
+    tokens: whether a net without an embedding reads tokens, or None.
 
     Names may have a prefix, such as ``module.``, ``_orig_mod.`` or ``model.lstm.``, which is found if it is the only
     one of recurrent arrays. Of a whole model's state dict every other entry must be claimed: linear and embedding may
