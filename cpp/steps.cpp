@@ -5,8 +5,18 @@
 
 namespace rnncore {
 
-PackedSteps::PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed)
-    : lengths_(lengths, lengths + B), order_(lengths_.size()) {
+PackedSteps::PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed, bool one, const bool* resets)
+    : lengths_(lengths, lengths + B), one_(one) {
+  const bool full = std::all_of(lengths, lengths + B, [T](int64_t length) { return length == T; });
+  if (full && !packed)
+    steps_ = Steps::grid(T, B);
+  else
+    pack(T, packed);
+  if (resets) take_resets(resets);
+}
+
+void PackedSteps::pack(ptrdiff_t T, bool packed) {
+  order_.resize(lengths_.size());
   sort_by_length();
   const ptrdiff_t longest = lengths_[static_cast<size_t>(order_[0])];
   const ptrdiff_t count = std::accumulate(lengths_.begin(), lengths_.end(), ptrdiff_t{0});
@@ -14,7 +24,7 @@ PackedSteps::PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool 
   address_.resize(static_cast<size_t>(count));
   by_place_.resize(static_cast<size_t>(count));
   steps_ = {T,
-            B,
+            static_cast<ptrdiff_t>(lengths_.size()),
             count,
             longest,
             packed,
@@ -23,8 +33,15 @@ PackedSteps::PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool 
             start_.data(),
             by_place_.data(),
             address_.data(),
-            address_.data()};
+            address_.data(),
+            nullptr};
   number_rows();
+}
+
+void PackedSteps::take_resets(const bool* resets) {
+  resets_ = std::make_unique<bool[]>(static_cast<size_t>(steps_.count));
+  for (ptrdiff_t row = 0; row < steps_.count; ++row) resets_[static_cast<size_t>(row)] = resets[steps_.address_of(row)];
+  steps_.resets = resets_.get();
 }
 
 // Longest first, equals in the order of the batch.

@@ -1,6 +1,8 @@
-// How the steps of a ragged batch are packed: src/rnncore/steps.py does the same for the other columns.
+// The steps of a batch whose sequences differ in length, which are packed, or are reset: src/rnncore/steps.py does the
+// same for the other columns.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "problem.hpp"
@@ -9,17 +11,23 @@ namespace rnncore {
 
 class PackedSteps {
  public:
-  // lengths (B) in the user's order, each at most T, B > 0; packed: whether the arrays of the call have no holes.
-  PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed);
+  // lengths (B) in the user's order, each at most T, B > 0; packed: whether the arrays of the call have no holes; one:
+  // whether they have no axis for sequences; resets: at the addresses, or null.
+  PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed, bool one, const bool* resets);
   PackedSteps(PackedSteps&&) = default;  // what it points at stays where it is
 
   const Steps& steps() const { return steps_; }
+  bool is_one() const { return one_; }
 
  private:
+  void pack(ptrdiff_t T, bool packed);
   void sort_by_length();
   void number_rows();
+  void take_resets(const bool* resets);
 
   std::vector<int64_t> lengths_, order_, start_, address_, by_place_;
+  std::unique_ptr<bool[]> resets_;
+  bool one_;
   Steps steps_;
 };
 

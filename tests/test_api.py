@@ -472,10 +472,14 @@ def test_damaged_pickles_of_results_are_refused_or_harmless() -> None:
     assert steps is not None
     again = pickle.loads(pickle.dumps(steps))
     assert (again.T, again.packed, again.lengths.tolist()) == (3, True, [3, 2])
-    restore, (lengths, T, packed) = steps.__reduce__()
-    for damaged in ((lengths - 4, T, packed), (lengths, 2, packed), (lengths * 2**60, 2**62, packed), (lengths, T, 1)):
+    restore, (lengths, T, form, _) = steps.__reduce__()
+    assert restore(lengths, T, True).form == form  # as it was pickled before there were resets
+    for damaged in ((lengths - 4, T, form), (lengths, 2, form), (lengths * 2**60, 2**62, form), (lengths, T, 1)):
         with pytest.raises(ValueError, match="damaged"):
             restore(*damaged)
     for wrong in (lengths.astype("f8"), lengths[:0], lengths[None], [3, 2]):
         with pytest.raises(ValueError, match="damaged"):
-            restore(wrong, T, packed)
+            restore(wrong, T, form)
+    for wrong in (np.ones(4, bool), np.ones(5), [True] * 5):
+        with pytest.raises(ValueError, match="damaged"):
+            restore(lengths, T, form, wrong)

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "look.hpp"
-#include "trace.hpp"
+#include "resets.hpp"
 
 namespace rnncore::RNNCORE_ISA::layer {
 
@@ -14,6 +14,7 @@ struct Forward {
   using V = Vector<Real>;
   const Sizes<Real>& n;
   const Trace<Real>& trace;
+  const Resets<Real>& resets;
   LayerArrays<const Real> arrays;
   Inputs<Real> inputs;
   Limits limits;
@@ -24,18 +25,24 @@ struct Forward {
   Real* u_before = nullptr;                // (B, ldA): of the gates before the reset
 
   // wanted: false makes an empty one; reads: how many steps the caller will have read in the end
-  Forward(Arena& arena, const Trace<Real>& trace, const Problem<Real>& problem, Limits limits, bool wanted, Index reads)
-      : n(trace.n), trace(trace), arrays(layer_of(problem.net, problem.flat)), inputs(problem.inputs), limits(limits) {
+  Forward(Arena& arena, const Resets<Real>& resets, const Problem<Real>& problem, Limits limits, bool wanted,
+          Index reads)
+      : n(resets.trace.n),
+        trace(resets.trace),
+        resets(resets),
+        arrays(layer_of(problem.net, problem.flat)),
+        inputs(problem.inputs),
+        limits(limits) {
     if (!wanted) return;
     const CellShape& shape = n.shape();
-    const bool resets = shape.gates_after_reset > 0;
+    const bool has_q = shape.gates_after_reset > 0;
     a = arena.take<Real>(limits.threads * limits.rows * n.ldA);
     W_xh = take_input_panels(arena, problem.steps.count, reads);
     W_hh = linear::fit_panels<Real>(arena, n.H, n.H, n.B, shape.gates_before_reset());
-    W_after = linear::fit_panels<Real>(arena, resets ? n.H : 0, n.H, n.B, resets ? shape.gates_after_reset : 1);
-    scratch_size = min_of(n.B, tuning::rows_together) * (resets ? W_after : W_hh).widest();
+    W_after = linear::fit_panels<Real>(arena, has_q ? n.H : 0, n.H, n.B, has_q ? shape.gates_after_reset : 1);
+    scratch_size = min_of(n.B, tuning::rows_together) * (has_q ? W_after : W_hh).widest();
     u = arena.take<Real>(limits.threads * scratch_size);
-    u_before = arena.take<Real>(resets ? n.B * n.ldA : 0);
+    u_before = arena.take<Real>(has_q ? n.B * n.ldA : 0);
   }
 
   void pack(int part, int parts) const {
@@ -54,8 +61,8 @@ struct Forward {
   void forward(const Span& span, const Share& share, Look& look, Meet meet) const {
     input_part(span, share, look);
     meet();
-    const bool resets = n.shape().gates_after_reset > 0;
-    const Units<Real> units(resets ? W_after : W_hh, share);
+    const bool has_q = n.shape().gates_after_reset > 0;
+    const Units<Real> units(has_q ? W_after : W_hh, share);
     cells::Step<Real> step{};
     step.H = n.H, step.a = a_of(share);
     for (Index t = span.t0; t < span.t1; ++t) {
@@ -66,7 +73,8 @@ struct Forward {
         step.h = place.of(trace.h, n.ldH, n.B + span.row(t));
         step.kept = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
       }
-      if (resets) reset(step, span, look);
+      resets.take(step, span, t, share, units);
+      if (has_q) reset(step, span, look);
       step_forward(step, units, {u + share.thread * scratch_size, t % 2 != 0}, look);
       meet();
     }
@@ -80,9 +88,9 @@ struct Forward {
 
   // The new states: the recurrent part of a panel's units, then the cell of these, some rows after the other.
   void step_forward(cells::Step<Real>& step, const Units<Real>& units, Walk walk, Look& look) const {
-    const bool resets = n.shape().gates_after_reset > 0;
-    const Panels<Real>& W = resets ? W_after : W_hh;
-    const Rows<const Real> operand = resets ? Rows<const Real>(step.kept.rows.columns_from(n.q_at())) : step.h_prev;
+    const bool has_q = n.shape().gates_after_reset > 0;
+    const Panels<Real>& W = has_q ? W_after : W_hh;
+    const Rows<const Real> operand = has_q ? Rows<const Real>(step.kept.rows.columns_from(n.q_at())) : step.h_prev;
     const Index first = step.first, last = step.last;
     for (Index i = units.panels.begin; i < units.panels.end; ++i) {
       const Index p = units.panels.at(i, walk.from_last), column = W.column(p), width = W.column(p + 1) - column;
@@ -90,7 +98,7 @@ struct Forward {
       for (step.first = first; step.first < last; step.first = step.last) {
         step.last = min_of(step.first + tuning::rows_together, last);
         linear::product_panel(operand.from(step.first), step.last - step.first, W, p, Rows<Real>{walk.scratch, width});
-        (resets ? step.u_after_reset : step.u) = {walk.scratch - step.first * width - column, width};
+        (has_q ? step.u_after_reset : step.u) = {walk.scratch - step.first * width - column, width};
         n.cell.forward(step);
       }
       if (!look.after(2.0 * (last - first) * n.H * width)) return;
@@ -164,6 +172,7 @@ struct Backward {
   using V = Vector<Real>;
   const Sizes<Real>& n;
   const Trace<Real>& trace;
+  const Resets<Real>& resets;
   const Real *W_xh_given, *W_hh_given;
   Limits limits;
   Panels<Real> W_xh{}, W_hh{}, W_after{};  // transposed
@@ -173,15 +182,16 @@ struct Backward {
   Real *dprev = nullptr, *dq = nullptr, *dx = nullptr;  // (B, ldH) (B, ldH) (threads, rows, ldX)
 
   // a: the forward pass's, which dh takes over where its rows are as long
-  Backward(Arena& arena, const Trace<Real>& trace, const Problem<Real>& problem, Limits limits, Ways ways, Real* a)
-      : n(trace.n),
-        trace(trace),
+  Backward(Arena& arena, const Resets<Real>& resets, const Problem<Real>& problem, Limits limits, Ways ways, Real* a)
+      : n(resets.trace.n),
+        trace(resets.trace),
+        resets(resets),
         W_xh_given(layer_of(problem.net, problem.flat).W_xh),
         W_hh_given(layer_of(problem.net, problem.flat).W_hh),
         limits(limits) {
     if (!ways.back) return;
     const bool need_dinputs = ways.dinputs;
-    const bool resets = n.shape().gates_after_reset > 0, by_row = limits.threads > 1;
+    const bool has_q = n.shape().gates_after_reset > 0, by_row = limits.threads > 1;
     const Index rows = by_row ? problem.steps.count : limits.rows;
     dh = ways.forward && n.ldA == n.ldH ? a : arena.take<Real>(limits.threads * limits.rows * n.ldH);
     carried = arena.take<Real>(n.B * n.ldH);
@@ -189,11 +199,11 @@ struct Backward {
     Real* const da = arena.take<Real>(rows * n.ldG);
     gates = {da, n.cell.splits ? arena.take<Real>(rows * n.ldG) : da, n.ldG, by_row};
     dprev = arena.take<Real>(n.cell.passes ? n.B * n.ldH : 0);
-    dq = arena.take<Real>(resets ? n.B * n.ldH : 0);
+    dq = arena.take<Real>(has_q ? n.B * n.ldH : 0);
     dx = arena.take<Real>(need_dinputs ? limits.threads * limits.rows * n.ldX : 0);
     W_xh = linear::fit_panels<Real>(arena, need_dinputs ? n.X : 0, n.G, problem.steps.count);
     W_hh = linear::fit_panels<Real>(arena, n.H, n.G_before_reset(), n.B);
-    W_after = linear::fit_panels<Real>(arena, resets ? n.H : 0, n.G - n.G_before_reset(), n.B);
+    W_after = linear::fit_panels<Real>(arena, has_q ? n.H : 0, n.G - n.G_before_reset(), n.B);
   }
 
   void pack(int part, int parts) const {
@@ -241,6 +251,7 @@ struct Backward {
         step.kept_now = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
         step.da = of_step(da, step.first, span.row(t)), step.du = of_step(du, step.first, span.row(t));
       }
+      resets.take(step, span, t, share, units);
       const Rows<Real> through_h = place.of(carried, n.ldH, span.p0);
       take_carried(span, step, dh_of(share), through_h, own_dh);
       step_backward(step, span, look);
@@ -248,6 +259,7 @@ struct Backward {
       linear::product<Real>(step.du.from(step.first), step.last - step.first, W_hh, through_h.from(step.first),
                             units.panels, t % 2 != 0, look);
       for (Index i = step.first; n.cell.passes && i < step.last; ++i) add(step.dprev(i), step, through_h(i));
+      resets.end(step, span, t, through_h);
     }
   }
 
@@ -325,11 +337,11 @@ struct Sums {
                         const linear::Gathered<Real>& scratch, Look& look) const {
     const Index g0 = shard.g0, count = shard.g1 - g0, before = n.G_before_reset(), end = shard.g1;
     const Rows<const Real> da = gates.of(gates.da, rows), du = gates.of(gates.du, rows);
-    const bool gates_before = rows.has_block_before && gates.by_row;
+    const bool gates_before = rows.has_block_before && gates.by_row, in_order = rows.has_block_before && !rows.before;
     const auto recurrent = [&](Index from, Index to, Rows<const Real> operand) {
       if (from < to)
-        linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before}, {operand, n.H, rows.has_block_before},
-                                blocks, first, dW_hh + from * n.ldH, n.ldH, scratch, look);
+        linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before}, {operand, n.H, in_order}, blocks,
+                                first, dW_hh + from * n.ldH, n.ldH, scratch, look);
     };
     if (inputs.vectors)
       linear::outer_sum<Real>({rows.by_read(inputs.vectors, n.X), n.X, rows.has_block_before},

@@ -21,6 +21,7 @@ struct OneLayer {
   Passes<Real> passes;
   layer::Sizes<Real> n;
   layer::Trace<Real> trace;
+  layer::Resets<Real> resets;
   layer::Forward<Real> forward_layer;
   layer::Backward<Real> backward_layer;
   layer::Sums<Real> sums;
@@ -43,8 +44,9 @@ struct OneLayer {
         passes(arena, steps, machine, share_units(problem, machine.threads)),
         n(problem.net, steps.B),
         trace(arena, n, steps, ways.forward && ways.back),
-        forward_layer(arena, trace, problem, passes.limits, ways.forward, reads),
-        backward_layer(arena, trace, problem, passes.limits, ways, forward_layer.a),
+        resets(arena, trace, steps, passes.limits),
+        forward_layer(arena, resets, problem, passes.limits, ways.forward, reads),
+        backward_layer(arena, resets, problem, passes.limits, ways, forward_layer.a),
         sums(arena, trace, backward_layer.gates, problem.inputs, ways.back ? machine.threads : 0),
         head_steps(problem.last ? last_steps(steps) : steps),
         last_h(arena.take<Real>(problem.last ? n.B * n.ldH : 0)),

@@ -68,7 +68,7 @@ struct Passes {
   void take_scratch(Arena& arena, bool back, Index listed, Index widest) {
     scratch_size = max_of(Span::scratch_size(chunks, limits.rows), listed);
     scratch = arena.take<int64_t>(machine.threads * scratch_size);
-    const Index listed_threads = back && (!steps.full() || steps.read) ? machine.threads : 0;
+    const Index listed_threads = back && (!steps.full() || steps.read || steps.resets) ? machine.threads : 0;
     gathered.stride = widest;
     gathered.strip = arena.take<Real>(listed_threads * gathered.strip_size());
     gathered.rows = arena.take<Real>(listed_threads * linear::block * gathered.stride);

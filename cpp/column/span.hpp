@@ -159,7 +159,8 @@ struct Span {
 // The rows of a chunk in the order of places, and the blocks of the gradients' sums that they make.
 struct SumRows {
   Index row0, count;
-  const int64_t *rows, *before;      // null: the full grid, where they lie one after the other
+  const int64_t *rows,
+      *before;  // null: the full grid, where they lie one after the other; before: h of the step before
   const int64_t *addresses, *reads;  // as steps.address and steps.read; null: they are the rows
   bool has_block_before;             // whether arrays by rows hold the rows of the block before in front
   Blocks blocks;
@@ -176,6 +177,7 @@ struct SumRows {
     Index* const ends = reinterpret_cast<Index*>(scratch);
     if (steps.full()) {
       cut_grid(steps.B, ends);
+      if (steps.resets) list_before(steps, scratch + linear::RowBlocks{steps.B}.per_step() + 1);
       if (steps.address) addresses = steps.address + row0;
       if (steps.read) reads = steps.read + row0;
     } else {
@@ -183,7 +185,8 @@ struct SumRows {
     }
   }
   static Index scratch_size(const Steps& steps, Index most_rows) {
-    return steps.full() ? linear::RowBlocks{steps.B}.per_step() + 1 : 4 * most_rows + 1;
+    if (!steps.full()) return 4 * most_rows + 1;
+    return linear::RowBlocks{steps.B}.per_step() + 1 + (steps.resets ? most_rows : 0);
   }
 
   // Calls f with as many blocks at a time as are no larger together than one can be, from the last on.
@@ -222,6 +225,18 @@ struct SumRows {
     blocks = {ends, k};
   }
 
+  // The row of zeros stands behind the others in h.
+  static Index zeros(const Steps& steps) { return steps.B + steps.count; }
+
+  void list_before(const Steps& steps, int64_t* scratch) {
+    bool any = false;
+    for (Index i = 0; i < count; ++i) {
+      any |= steps.resets[row0 + i];
+      scratch[i] = steps.resets[row0 + i] ? zeros(steps) : row0 + i;
+    }
+    if (any) before = scratch;
+  }
+
   void list_places(const Steps& steps, Index t0, Index t1, int64_t* scratch, Index* ends) {
     int64_t* const earlier = scratch;
     rows = steps.by_place + row0, before = earlier;
@@ -233,7 +248,7 @@ struct SumRows {
         const Index now = steps.order[rows[i] - steps.row(t)] / linear::block;
         if (now != run && (steps.B > linear::block || (run < 0 && t % block_steps == 0))) ends[k++] = i;
         run = now;
-        earlier[i] = rows[i] + to_before;
+        earlier[i] = steps.resets && steps.resets[rows[i]] ? zeros(steps) : rows[i] + to_before;
       }
     }
     ends[k] = count;

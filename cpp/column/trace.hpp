@@ -43,12 +43,14 @@ struct Trace {
   using Fields = cells::Fields<Real>;
   const Sizes<Real>& n;
   bool interleaved;  // on a tape of our own, all kinds of a vector of units lie side by side, but for q
-  Real *h, *others;  // (B + N, ldH): h_0, then h_t; (B, S - 1, P): the other initial states
+  Real *h, *others;  // (B + N, ldH): h_0, then h_t, and behind them zeros; (B, S - 1, P): the other initial states
   Real* tape;        // (N, K P)
 
   Trace(Arena& arena, const Sizes<Real>& n, const Steps& steps, bool own_tape)
       : n(n), interleaved(own_tape && !n.shape().gates_after_reset) {
-    h = arena.take<Real>((n.B + steps.count) * n.ldH);
+    const Index rows = n.B + steps.count;
+    h = arena.take<Real>((rows + (steps.resets ? 1 : 0)) * n.ldH);
+    if (arena.at && steps.resets) fill(h + rows * n.ldH, n.ldH, Real(0));
     others = arena.take<Real>(n.B * n.others_row());
     tape = arena.take<Real>(own_tape ? steps.count * n.tape_row() : 0);
   }
@@ -104,7 +106,9 @@ struct Trace {
   }
   // Whether the other arrays of a step must be set anew at t: on the full grid, rows keep their distance from the
   // numbers of a span, and only the first step visited, t_first, sets them.
-  bool rows_move(const Span& span, Index t, Index t_first) const { return t == t_first || !span.is_grid(); }
+  bool rows_move(const Span& span, Index t, Index t_first) const {
+    return t == t_first || !span.is_grid() || span.steps.resets;
+  }
 };
 
 // Some units, in whole panels of weights, and where those of a panel end.

@@ -161,8 +161,9 @@ class SeenProblem {
       steps_ = Steps::grid(T, B);
       return true;
     }
-    steps_ = steps.cast<const PackedSteps&>().steps();
-    lead_ = steps_.packed ? Shape{steps_.count} : Shape{steps_.T, steps_.B};
+    const auto& given = steps.cast<const PackedSteps&>();
+    steps_ = given.steps(), one_ = given.is_one();
+    lead_ = steps_.packed ? Shape{steps_.count} : one_ ? Shape{steps_.T} : Shape{steps_.T, steps_.B};
     return axes == lead_.count && std::equal(lead_.axes, lead_.axes + axes, x_.array->dimensions);
   }
   bool see_state(const Net& net, py::handle given, const Real*& state) const {

@@ -133,9 +133,11 @@ void define_nouns(py::module_& m) {
       py::init([](int cell, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, ptrdiff_t layers, ptrdiff_t directions, int tokens) {
         return Net::of(cell, any_column().cells[cell], X, H, V, layers, directions, tokens);
       }));
-  py::class_<PackedSteps>(m, "Steps").def(py::init([](const py::array& lengths, ptrdiff_t T, bool packed) {
-    return PackedSteps(numbers_of<const int64_t>(lengths), T, lengths.shape(0), packed);
-  }));
+  py::class_<PackedSteps>(m, "Steps")
+      .def(py::init([](const py::array& lengths, ptrdiff_t T, bool packed, bool one, py::handle resets) {
+        const bool* const given = resets.is_none() ? nullptr : numbers_of<const bool>(resets);
+        return PackedSteps(numbers_of<const int64_t>(lengths), T, lengths.shape(0), packed, one, given);
+      }));
 }
 
 void define_options(py::module_& m) {

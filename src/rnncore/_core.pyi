@@ -4,7 +4,7 @@ forward, backward and bptt read arguments as the user gave them, and return None
 canonical.
 """
 
-from .types import Array, Indices, Inputs, Labels, States
+from .types import Array, Indices, Inputs, Labels, Mask, States
 
 STANDARD_ROUNDING: int
 
@@ -14,9 +14,9 @@ class Net:
     def __init__(self, cell: int, X: int, H: int, V: int, layers: int, directions: int, tokens: int, /) -> None: ...
 
 class Steps:
-    """The steps of a ragged batch, packed."""
+    """The steps of a batch whose sequences differ in length, or are reset."""
 
-    def __init__(self, lengths: Indices, T: int, packed: bool, /) -> None: ...
+    def __init__(self, lengths: Indices, T: int, packed: bool, one: bool, resets: Mask | None, /) -> None: ...
 
 class Options:
     """What is asked of a call; loss is a number, and threads is 0 where the core chooses."""

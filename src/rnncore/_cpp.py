@@ -133,7 +133,7 @@ def _net(net: Net) -> Any:
 
 def _steps(steps: Steps) -> Any:
     """Return steps as the core has them, made once."""
-    core = _core.Steps(steps.lengths, steps.T, steps.packed)
+    core = _core.Steps(steps.lengths, steps.T, steps.packed, steps.form == "one", steps.resets)
     object.__setattr__(steps, "core", core)
     return core
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import arguments, drawing, given, masks
+from .division import UNDIVIDED, Division
 from .engines import current
 from .net import described
 from .params import Params, not_params_error
@@ -39,6 +40,8 @@ def bptt(
     *,
     state: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
+    offsets: npt.ArrayLike | None = None,
+    resets: Sequences | None = None,
     loss: str = "cross_entropy",
     weights: Sequences | None = None,
     dropout_masks: Sequence[Any] | None = None,
@@ -64,13 +67,16 @@ def bptt(
     step, one for each sequence, (B,) or a number: the loss is multiplied by its weight, and where that is 0 the label
     is not read. Without the axis B the call is about one sequence. A list or tuple of arrays (T_b, ...) as inputs and
     as labels is a batch of sequences of any lengths, 0 included; lengths, integers (B,), says the same of a padded
-    array: padding is never read. state: the initial hidden state (B, H), or (H,) for one sequence, and for the cell
-    "lstm" a pair of them, (h, c); None is zeros. Of several layers or directions it has a first axis L*D: layer by
-    layer, forward before reverse. dropout_masks: one for each layer but the first, (T, B, D*H), or (B, D*H) for all
-    steps, (T, D*H) or (D*H,) for one sequence, what that layer's inputs are multiplied by; see :func:`dropout_masks`.
-    need_dinputs: whether the gradient with respect to the inputs is wanted, which must be vectors. backend: who
-    computes (see :func:`backends`); threads: on how many cores at most. None chooses, and no choice changes a bit of
-    the result.
+    array: padding is never read. offsets, integers (B + 1,) that ascend from 0 to N, says the same of arrays (N, ...)
+    in which one sequence follows the other: sequence b has the steps from offsets[b] to offsets[b + 1]. resets:
+    booleans, one for each step: before such a step the state is zero, and no gradient crosses, as if another sequence
+    began there; of networks of one direction. state: the initial hidden state (B, H), or (H,) for one sequence, and for
+    the cell "lstm" a pair of them, (h, c); None is zeros. Of several layers or directions it has a first axis L*D:
+    layer by layer, forward before reverse. dropout_masks: one for each layer but the first, (T, B, D*H), or (B, D*H)
+    for all steps, (T, D*H) or (D*H,) for one sequence, what that layer's inputs are multiplied by; see
+    :func:`dropout_masks`. need_dinputs: whether the gradient with respect to the inputs is wanted, which must be
+    vectors. backend: who computes (see :func:`backends`); threads: on how many cores at most. None chooses, and no
+    choice changes a bit of the result.
 
     Returns a :class:`BpttResult`: ``loss``, ``losses``, ``count``, ``grads``, ``state``, ``dstate``, ``dinputs``, and
     ``mean``. Arrays have the dtype of the parameters, and +0 in padding. For lists, losses and dinputs are lists of
@@ -98,12 +104,15 @@ def bptt(
         raise not_params_error("params", params)
     net, flat, engine = params._net, params.flat, current(backend)
     options, steps = arguments.options(need_dinputs, threads, loss), None
-    raw = engine.reads_raw and lengths is None and dropout_masks is None
-    raw = raw and type(inputs) is not tuple and type(labels) is not tuple
+    raw = engine.reads_raw and dropout_masks is None and type(inputs) is not tuple and type(labels) is not tuple
+    division = UNDIVIDED if lengths is offsets is resets is None else Division(lengths, offsets, resets)
+    if raw and division is not UNDIVIDED:
+        steps = division.canonical_steps(inputs, net.directions)
+        raw = steps is not None
     both: Any = labels if weights is None else (labels, weights)
-    found = engine.bptt(net, flat, inputs, state, None, options, both) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
+    found = engine.bptt(net, flat, inputs, state, steps, options, both) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is None:
-        batch = arguments.labelled(net, inputs, labels, state, lengths, options.loss, weights)
+        batch = arguments.labelled(net, inputs, labels, state, division, options.loss, weights)
         arguments.require_vectors(batch.inputs, options)
         steps, read = batch.steps, masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
         if batch.last:
@@ -122,6 +131,8 @@ def forward(
     *,
     state: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
+    offsets: npt.ArrayLike | None = None,
+    resets: Sequences | None = None,
     last: bool = False,
     dropout_masks: Sequence[Any] | None = None,
     backend: str | None = None,
@@ -151,11 +162,15 @@ def forward(
         raise not_params_error("params", params)
     net, flat, engine = params._net, params.flat, current(backend)
     options = arguments.options(False, threads, "cross_entropy", last)
-    raw = engine.reads_raw and lengths is None and dropout_masks is None and type(inputs) is not tuple
-    found = engine.forward(net, flat, inputs, state, None, options) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
+    raw, steps = engine.reads_raw and dropout_masks is None and type(inputs) is not tuple, None
+    division = UNDIVIDED if lengths is offsets is resets is None else Division(lengths, offsets, resets)
+    if raw and division is not UNDIVIDED:
+        steps = division.canonical_steps(inputs, net.directions)
+        raw = steps is not None
+    found = engine.forward(net, flat, inputs, state, steps, options) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is not None:
         return forward_result(*found)
-    batch = arguments.unlabelled(net, inputs, state, lengths)
+    batch = arguments.unlabelled(net, inputs, state, division)
     read = masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
     found = engine.forward(net, flat, read, batch.state, batch.steps, options)
     assert found is not None  # as the arguments are canonical

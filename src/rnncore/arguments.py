@@ -1,7 +1,7 @@
 """From whatever a user hands over to the canonical arrays of problem.py, and what is said where that cannot be.
 
 What is canonical already is handed on as it is; everything else is converted, once. Lists of sequences become packed
-arrays; ``lengths`` and lists become ``Steps``.
+arrays; lists, and what ``division`` has, become ``Steps``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from . import remedies
 from .cells import CELLS
+from .division import UNDIVIDED, Division, of_offsets, with_resets
 from .labels import Reading, Wanted, are_classes, as_labels, as_weights, canonical, readings, step_axes
 from .lists import (
     are_one_each,
@@ -27,7 +28,7 @@ from .losses import LOSSES
 from .net import Net
 from .problem import DEFAULT, OTHERS, PLAIN, Options, options_of, with_masks
 from .ranges import Where, require_tokens
-from .steps import Steps, packed_steps, padded_steps
+from .steps import Steps, packed_steps
 from .types import AnyArray, Array, Inputs, Labels, States
 from .values import (
     SEQUENCES,
@@ -81,10 +82,24 @@ def require_vectors(inputs: Inputs, chosen: Options) -> None:
 
 
 def labelled(
-    net: Net, inputs: object, labels: object, state: object, lengths: object, loss: str, weights: object
+    net: Net, inputs: object, labels: object, state: object, division: Division, loss: str, weights: object
 ) -> Batch:
-    """Return the arguments of bptt. The labels' shape says what a step is, and so if inputs are tokens or vectors, if
-    the net does not say so itself.
+    """Return the arguments of bptt."""
+    return _reset(net, _labelled(net, inputs, labels, state, division, loss, weights), division)
+
+
+def _reset(net: Net, batch: Batch, division: Division) -> Batch:
+    """Return a batch with the resets that the user gave."""
+    x, steps = batch.inputs, batch.steps
+    lead = steps.axes if steps is not None else x.shape[: x.ndim - (x.dtype.kind == "f")]
+    return batch._replace(steps=with_resets(division.resets, steps, lead, net.directions))
+
+
+def _labelled(
+    net: Net, inputs: object, labels: object, state: object, division: Division, loss: str, weights: object
+) -> Batch:
+    """Return the arguments of bptt, but for resets. The labels' shape says what a step is, and so if inputs are tokens
+    or vectors, if the net does not say so itself.
     """
     if net.outputs == 0:
         raise ValueError("bptt needs outputs, and params has outputs = 0: use forward and backward")
@@ -92,7 +107,7 @@ def labelled(
     inputs, labels = as_list("inputs", inputs), as_list("labels", labels)
     weights = as_list("weights", weights)
     if isinstance(inputs, SEQUENCES):
-        batch = _list_batch(net, as_sequences("inputs", inputs, "labels"), state, lengths)
+        batch = _list_batch(net, as_sequences("inputs", inputs, "labels"), state, division)
         return _with_list_labels(batch, inputs, labels, "inputs", wanted, weights)
     if isinstance(labels, SEQUENCES):
         raise TypeError(f"inputs must be a list of sequences, as labels is, got {what(inputs)}")
@@ -101,8 +116,10 @@ def labelled(
     if x.ndim == 1 and x.dtype.kind == "f":
         raise _no_tokens_error(net, x)
     remedies.require_likely_labels(x, label, wanted)
+    if division.offsets is not None:
+        return _with_flat_labels(_flat_batch(net, x, state, division), label, wanted, weights)
     axes, last = reading = _reading(net, x, label, wanted)
-    batch = _batch(net, x, x.ndim == axes, axes, state, lengths)
+    batch = _batch(net, x, x.ndim == axes, axes, state, division)
     where = Where(batch.steps, np.ones(x.shape[1:axes], bool) if last and len(x) == 0 else None, last)
     return batch._replace(labels=_array_labels(label, reading.lead(x), wanted, where, weights), last=last)
 
@@ -151,12 +168,21 @@ def require_kind(net: Net, name: str, x: AnyArray, most_axes: int = 2) -> None:
         )
 
 
-def unlabelled(net: Net, inputs: object, state: object, lengths: object) -> Batch:
-    """Return the arguments of forward. Of integers with two axes the net must say whether they are tokens (T, B)."""
+def unlabelled(net: Net, inputs: object, state: object, division: Division) -> Batch:
+    """Return the arguments of forward."""
+    return _reset(net, _unlabelled(net, inputs, state, division), division)
+
+
+def _unlabelled(net: Net, inputs: object, state: object, division: Division) -> Batch:
+    """Return the arguments of forward, but for resets. Of integers with two axes the net must say whether they are
+    tokens (T, B).
+    """
     inputs = as_list("inputs", inputs)
     if isinstance(inputs, SEQUENCES):
-        return _list_batch(net, as_sequences("inputs", inputs, "inputs"), state, lengths)
+        return _list_batch(net, as_sequences("inputs", inputs, "inputs"), state, division)
     x = as_numbers("inputs", inputs)
+    if division.offsets is not None:
+        return _flat_batch(net, x, state, division)
     if not 1 <= x.ndim <= 3:
         raise ValueError(f"inputs must have 1 to 3 axes, got {kind_of(x)}{remedies.of_inputs(x, net.inputs)}")
     require_kind(net, "inputs", x)
@@ -167,14 +193,39 @@ def unlabelled(net: Net, inputs: object, state: object, lengths: object) -> Batc
             f"or write vectors as inputs.astype({net.dtype.name!r})"
         )
     tokens = x.ndim == 1 or (integers and net.tokens is True)
-    return _batch(net, x, tokens, x.ndim if tokens else x.ndim - 1, state, lengths)
+    return _batch(net, x, tokens, x.ndim if tokens else x.ndim - 1, state, division)
 
 
-def _batch(net: Net, x: AnyArray, tokens: bool, axes: int, state: object, lengths: object) -> Batch:
+def _flat_batch(net: Net, x: AnyArray, state: object, division: Division) -> Batch:
+    """Return the batch of an array (N,) or (N, X) that holds one sequence after the other."""
+    if x.ndim not in (1, 2):
+        raise ValueError(f"inputs must be (N,) tokens or (N, X) vectors where offsets is given, got {kind_of(x)}")
+    require_kind(net, "inputs", x, 1)
+    steps = of_offsets(division, len(x))
+    return Batch(_inputs(net, x, x.ndim == 1, steps), as_states("state", state, net, steps.batch), steps)
+
+
+def _with_flat_labels(batch: Batch, label: AnyArray, wanted: Wanted, weights: object) -> Batch:
+    """Return the batch of an array of sequences with its labels: (N, ...) one a step, else (B, ...) one a sequence."""
+    steps = batch.steps
+    assert steps is not None
+    axes = [0] if are_classes(label, wanted) else [1, 0] if wanted.last_may_be_missing else [1]
+    leads = [lead for lead in (steps.axes, (steps.B,)) for n in axes if label.shape[: label.ndim - n] == lead]
+    if not leads:
+        raise ValueError(
+            f"labels must have one for each step, N = {steps.count}, or one for each sequence, B = {steps.B}, "
+            f"got {kind_of(label)}"
+        )
+    last = leads[0] != steps.axes
+    found = _array_labels(label, leads[0], wanted, Where(steps, None, last), weights)
+    return batch._replace(labels=found, last=last)
+
+
+def _batch(net: Net, x: AnyArray, tokens: bool, axes: int, state: object, division: Division) -> Batch:
     lead = x.shape[:axes]
     if 0 in lead[1:]:
         raise ValueError(f"inputs must have at least one sequence, B >= 1, got {kind_of(x)}")
-    steps = None if lengths is None else _steps_of(lengths, lead)
+    steps = division.steps(lead)
     return Batch(_inputs(net, x, tokens, steps), as_states("state", state, net, lead[1:]), steps)
 
 
@@ -194,10 +245,9 @@ def _no_tokens_error(net: Net, x: AnyArray) -> TypeError:
     return TypeError(f"inputs must be integers to be tokens, got {kind_of(x)}{remedies.of_inputs(x, net.inputs)}")
 
 
-def _list_batch(net: Net, xs: list[AnyArray], state: object, lengths: object) -> Batch:
-    if lengths is not None:
-        raise ValueError("lengths is for padded arrays (T, B, ...): a list of sequences has their lengths already")
-    steps = packed_steps(lengths_of(xs))
+def _list_batch(net: Net, xs: list[AnyArray], state: object, division: Division) -> Batch:
+    division.require_arrays("inputs")
+    steps = packed_steps(lengths_of(xs), "list")
     for b, x in enumerate(xs):
         if x.shape != (0,):
             require_kind(net, f"inputs[{b}]", x, 1)
@@ -256,26 +306,6 @@ def _with_one_each(batch: Batch, label: AnyArray, name: str, wanted: Wanted, wei
     return batch._replace(labels=_array_labels(label, lead, wanted, where, weights), last=True)
 
 
-def _steps_of(value: object, lead: tuple[int, ...]) -> Steps | None:
-    """Return the steps of a padded array, from its lengths."""
-    if len(lead) == 1:
-        raise ValueError("lengths is for batches (T, B, ...): one sequence is as long as its array")
-    T, B = lead
-    lengths = as_numbers("lengths", value)
-    if lengths.dtype.kind == "f":
-        raise TypeError(f"lengths must be integers, got {kind_of(lengths)}")
-    if lengths.shape != (B,):
-        raise ValueError(
-            f"lengths must have shape (B,) = ({B},), got {kind_of(lengths)}"
-            f"{remedies.of_turned_batch('lengths', lengths.shape, (T,))}"
-        )
-    canonical = own_int64(lengths)
-    bad = np.flatnonzero((canonical < 0) | (canonical > T))
-    if len(bad):
-        raise ValueError(f"lengths must be in [0, T] = [0, {T}], got {lengths[bad[0]]} for sequence {bad[0]}")
-    return padded_steps(canonical, T)
-
-
 def as_states(name: str, value: object, net: Net, batch: tuple[int, ...]) -> States:
     """Return a state of each sequence: an array (H,) or (B, H), or a tuple of them where the cell has several.
 
@@ -313,9 +343,10 @@ class Rows(NamedTuple):
 
 def outputs(y: object, labels: object, lengths: object, loss: str, weights: object) -> Rows:
     """Return y, labels and steps of a loss."""
+    division = UNDIVIDED._replace(lengths=lengths)
     y, labels, weights = as_list("y", y), as_list("labels", labels), as_list("weights", weights)
     if isinstance(y, SEQUENCES):
-        return _list_outputs(y, labels, lengths, loss, weights)
+        return _list_outputs(y, labels, division, loss, weights)
     if isinstance(labels, SEQUENCES):
         raise TypeError(f"y must be a list of sequences, as labels is, got {what(y)}")
     rows = as_numbers("y", y)
@@ -329,7 +360,7 @@ def outputs(y: object, labels: object, lengths: object, loss: str, weights: obje
     own = label.shape if are_classes(label, wanted) else label.shape[:-1]
     if own != lead and not (wanted.last_may_be_missing and label.shape == lead):
         raise ValueError(f"y and labels must have the same steps, got y {kind_of(rows)} and labels {kind_of(label)}")
-    steps = None if lengths is None else _steps_of(lengths, lead)
+    steps = division.steps(lead)
     found = _array_labels(label, lead, wanted, Where(steps, None, not lead), weights)
     if lead:
         return Rows(as_real(rows, dtype), found, steps)
@@ -337,10 +368,9 @@ def outputs(y: object, labels: object, lengths: object, loss: str, weights: obje
     return Rows(as_real(rows, dtype)[None], one, None, True)
 
 
-def _list_outputs(y: object, labels: object, lengths: object, loss: str, weights: object) -> Rows:
+def _list_outputs(y: object, labels: object, division: Division, loss: str, weights: object) -> Rows:
     ys = as_sequences("y", y, "labels")
-    if lengths is not None:
-        raise ValueError("lengths is for padded arrays (T, B, ...): a list of sequences has their lengths already")
+    division.require_arrays("y")
     some = [b for b, rows in enumerate(ys) if rows.shape != (0,)]
     if not some:
         raise ValueError("y must have a sequence (T_b, V) that tells V, got only empty ones without an axis V")
@@ -348,7 +378,7 @@ def _list_outputs(y: object, labels: object, lengths: object, loss: str, weights
     for b in some:
         require_shape(f"y[{b}]", ys[b], "(T_b, V)", (len(ys[b]), V))
     dtype = np.result_type(*(real_dtype_of(ys[b].dtype) for b in some))
-    batch = Batch(packed(ys, (V,), dtype), None, packed_steps(lengths_of(ys)))
+    batch = Batch(packed(ys, (V,), dtype), None, packed_steps(lengths_of(ys), "list"))
     batch = _with_list_labels(batch, ys, labels, "y", Wanted(loss, V, dtype), weights)
     if batch.last:
         raise ValueError("y is a list, so that there must be one label a step, got one for each sequence")

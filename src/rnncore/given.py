@@ -27,8 +27,7 @@ def gradients(net: Net, h: Array, steps: Steps | None, last: bool, dy: object, d
     if dy is None and dh is None and dstate is None:
         raise ValueError("backward needs a gradient to go back from: dy, dh or dstate must be given, got None for each")
     lead = h.shape[:-1]
-    B = steps.B if steps is not None else lead[1] if len(lead) == 2 else None
-    batch = () if B is None else (B,)
+    batch = steps.batch if steps is not None else lead[1:]
     return Given(
         _last_gradient(dy, net, batch)
         if last
@@ -56,10 +55,11 @@ def _step_gradient(
     letter, width = last
     if width == 0:
         raise ValueError(f"{name} must be None: params has outputs = 0, so that nothing depends on y")
-    if steps is not None and steps.packed:
+    if steps is not None and steps.form == "list":
         return _list_gradient(name, value, dtype, steps, last)
     gradient = as_numbers(name, value)
-    letters = f"(T, {letter})" if len(lead) == 1 else f"(T, B, {letter})"
+    packed = steps is not None and steps.packed
+    letters = f"({'N' if packed else 'T' if len(lead) == 1 else 'T, B'}, {letter})"
     require_shape(name, gradient, letters, (*lead, width))
     return as_real(gradient, dtype)
 

@@ -139,9 +139,13 @@ def as_weights(value: object, lead: tuple[int, ...], dtype: np.dtype[Any], where
     weights = as_numbers("weights", value)
     if weights.dtype.kind != "f":
         raise TypeError(f"weights must be floating, got {kind_of(weights)}: write weights.astype({dtype.name!r})")
-    if weights.shape != lead and (where.last or weights.shape != lead[1:]):
-        else_one = "" if where.last else f", or one for each sequence, {lead[1:]}"
+    steps = where.steps
+    each = () if where.last else (steps.B,) if steps is not None and steps.packed else lead[1:]
+    if weights.shape != lead and (where.last or weights.shape != each):
+        else_one = "" if where.last else f", or one for each sequence, {each}"
         raise ValueError(f"weights must have the shape of the labels' steps, {lead}{else_one}, got {kind_of(weights)}")
+    if weights.shape != lead and steps is not None and steps.packed:
+        weights = np.repeat(weights, steps.lengths)
     canonical = as_contiguous(np.broadcast_to(as_real(weights, dtype), lead), dtype)
     require_weights(canonical, where)
     return canonical

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import unlabelled
+from .division import Division
 from .lists import as_list, packed
 from .net import Net
 from .params import Params, require_params
@@ -40,7 +41,7 @@ def steps_of(inputs: Inputs) -> tuple[int, ...]:
 def _mask(name: str, value: object, net: Net, lead: tuple[int, ...], steps: Steps | None) -> Array:
     """Return a mask of each step, from one of each step or of each sequence."""
     letters, W, value = "2H" if net.bidirectional else "H", net.width, as_list(name, value)
-    if steps is not None and steps.packed and isinstance(value, SEQUENCES):
+    if steps is not None and steps.form == "list" and isinstance(value, SEQUENCES):
         sequences = [as_numbers(f"{name}[{b}]", mask) for b, mask in enumerate(value)]
         empty = np.empty((0, W), net.dtype)
         sequences = [empty if mask.shape == (0,) else mask for mask in sequences]
@@ -50,7 +51,7 @@ def _mask(name: str, value: object, net: Net, lead: tuple[int, ...], steps: Step
             require_shape(f"{name}[{b}]", mask, f"(T_b, {letters})", (length, W))
         return packed(sequences, (W,), net.dtype)
     mask = as_numbers(name, value)
-    if steps is not None and steps.packed:
+    if steps is not None and steps.packed and not (steps.form == "flat" and mask.shape == (steps.count, W)):
         require_shape(name, mask, f"(B, {letters})", (steps.B, W))
         return np.repeat(as_real(mask, net.dtype), steps.lengths, axis=0)
     if mask.shape not in ((*lead, W), (*lead[1:], W)):
@@ -71,6 +72,7 @@ def dropout_masks(
     *,
     per_step: bool = True,
     lengths: npt.ArrayLike | None = None,
+    offsets: npt.ArrayLike | None = None,
 ) -> list[Any]:
     """Return random masks for ``dropout_masks`` of :func:`bptt` and :func:`forward`: one for each layer but the first.
 
@@ -99,10 +101,11 @@ def dropout_masks(
     if not 0 <= share < 1:
         raise ValueError(f"rate must be at least 0 and less than 1, got {share}")
     key = as_integer("seed", seed, 0)
-    batch, net = unlabelled(params._net, inputs, None, lengths), params._net
+    batch, net = unlabelled(params._net, inputs, None, Division(lengths, offsets)), params._net
     lead, steps = steps_of(batch.inputs), batch.steps
     if steps is not None and steps.packed and each:
-        return [[_drawn(net, share, (key, n, b), (T,)) for b, T in enumerate(steps.lengths)] for n in layers_of(net)]
+        lists = [[_drawn(net, share, (key, n, b), (T,)) for b, T in enumerate(steps.lengths)] for n in layers_of(net)]
+        return lists if steps.form == "list" else list(map(np.concatenate, lists))
     B = steps.B if steps is not None else lead[1] if len(lead) == 2 else None
     length = lead[:1] if each else ()
     if B is None:

@@ -68,7 +68,7 @@ def require_tokens(tokens: Indices, X: int, where: Where, given: Numbers) -> Non
         return
     at = where.first((tokens < 0) | (tokens >= X))
     if at is not None:
-        raise ValueError(f"inputs must be in [0, X) = [0, {X}), got {_given(given, at)} {place_of(at)}")
+        raise ValueError(f"inputs must be in [0, X) = [0, {X}), got {_given(given, at, where)} {place_of(at)}")
 
 
 def require_classes(labels: Indices, V: int, where: Where, given: Numbers) -> None:
@@ -77,7 +77,7 @@ def require_classes(labels: Indices, V: int, where: Where, given: Numbers) -> No
         return
     at = where.first((labels < -1) | (labels >= V))
     if at is not None:
-        got = _given(given, at)
+        got = _given(given, at, where)
         remedy = ": no label is -1 here, np.where(labels == -100, -1, labels)" if got == -100 else ""
         raise ValueError(f"labels must be in [-1, V) = [-1, {V}), got {got} {place_of(at)}{remedy}")
 
@@ -136,11 +136,13 @@ def sum_tolerance(V: int, *dtypes: np.dtype[Any]) -> float:
     return (V + 1) * max(float(np.finfo(dtype).eps) for dtype in (np.dtype(np.float32), *dtypes))
 
 
-def _given(given: Numbers, at: tuple[int | None, int]) -> object:
+def _given(given: Numbers, at: tuple[int | None, int], where: Where) -> object:
     """Return the number as the user wrote it; the canonical one is another where it does not fit into int64."""
     t, b = at
     if t is None:
         return given[b] if isinstance(given, list) else given.reshape(-1)[b]
     if isinstance(given, list):
         return given[b][t]
+    if where.steps is not None and where.steps.packed:
+        return given[where.steps.lengths[:b].sum() + t]
     return given[t, b] if given.ndim == 2 else given[t]

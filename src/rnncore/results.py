@@ -121,8 +121,8 @@ def _restored(y: ArrayOrList, h: ArrayOrList, state: States, kept: Kept) -> Forw
 
 
 def in_form(array: AnyArray, steps: Steps | None) -> ArrayOrList:
-    """Return a result as the user has the arguments: a list of arrays if those are packed."""
-    return array if steps is None or not steps.packed else steps.split(array)
+    """Return a result as the user has the arguments: a list of arrays if those are lists."""
+    return array if steps is None or steps.form != "list" else steps.split(array)
 
 
 def optional_in_form(array: Array | None, steps: Steps | None) -> ArrayOrList | None:

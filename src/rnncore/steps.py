@@ -15,14 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from .types import AnyArray, Indices
+from .types import AnyArray, Indices, Mask
+
+FORMS = {"grid": False, "one": False, "list": True, "flat": True}
+"""How the arrays of a call hold the steps, and whether they are packed then, one sequence after the other (N, ...).
+
+"grid": padded (T, B, ...); "one": one sequence (T, ...); "list": a list of sequences, and results are lists too;
+"flat": one array, with ``offsets``.
+"""
 
 
 class Steps:
-    """The steps of a batch whose sequences differ in length. Frozen; made once a call, and kept for ``backward``.
+    """The steps of a batch whose sequences differ in length, or are reset. Frozen; made once, kept for ``backward``.
 
-    lengths: int64 (B,), in the order of the user's batch. packed: whether the arrays of the call hold one sequence
-    after the other (N, ...), N = the sum of the lengths, or else a padded grid (T, B, ...).
+    lengths: int64 (B,), in the order of the user's batch. form: one of FORMS. packed: whether arrays are. resets: of
+    each step, in the arrays of the call, whether the states before it are zero; None for none. full: whether all steps
+    of the grid exist, and arrays hold them in the order of places.
 
     order (B,): the sequence at each position, longest first, equals in the order of the batch. start (longest + 1,):
     the rows of step t are [start[t], start[t + 1]). address (N,): of each row, where it lies in the arrays of the
@@ -31,12 +39,18 @@ class Steps:
     The tables, from ``order`` on, are made when one is first needed; the compiled core makes its own.
     """
 
-    __slots__ = ("B", "T", "address", "by_place", "core", "count", "lengths", "order", "packed", "place", "start")
+    __slots__ = (
+        *("B", "T", "count", "form", "full", "lengths", "packed", "resets", "core"),
+        *("address", "by_place", "order", "place", "start"),
+    )
     T: int
     B: int
     count: int
+    form: str
     packed: bool
+    full: bool
     lengths: Indices
+    resets: Mask | None
     order: Indices
     start: Indices
     address: Indices
@@ -44,9 +58,11 @@ class Steps:
     by_place: Indices
     core: Any
 
-    def __init__(self, lengths: Indices, T: int, packed: bool) -> None:
-        count = int(lengths.sum())
-        self._set(T=T, B=len(lengths), count=count, packed=packed, lengths=lengths, core=None)
+    def __init__(self, lengths: Indices, T: int, form: str, resets: Mask | None = None) -> None:
+        count, packed = int(lengths.sum()), FORMS[form]
+        full = not packed and count == T * len(lengths)
+        self._set(T=T, B=len(lengths), count=count, form=form, packed=packed, full=full, lengths=lengths)
+        self._set(resets=resets, core=None)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
@@ -76,10 +92,31 @@ class Steps:
         raise AttributeError(f"{name} of Steps cannot be changed")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.lengths, self.T, self.packed)
+        return _restored, (self.lengths, self.T, self.form, self.resets)
 
     def __repr__(self) -> str:
-        return f"Steps(T={self.T}, B={self.B}, {self.count} steps, {'packed' if self.packed else 'padded'})"
+        resets = "" if self.resets is None else f", {int(self.resets.sum())} resets"
+        return f"Steps(T={self.T}, B={self.B}, {self.count} steps, {self.form!r}{resets})"
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Return the axes that count steps in the arrays of the call."""
+        return (self.count,) if self.packed else (self.T,) if self.form == "one" else (self.T, self.B)
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Return the axes that count sequences in states."""
+        return () if self.form == "one" else (self.B,)
+
+    def as_grid(self) -> "Steps | None":
+        """Return the same steps for arrays in a padded grid."""
+        if self.resets is None:
+            return grid_steps(self.lengths, self.T)
+        return Steps(self.lengths, self.T, "grid", self.to_grid(self.resets))
+
+    def with_resets(self, resets: Mask) -> "Steps":
+        """Return the same steps, with resets."""
+        return Steps(self.lengths, self.T, self.form, resets)
 
     def split(self, array: AnyArray) -> list[AnyArray]:
         """Return the sequences of a packed array (N, ...), as views."""
@@ -89,7 +126,7 @@ class Steps:
     def to_grid(self, array: AnyArray) -> AnyArray:
         """Return an array of the call as a grid (T, B, ...), with zeros where a packed one has no step."""
         if not self.packed:
-            return array
+            return array.reshape(self.T, self.B, *array.shape[len(self.axes) :])
         grid = np.zeros((self.T * self.B, *array.shape[1:]), array.dtype)
         grid[self.place] = array[self.address]
         return grid.reshape(self.T, self.B, *array.shape[1:])
@@ -97,7 +134,7 @@ class Steps:
     def from_grid(self, grid: AnyArray) -> AnyArray:
         """Return the opposite of ``to_grid``: an array of the call from a grid (T, B, ...)."""
         if not self.packed:
-            return grid
+            return grid.reshape(*self.axes, *grid.shape[2:])
         array = np.empty((self.count, *grid.shape[2:]), grid.dtype)
         array[self.address] = grid.reshape(self.T * self.B, *grid.shape[2:])[self.place]
         return array
@@ -114,23 +151,33 @@ class Steps:
         return grid.reshape(self.T, self.B, *rows.shape[1:])
 
 
-def padded_steps(lengths: Indices, T: int) -> Steps | None:
+def grid_steps(lengths: Indices, T: int) -> Steps | None:
     """Return the steps of a padded grid of T steps; None, the full grid, if every sequence has T."""
-    return None if (lengths == T).all() else Steps(lengths, T, packed=False)
+    return None if (lengths == T).all() else Steps(lengths, T, "grid")
 
 
-def packed_steps(lengths: Indices) -> Steps:
+def packed_steps(lengths: Indices, form: str) -> Steps:
     """Return the steps of sequences that lie one after the other."""
-    return Steps(lengths, int(lengths.max()), packed=True)
+    return Steps(lengths, int(lengths.max()), form)
 
 
-def _restored(lengths: Indices, T: int, packed: bool) -> Steps:
-    """Return Steps as pickle makes them; what damage has changed is refused, for engines trust it."""
+def _restored(lengths: Indices, T: int, form: str | bool, resets: Mask | None = None) -> Steps:
+    """Return Steps as pickle makes them; what damage has changed is refused, for engines trust it.
+
+    form: of pickles that are older than resets, whether the steps are packed.
+    """
+    form = {True: "list", False: "grid"}.get(form, form) if type(form) is bool else form
     good = isinstance(lengths, np.ndarray) and lengths.dtype == np.int64 and lengths.ndim == 1 and lengths.size > 0
-    good = good and type(T) is int and type(packed) is bool and bool(((lengths >= 0) & (lengths <= T)).all())
+    good = good and type(T) is int and form in FORMS and bool(((lengths >= 0) & (lengths <= T)).all())
+    good = good and (form != "one" or (lengths.size == 1 and lengths[0] == T))
     if not good or lengths.sum() > MOST_STEPS or T * lengths.size > MOST_STEPS:
         raise ValueError("a pickle of Steps is damaged")
-    return Steps(np.ascontiguousarray(lengths), T, packed)
+    steps = Steps(np.ascontiguousarray(lengths), T, str(form))
+    if resets is None:
+        return steps
+    if not isinstance(resets, np.ndarray) or resets.dtype != bool or resets.shape != steps.axes:
+        raise ValueError("a pickle of Steps is damaged")
+    return steps.with_resets(np.ascontiguousarray(resets))
 
 
 MOST_STEPS = 2**48

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from .api import Sequences
 from .arguments import Batch, labelled, options
 from .cells import CELLS
+from .division import Division
 from .engines import Engine, current, engine, engines
 from .masks import as_masks, steps_of
 from .params import Params, require_params
 from .problem import DEFAULT, Options, as_tuple, options_of, with_masks
-from .steps import padded_steps
 from .types import AnyArray, Array, Labels, States
 
 Tensors: TypeAlias = dict[str, AnyArray]
@@ -110,6 +110,8 @@ def verify(
     *,
     state: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
+    offsets: npt.ArrayLike | None = None,
+    resets: Sequences | None = None,
     loss: str = "cross_entropy",
     weights: Sequences | None = None,
     dropout_masks: Any = None,
@@ -130,7 +132,7 @@ def verify(
     """
     require_params("params", params)
     name = options(False, None, loss).loss
-    batch = labelled(params._net, inputs, labels, state, lengths, name, weights)
+    batch = labelled(params._net, inputs, labels, state, Division(lengths, offsets, resets), name, weights)
     batch = batch._replace(inputs=as_masks(params._net, dropout_masks, batch.inputs, batch.steps))
     batch = _in_grid(params, batch)
     x, _ = with_masks(batch.inputs)
@@ -144,16 +146,16 @@ def verify(
 def _in_grid(params: Params, batch: Batch) -> Batch:
     """Return a batch in arrays (T, B, ...) and states (B, H), also for lists and for one sequence."""
     inputs, state, steps, labels, last = batch
-    one, many, lead = steps is None and len(steps_of(inputs)) == 1, params._net.parts > 1, steps_of(inputs)
-    if steps is not None:
-        inputs, labels = _each(steps.to_grid, inputs), labels if last else _each(steps.to_grid, labels)
-        lead = steps.T, steps.B
-        steps = padded_steps(steps.lengths, steps.T)
-    elif one:
+    lead, many = steps_of(inputs), params._net.parts > 1
+    one = len(lead) == 1 and (steps is None or steps.form == "one")
+    B = steps.B if steps is not None else 1 if one else lead[1]
+    if one:
         inputs = _each(lambda array: array[:, None], inputs)
         labels = _each(lambda array: array[None] if last else array[:, None], labels)
+    elif steps is not None:
+        inputs, labels = _each(steps.to_grid, inputs), labels if last else _each(steps.to_grid, labels)
+    steps = None if steps is None else steps.as_grid()
     if state is None:
-        B = 1 if one else lead[1]
         zeros = np.zeros((*([params._net.parts] if many else []), B, params.hidden), params.dtype)
         state = tuple(zeros.copy() for _ in CELLS[params.cell].states)
     elif one:

@@ -3,6 +3,7 @@
 Arrays of the full grid are rows as they lie. Others are put in the order of rows here, and results back.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,7 @@ from ..steps import Steps
 from ..types import AnyArray, Array, Indices, Inputs, Labels, States
 from . import compiled, elementary, layers, linear, optim, sampling, softmax, stack
 from .entries import entry
-from .layers import NO_INDICES
-from .linear import Rows
+from .linear import NO_INDICES, NO_RESETS, Rows, grid_rows
 from .spans import Problem
 
 
@@ -157,20 +157,24 @@ class Form:
     def __init__(self, net: Net | None, inputs: Inputs, steps: Steps | None, last: bool = False) -> None:
         """inputs: as the user has them; or y, where there is no net. last: whether outputs are of last states only."""
         inputs, _ = with_masks(inputs)
-        self.net, self.steps, self.dtype = net, steps, inputs.dtype if net is None else net.dtype
-        self.one = steps is None and inputs.ndim == (1 if inputs.dtype.kind == "i" else 2)
-        if steps is not None:
-            self.shape: tuple[int, ...] = (steps.count,) if steps.packed else (steps.T, steps.B)
-            self.rows = Rows(steps.B, steps.start, steps.address, steps.place, steps.by_place)
-            self.places = steps.count if steps.packed else steps.T * steps.B
-            lengths = steps.lengths[steps.order]
-            lengths = lengths[lengths > 0]
-            self.last = steps.start[lengths - 1] + np.arange(len(lengths))
-        else:
-            T, B = inputs.shape[0], 1 if self.one else inputs.shape[1]
-            self.shape, self.places = inputs.shape[: 1 if self.one else 2], T * B
-            self.rows = Rows(B, np.arange(0, T * B + 1, B), NO_INDICES, NO_INDICES, NO_INDICES)
+        self.net, self.dtype = net, inputs.dtype if net is None else net.dtype
+        self.steps = None if steps is None or steps.full else steps  # None: the full grid
+        axes = inputs.ndim - (inputs.dtype.kind != "i")
+        self.one = axes == 1 if steps is None else steps.form == "one"
+        self.shape: tuple[int, ...] = inputs.shape[:axes] if steps is None else steps.axes
+        self.places = math.prod(self.shape)
+        resets = NO_RESETS if steps is None or steps.resets is None else steps.resets.reshape(-1)
+        if self.steps is None:
+            T, B = self.shape[0], 1 if self.one else self.shape[1]
+            self.rows = grid_rows(B, T, resets)
             self.last = np.arange(T * B - B, T * B) if T else NO_INDICES
+        else:
+            own = self.steps
+            resets = resets[own.address] if len(resets) else resets
+            self.rows = Rows(own.B, own.start, own.address, own.place, own.by_place, resets)
+            lengths = own.lengths[own.order]
+            lengths = lengths[lengths > 0]
+            self.last = own.start[lengths - 1] + np.arange(len(lengths))
         self.head_rows = self.rows_of_last() if last else None
 
     def problem(self, flat: Array, inputs: Inputs, state: States) -> Problem:
@@ -184,11 +188,10 @@ class Form:
 
     def rows_of_last(self) -> Rows:
         """Return the rows of outputs that are made of last states: one step of the sequences that have any."""
-        start = np.array([0, len(self.last)])
         if self.steps is None:
-            return Rows(self.rows.B, start, NO_INDICES, NO_INDICES, NO_INDICES)
+            return grid_rows(self.rows.B, 1 if len(self.last) else 0)
         order = self.steps.order[: len(self.last)].copy()
-        return Rows(self.rows.B, start, order, order, np.argsort(order))
+        return Rows(self.rows.B, np.array([0, len(order)]), order, order, np.argsort(order), NO_RESETS)
 
     def outputs(self, array: AnyArray) -> Any:
         """Return an array of the call that belongs to outputs as rows."""

@@ -14,7 +14,7 @@ from ..cells import CELLS
 from ..net import LayerArrays
 from ..types import Array, Indices
 from . import compiled, inlined, units
-from .linear import Rows, outer_sum, product, row_sum, token_sum
+from .linear import NOTHING, Rows, outer_sum, product, row_sum, token_sum
 from .tile import fill_panels, padded, row_panels
 
 
@@ -125,7 +125,7 @@ def forward(layer: Layer, trace: Trace, t: int, end: int) -> None:
     first = start[t]
     a = input_part(layer, trace.inputs, trace.rows, first, start[end])
     for step in range(t, end):
-        before = previous_states(trace, step)
+        before = previous_states(trace, step, cell_of(layer).kept)
         step_forward(layer, a, start[step] - first, before, trace.h, trace.tape, start[step], start[step + 1])
 
 
@@ -221,7 +221,9 @@ def backward(layer: Layer, trace: Trace, has_dy: bool, dh: Array, work: Work, t:
                 for j in range(work.carried.shape[1]):
                     work.carried[i, j] += dh[term, j]
                 term += N
-        step_backward(layer, trace, previous_states(trace, step), work, first, row, count)
+        before = previous_states(trace, step, cell_of(layer).kept)
+        step_backward(layer, trace, before, work, first, row, count)
+        end_at_resets(trace.rows, step, work.carried, len(work.carried) // cell_of(layer).states)
 
 
 @inlined
@@ -249,8 +251,50 @@ def step_backward(
 
 
 @compiled
-def previous_states(trace: Trace, t: int) -> units.Before:
-    """Return where the states before step t are."""
+def end_at_resets(rows: Rows, t: int, carried: Array, B: int) -> None:
+    """Carry nothing back from step t of sequences that are reset before it; +0 if that is where they begin."""
+    if has_resets(rows, t):
+        for row in range(rows.start[t], rows.start[t + 1]):
+            if rows.resets[row]:
+                for s in range(row - rows.start[t], len(carried), B):
+                    for j in range(carried.shape[1]):
+                        carried[s, j] = NOTHING if t > 0 else 0.0
+
+
+@compiled
+def has_resets(rows: Rows, t: int) -> bool:
+    """Return whether any sequence is reset before step t."""
+    if len(rows.resets) > 0:
+        for row in range(rows.start[t], rows.start[t + 1]):
+            if rows.resets[row]:
+                return True
+    return False
+
+
+@compiled
+def previous_states(trace: Trace, t: int, kept: int) -> units.Before:
+    """Return where the states before step t are, of a cell that keeps so many rows of the tape."""
+    before, rows = rows_before(trace, t), trace.rows
+    if not has_resets(rows, t):
+        return before
+    first, count, K = rows.start[t], rows.start[t + 1] - rows.start[t], kept
+    h, tape = (
+        np.zeros((count, trace.h.shape[1]), trace.h.dtype),
+        np.zeros((count * K, trace.tape.shape[1]), trace.h.dtype),
+    )
+    for i in range(count):
+        if not rows.resets[first + i]:
+            for j in range(h.shape[1]):
+                h[i, j] = before.h[before.row + i, j]
+            for k in range(K):
+                for j in range(tape.shape[1]):
+                    tape[i * K + k, j] = before.tape[(before.row + i) * K + k, j]
+    return units.Before(h, tape, rows.start[0])
+
+
+@compiled
+def rows_before(trace: Trace, t: int) -> units.Before:
+    """Return where the states before step t are if it begins with no reset."""
     start = trace.rows.start
     if t == 0:
         return units.Before(trace.h_0, trace.tape_0, start[0])
@@ -260,17 +304,18 @@ def previous_states(trace: Trace, t: int) -> units.Before:
 @compiled
 def previous_h(trace: Trace, index: Indices, t: int) -> Array:
     """Return the panels of h_{t-1} of some rows by place, none of a step before t."""
-    start, H, before = trace.rows.start, trace.h.shape[1], np.empty_like(index)
-    is_first = len(index) > 0 and index[0] < start[1]
-    source = np.empty((len(index), H), trace.h.dtype) if is_first else trace.h
+    start, H, before, resets = trace.rows.start, trace.h.shape[1], np.empty_like(index), trace.rows.resets
+    copies = len(resets) > 0 or (len(index) > 0 and index[0] < start[1])  # there are several arrays to read from
+    source = np.zeros((len(index), H), trace.h.dtype) if copies else trace.h
     for i in range(len(index)):
         while index[i] >= start[t + 1]:
             t += 1
-        states = previous_states(trace, t)
+        states = rows_before(trace, t)
         before[i] = states.row + index[i] - start[t]
-        if is_first:  # there are two arrays to read from
-            for j in range(H):
-                source[i, j] = states.h[before[i], j]
+        if copies:
+            if len(resets) == 0 or not resets[index[i]]:
+                for j in range(H):
+                    source[i, j] = states.h[before[i], j]
             before[i] = i
     return row_panels(source, before, 1, 0, H)
 

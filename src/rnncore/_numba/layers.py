@@ -20,10 +20,8 @@ from ..cells import parts
 from ..net import LayerArrays
 from ..types import Array, Indices
 from . import spans
-from .linear import Rows
+from .linear import NO_INDICES, Rows
 from .spans import Problem
-
-NO_INDICES = np.empty(0, np.int64)
 
 
 class Alone(NamedTuple):

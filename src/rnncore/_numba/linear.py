@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..types import Array, Indices
+from ..types import Array, Indices, Mask
 from . import compiled
 from .tile import WIDE, Bare, Block, bare, tile
 
@@ -17,6 +17,9 @@ BLOCK = 128
 
 # The number to add when nothing is to be added: x + -0 is x for every x, and -0 + +0 would not be -0.
 NOTHING = -0.0
+
+NO_INDICES = np.empty(0, np.int64)
+NO_RESETS = np.empty(0, np.bool_)
 
 
 @compiled
@@ -104,7 +107,8 @@ class Rows(NamedTuple):
     """Where the steps of B sequences lie: the rows of step t are [start[t], start[t + 1]).
 
     start (T + 1,). address (N,): of each row, where its inputs are. place (N,): of each row, t*B + b. by_place (N,):
-    the rows in ascending order of places. Of the full grid, where rows, addresses and places are one, all are empty.
+    the rows in ascending order of places. Of the full grid, where rows, addresses and places are one, these are empty.
+    resets (N,): of each row, whether the states before it are zero; empty for none.
     """
 
     B: int
@@ -112,6 +116,12 @@ class Rows(NamedTuple):
     address: Indices
     place: Indices
     by_place: Indices
+    resets: Mask
+
+
+def grid_rows(B: int, T: int, resets: Mask = NO_RESETS) -> Rows:
+    """Return the rows of the full grid of T steps."""
+    return Rows(B, np.arange(0, T * B + 1, B), NO_INDICES, NO_INDICES, NO_INDICES, resets)
 
 
 class Labels(NamedTuple):

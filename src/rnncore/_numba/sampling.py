@@ -12,7 +12,7 @@ from .buffers import Net, forward_weights, plan_of
 from .elementary import exp
 from .entries import entry
 from .layer import Trace, fill_forward_panels, input_part, repeat, step_forward
-from .linear import Rows, product
+from .linear import grid_rows, product
 from .spans import Problem, forward_span, trace_of
 from .tile import fill_panels
 from .units import Before
@@ -133,8 +133,7 @@ def sample(problem: Problem, uniforms: Array, temperature: float) -> tuple[Indic
 def of_two_steps(problem: Problem) -> Problem:
     """Return the problem of one step with another one after it, which reads the same place."""
     B = problem.rows.B
-    none, address = layers.NO_INDICES, np.tile(np.arange(B), 2)
-    return problem._replace(rows=Rows(B, np.array([0, B, 2 * B]), address, none, none))
+    return problem._replace(rows=grid_rows(B, 2)._replace(address=np.tile(np.arange(B), 2)))
 
 
 def last_layer(problem: Problem, read: Any) -> Problem:

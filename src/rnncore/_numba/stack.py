@@ -17,6 +17,7 @@ from . import compiled, head, layer, layers, spans
 from .buffers import OF_A_UNIT, most_rows
 from .entries import entry
 from .linear import (
+    NO_INDICES,
     NOTHING,
     Labels,
     Rows,
@@ -146,7 +147,7 @@ def through_outputs(problem: Problem, read: Array, dy: Array, grads: HeadArrays)
     sums = head.Sums(grads.W_hy if wide == width else np.zeros((V, wide), dtype), grads.b_y)
     dh, panels = np.empty((len(read), wide), dtype), np.empty(wide * V, dtype)
     own, most = Detached(panels, dy, dh, row_blocks(rows)), most_rows(4 * arrays.W_hy.size)
-    nothing = layer.Inputs(False, layers.NO_INDICES, read)
+    nothing = layer.Inputs(False, NO_INDICES, read)
     trace = layer.Trace(rows, nothing, read[:0], read[:0], read, np.empty((0, 0), dtype))
     end = len(rows.start) - 1 if len(read) > 0 else 0
     while end > 0:

@@ -142,16 +142,19 @@ class Form:
         """inputs: as the user has them; or y, where there is no net."""
         self.net, self.steps, self.last = net, steps, last
         inputs, _ = with_masks(inputs)
-        self.one = steps is None and inputs.ndim == (1 if inputs.dtype.kind == "i" else 2)
+        axes = inputs.ndim - (inputs.dtype.kind != "i")
+        self.one = axes == 1 if steps is None else steps.form == "one"
         T, B = (steps.T, steps.B) if steps else (len(inputs), 1 if self.one else inputs.shape[1])
         self.exist: Mask = np.ones((T, B), bool) if steps is None else np.arange(T)[:, None] < steps.lengths
+        resets = None if steps is None else steps.resets
+        self.resets: Mask = np.zeros((T, B), bool) if resets is None else self.grid(resets) & self.exist
 
     def problem(self, flat: Array, inputs: Inputs, state: States) -> Problem:
         """Return what the call is about."""
         assert self.net is not None
         x, masks = with_masks(inputs)
         grids = tuple(self.grid(mask) for mask in masks)
-        return Problem(self.net, flat, self.grid(x), grids, self.states(state), self.exist, self.last)
+        return Problem(self.net, flat, self.grid(x), grids, self.states(state), self.exist, self.resets, self.last)
 
     def grid(self, array: AnyArray) -> Any:
         """Return an array of the call as a grid."""

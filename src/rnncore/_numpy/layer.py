@@ -1,14 +1,13 @@
 """The recurrent layer: the loop forward through time, the loop back, and the gradients of its weights.
 
 T steps, B sequences, X inputs, H hidden units, G gates, S states, K rows of the tape. R is a number of rows: the
-sequences that have a step, or all steps that exist. exist (T, B) says which steps do: of sequence b the first ones, as
-many as it is long. What lies beyond is not read, and results are +0 there.
+sequences that have a step, or all steps that exist. What lies beyond these is not read, and results are +0 there.
 """
 
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,13 +17,24 @@ from ..types import Array, Arrays, Indices, Inputs
 from .linear import NOTHING, Mask, outer_sum, product, row_sum, token_sum
 
 
+class Grid(NamedTuple):
+    """Says which steps there are.
+
+    exist (T, B): of sequence b the first ones do, as many as it is long. resets (T, B): before which of them the states
+    are zero, and what is carried back ends.
+    """
+
+    exist: Mask
+    resets: Mask
+
+
 @cache
 def cell_of(name: str) -> Any:
     """Return the file of a cell: one step forward and one back."""
     return import_module(f".{name}", __package__)
 
 
-def forward(cell: str, arrays: LayerArrays, inputs: Inputs, state: Array, exist: Mask) -> tuple[Array, Array, Array]:
+def forward(cell: str, arrays: LayerArrays, inputs: Inputs, state: Array, grid: Grid) -> tuple[Array, Array, Array]:
     """Return the hidden states h (T, B, H), the tape (T, B, K, ...) and the last states (S, B, H).
 
     inputs: vectors (T, B, X) or tokens (T, B). state (S, B, H): the states before the first step, h first.
@@ -33,9 +43,10 @@ def forward(cell: str, arrays: LayerArrays, inputs: Inputs, state: Array, exist:
     a = np.zeros((T, B, len(arrays.b_h)), state.dtype)
     h, tape = np.zeros((T, B, H), state.dtype), np.zeros((T, B, *tape_shape(cell, T * B, H)[1:]), state.dtype)
     last = state.copy()
-    a[exist] = input_part(arrays, inputs[exist])
+    a[grid.exist] = input_part(arrays, inputs[grid.exist])
     for t in range(T):
-        b = exist[t]
+        b = grid.exist[t]
+        last[:, grid.resets[t]] = 0
         now, saved = step_forward(cell, arrays, a[t, b], tuple(last[:, b]))
         h[t, b], last[:, b] = now[0], now
         for k, row in enumerate((*now[1:], *saved)):
@@ -87,7 +98,7 @@ def backward(
     h: Array,
     tape: Array,
     before: Array,
-    exist: Mask,
+    grid: Grid,
     dhs: Sequence[Array],
     dstate: Array | None,
 ) -> tuple[Array, Array, Array]:
@@ -102,13 +113,14 @@ def backward(
     nothing = np.full((len(before), B, H), NOTHING, h.dtype)
     carried = nothing if dstate is None else dstate.copy()  # with respect to the states after step t
     for t in reversed(range(T)):
-        b = exist[t]
+        b = grid.exist[t]
         for dh in dhs:
             carried[0, b] = dh[t, b] + carried[0, b]
         kept = tape[t, b, :, :H].swapaxes(0, 1)
         da[t, b], du[t, b], carried[:, b] = step_backward(cell, arrays, carried[:, b], h[t, b], kept, before[:, t, b])
+        carried[:, grid.resets[t]] = NOTHING if t > 0 else 0
     if dstate is None:
-        carried[:, ~exist.any(axis=0)] = 0
+        carried[:, ~grid.exist.any(axis=0)] = 0
     return da, du, carried
 
 
@@ -131,11 +143,13 @@ def step_backward(
     return np.concatenate(da, axis=1), np.concatenate(du, axis=1), np.stack(dprev)
 
 
-def previous_states(h: Array, tape: Array, state: Array) -> Array:
+def previous_states(h: Array, tape: Array, state: Array, resets: Mask) -> Array:
     """Return the states before each step, (S, T, B, H)."""
     H = h.shape[2]
     states = np.stack([h, *(tape[:, :, k, :H] for k in range(len(state) - 1))])
-    return np.concatenate([state[:, None], states], axis=1)[:, :-1]
+    before = np.concatenate([state[:, None], states], axis=1)[:, :-1]
+    before[:, resets] = 0
+    return before
 
 
 def weight_gradients(

@@ -22,7 +22,8 @@ class Problem(NamedTuple):
 
     inputs: vectors (T, B, X) or tokens (T, B). masks: of each layer but the first, (T, B, D*H), what its inputs are
     multiplied by; none at all for ones. state (S, P, B, H): the states before the first step. exist (T, B): which steps
-    do. last: whether the output layer reads the last state of each sequence only, a grid of one step.
+    do. resets (T, B): before which of them the states are zero. last: whether the output layer reads the last state of
+    each sequence only, a grid of one step.
     """
 
     net: nets.Net
@@ -31,7 +32,13 @@ class Problem(NamedTuple):
     masks: tuple[Array, ...]
     state: Array
     exist: Mask
+    resets: Mask
     last: bool
+
+    @property
+    def grid(self) -> layer.Grid:
+        """Return which steps there are."""
+        return layer.Grid(self.exist, self.resets)
 
 
 class Trace(NamedTuple):
@@ -52,7 +59,7 @@ def forward(problem: Problem) -> tuple[Trace, Array]:
         for part in parts_of(net, number):
             turned = turn(x, exist, net, part)
             h, tape, last[:, part] = layer.forward(
-                net.cell, net.layer(problem.flat, part), turned, problem.state[:, part], exist
+                net.cell, net.layer(problem.flat, part), turned, problem.state[:, part], problem.grid
             )
             ways.append(turn(h, exist, net, part))
             trace.tapes.append(tape)
@@ -111,9 +118,9 @@ def part_backward(
     """Return da (T, B, G*H) of a part that reads x, in its order, and the gradient of its initial states (S, B, H)."""
     net, exist = problem.net, problem.exist
     tape, h = trace.tapes[part], of_part(trace.given[part // net.directions], exist, net, part)
-    before = layer.previous_states(h, tape, problem.state[:, part])
+    before = layer.previous_states(h, tape, problem.state[:, part], problem.resets)
     own, last = [of_part(dh, exist, net, part) for dh in dhs], None if dstate is None else dstate[:, part]
-    da, du, first = layer.backward(net.cell, net.layer(problem.flat, part), h, tape, before, exist, own, last)
+    da, du, first = layer.backward(net.cell, net.layer(problem.flat, part), h, tape, before, problem.grid, own, last)
     read, h_prev, kept, da_rows, du_rows = map(as_rows, (turn(x, exist, net, part), before[0], tape, da, du))
     layer.weight_gradients(net.cell, net.layer(grads, part), read, h_prev, kept, da_rows, du_rows, row_blocks(exist))
     return da, first

@@ -1,0 +1,138 @@
+"""How a user's arrays are divided into sequences, and sequences into pieces: lengths, offsets and resets."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import remedies
+from .lists import as_list
+from .steps import Steps, grid_steps, packed_steps
+from .types import AnyArray, Mask
+from .values import SEQUENCES, as_numbers, own_int64
+from .words import kind_of, what
+
+
+class Division(NamedTuple):
+    """What a user says of the steps of a call, as it was given; None where nothing is said."""
+
+    lengths: object = None
+    offsets: object = None
+    resets: object = None
+
+    def canonical_steps(self, inputs: object, directions: int) -> Steps | None:
+        """Return the steps of arrays with resets, if nothing else is said and all is as an engine wants it; else None.
+
+        Small nets do not wait for more.
+        """
+        resets, said = self.resets, self.lengths is not None or self.offsets is not None
+        if said or directions == 2 or type(resets) is not np.ndarray or type(inputs) is not np.ndarray:
+            return None
+        axes = resets.ndim
+        if resets.dtype != bool or axes not in (1, 2) or inputs.shape[:axes] != resets.shape or not resets.any():
+            return None
+        return with_resets(resets, None, resets.shape, directions)
+
+    def require_arrays(self, name: str) -> None:
+        """Raise for a list of sequences, called by a name, beside what is for arrays only."""
+        if self.lengths is not None:
+            raise ValueError("lengths is for padded arrays (T, B, ...): a list of sequences has their lengths already")
+        if self.offsets is not None:
+            raise ValueError(f"offsets is for one array, sequence after sequence: {name} is a list, which has no need")
+
+    def steps(self, lead: tuple[int, ...]) -> Steps | None:
+        """Return the steps of an array whose axes ``lead`` count steps and sequences; None of one without more ado."""
+        return None if self.lengths is None else _of_lengths(self.lengths, lead)
+
+
+UNDIVIDED = Division()
+
+
+def _of_lengths(value: object, lead: tuple[int, ...]) -> Steps | None:
+    """Return the steps of a padded array, from its lengths."""
+    if len(lead) == 1:
+        raise ValueError("lengths is for batches (T, B, ...): one sequence is as long as its array")
+    T, B = lead
+    lengths = as_numbers("lengths", value)
+    if lengths.dtype.kind == "f":
+        raise TypeError(f"lengths must be integers, got {kind_of(lengths)}")
+    if lengths.shape != (B,):
+        raise ValueError(
+            f"lengths must have shape (B,) = ({B},), got {kind_of(lengths)}"
+            f"{remedies.of_turned_batch('lengths', lengths.shape, (T,))}"
+        )
+    canonical = own_int64(lengths)
+    bad = np.flatnonzero((canonical < 0) | (canonical > T))
+    if len(bad):
+        raise ValueError(f"lengths must be in [0, T] = [0, {T}], got {lengths[bad[0]]} for sequence {bad[0]}")
+    return grid_steps(canonical, T)
+
+
+def of_offsets(division: Division, N: int) -> Steps:
+    """Return the steps of sequences that lie one after the other in arrays (N, ...), from where each begins."""
+    if division.lengths is not None:
+        raise ValueError("lengths and offsets must not both be given: offsets says how long each sequence is")
+    offsets = as_numbers("offsets", division.offsets)
+    if offsets.dtype.kind == "f":
+        raise TypeError(f"offsets must be integers, got {kind_of(offsets)}")
+    if offsets.ndim != 1 or len(offsets) < 2:
+        raise ValueError(f"offsets must have shape (B + 1,), B >= 1, got {kind_of(offsets)}")
+    canonical = own_int64(offsets)
+    if canonical[0] != 0 or canonical[-1] != N:
+        raise ValueError(
+            f"offsets must go from 0 to N = {N}, the steps of the inputs, got {offsets[0]} to {offsets[-1]}"
+        )
+    bad = np.flatnonzero(canonical[1:] < canonical[:-1])
+    if len(bad):
+        raise ValueError(f"offsets must ascend, got {offsets[bad[0]]} and then {offsets[bad[0] + 1]}")
+    return packed_steps(np.diff(canonical), "flat")
+
+
+def with_resets(value: object, steps: Steps | None, lead: tuple[int, ...], directions: int) -> Steps | None:
+    """Return the steps with their resets, if there are any; lead: the axes of the arrays that count steps."""
+    if value is None:
+        return steps
+    if directions == 2:
+        raise ValueError("resets must be None for a net of two directions: its reverse one reads what comes later")
+    value = as_list("resets", value)
+    resets = _of_list(value, steps) if isinstance(value, SEQUENCES) and steps is not None else _flags("resets", value)
+    if resets.shape != lead:
+        letters = "(N,)" if steps is not None and steps.packed else "(T,)" if len(lead) == 1 else "(T, B)"
+        raise ValueError(
+            f"resets must have one for each step, {letters} = {lead}, got {kind_of(resets)}"
+            f"{remedies.of_turned_batch('resets', resets.shape, lead[::-1]) if len(lead) == 2 else ''}"
+        )
+    if not resets.any():
+        return steps
+    if steps is None:
+        T, B = lead if len(lead) == 2 else (lead[0], 1)
+        steps = Steps(np.full(B, T, np.int64), T, "grid" if len(lead) == 2 else "one")
+    return steps.with_resets(resets.copy())  # in an array of our own, contiguous
+
+
+def _of_list(value: Any, steps: Steps) -> Mask:
+    """Return the resets of a list of sequences, one after the other."""
+    if steps.form != "list":
+        return _flags("resets", value)
+    each = [_flags(f"resets[{b}]", flags) for b, flags in enumerate(value)]
+    if len(each) != steps.B:
+        raise ValueError(f"inputs and resets must have as many sequences, got {steps.B} and {len(each)}")
+    for b, (flags, length) in enumerate(zip(each, steps.lengths.tolist(), strict=True)):
+        if flags.shape != (length,):
+            raise ValueError(f"resets[{b}] must have shape (T_b,) = ({length},), got {kind_of(flags)}")
+    return np.concatenate(each)
+
+
+def _flags(name: str, value: object) -> Mask:
+    """Return an array of booleans; an empty one of anything is one."""
+    try:
+        flags: AnyArray = np.asarray(value)
+    except ValueError as why:
+        raise TypeError(f"{name} must be an array of booleans, got {what(value)}: {why}") from why
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be an array without a mask, got {what(value)}")
+    if flags.dtype != bool and flags.size:
+        remedy = f": write {name}.astype(bool)" if flags.dtype.kind in "iuf" else ""
+        raise TypeError(f"{name} must be booleans, got {kind_of(flags)}{remedy}")
+    return flags.astype(bool)
