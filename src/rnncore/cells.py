@@ -25,6 +25,11 @@ class Cell:
         """How many rows of the tape a step needs: its states but h, then what it saves."""
         return len(self.states) - 1 + len(self.saved)
 
+    @property
+    def splits(self) -> bool:
+        """Whether the gradients with respect to the input part and to the recurrent part of a step differ."""
+        return self.own_recurrent_bias and not self.gates_after_reset
+
 
 CELLS = {
     "rnn": Cell(gates="z"),

@@ -56,6 +56,31 @@ class Engine(Protocol):
     ) -> Backward | None:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
 
+    def gates(
+        self,
+        kept: Kept,
+        flat: Array,
+        given: tuple[Array | None, Array | None, States],
+        options: Options,
+        states: bool = False,
+    ) -> tuple[Array, States, Array | None]:
+        """Return the gradients with respect to gates, the initial states, and, if so wanted, the states after steps.
+
+        It is the half of ``backward`` that goes back in time: ``sums`` is the other. given: dy, dh, dstate. The former
+        are ``net.gates_shape``: of each part, da and, where the cell splits them, du, in rows like the tape's. The last
+        are (P, S, N, H), in the same rows: what is carried back to a state from the steps after, and, to h, from
+        outputs.
+        """
+
+    def sums(
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: bool = False
+    ) -> tuple[Array, Array | None]:
+        """Return the gradients with respect to the parameters, and to the inputs if needed.
+
+        gates: as ``gates`` gives them, or sums of such. each: whether those of each sequence are wanted, (B, size), as
+        if it were the only one, or those of all, (size,).
+        """
+
     def bptt(
         self,
         net: Net,
@@ -66,10 +91,13 @@ class Engine(Protocol):
         options: Options,
         labels: Labels,
         checked: bool = False,
+        after: tuple[States, Array] | None = None,
     ) -> Bptt | None:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs.
 
-        checked: whether labels and weights are known to be in their ranges, beside classes.
+        checked: whether labels and weights are known to be in their ranges, beside classes. after: of the steps that
+        come after these, the gradients with respect to the last states here, and to the parameters, to which those of
+        these steps are added.
         """
 
     def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from .cells import parts, shapes, tape_shape
+from .cells import CELLS, parts, shapes, tape_shape
 from .types import Array
 
 
@@ -144,6 +144,14 @@ class Net:
             return of_part
         return ((self.layers - 1) * steps * self.width + self.parts * math.prod(of_part),)
 
+    def gates_shape(self, steps: int) -> tuple[int, int, int, int]:
+        """Return the shape of the gradients with respect to gates, of so many steps that exist: see ``problem``."""
+        cell = CELLS[self.cell]
+        width = -(-len(cell.gates) * self.hidden // 16) * 16
+        if width * self.dtype.itemsize % PAGE == 0:
+            width += LINE // self.dtype.itemsize
+        return self.parts, 1 + cell.splits, steps, width
+
     def cut_tape(self, tape: Array, steps: int) -> tuple[list[Array], list[Array]]:
         """Return what each layer but the last has given, (N, D*H), and the tape of each part, as views of the tape."""
         of_part, between = tape_shape(self.cell, steps, self.hidden), self.layers - 1
@@ -151,6 +159,10 @@ class Net:
         given = vector[: between * size].reshape(between, steps, self.width)
         tapes = vector[between * size :].reshape(self.parts, *of_part)
         return list(given), list(tapes)
+
+
+PAGE, LINE = 4096, 64
+"""Bytes: rows a multiple of a page apart would fall into the same few lines of a cache."""
 
 
 def described(net: Net) -> str:

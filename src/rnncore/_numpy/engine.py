@@ -13,9 +13,11 @@ from ..net import Net
 from ..problem import Kept, Options, as_tuple, copy_of, with_masks
 from ..steps import Steps
 from ..types import AnyArray, Array, Indices, Inputs, Labels, States
-from . import elementary, optim, sampling, softmax, stack
+from . import elementary, layers, optim, sampling, softmax, stack
+from .layer import Gates
 from .layers import Problem, Trace, as_rows
 from .linear import Mask
+from .stack import Given
 
 
 class NumpyEngine:
@@ -40,14 +42,39 @@ class NumpyEngine:
         self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
     ) -> tuple[Array, States, Array | None]:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
-        net, inputs, state, steps, h, tape, only_last = kept
-        form = Form(net, inputs, steps, only_last)
-        problem = form.problem(flat, inputs, state)
-        dy, dh = None if dy is None else form.outputs(dy), None if dh is None else form.grid(dh)
-        last = None if dstate is None else form.states(dstate)
+        form, problem, trace = _restored(kept, flat)
         with _ieee():
-            grads, first, dinputs = stack.backward(problem, form.trace(h, tape), dy, dh, last, options.need_dinputs)
-        return grads, form.from_states(first), None if dinputs is None else form.from_grid(dinputs)
+            found = stack.backward(problem, trace, form.given(dy, dh, dstate), options.need_dinputs)
+        grads, first, dinputs = found
+        return grads, form.from_states(first), form.from_dinputs(dinputs)
+
+    def gates(
+        self,
+        kept: Kept,
+        flat: Array,
+        given: tuple[Array | None, Array | None, States],
+        options: Options,
+        states: bool = False,
+    ) -> tuple[Array, States, Array | None]:
+        """Return the gradients with respect to gates, the initial states, and, if so wanted, the states after steps."""
+        form, problem, trace = _restored(kept, flat)
+        with _ieee():
+            of, first, _ = stack.gates(problem, trace, form.given(*given), False)
+        return form.from_gates(of), form.from_states(first), form.from_dstates(of) if states else None
+
+    def sums(
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: bool = False
+    ) -> tuple[Array, Array | None]:
+        """Return the gradients with respect to the parameters, of all steps or each sequence, and inputs if needed."""
+        form, problem, trace = _restored(kept, flat)
+        of, given = form.gates(gates), form.given(dy, None, None)
+        with _ieee():
+            if each:
+                grads = np.stack([stack.sums(problem, trace, given, of, b) for b in range(form.exist.shape[1])])
+            else:
+                grads = stack.sums(problem, trace, given, of)
+            dinputs = layers.read_gradients(problem, 0, of) if options.need_dinputs else None
+        return grads, form.from_dinputs(dinputs)
 
     def bptt(
         self,
@@ -59,24 +86,20 @@ class NumpyEngine:
         options: Options,
         labels: Labels,
         checked: bool = False,
+        after: tuple[States, Array] | None = None,
     ) -> tuple[float, Array, int, Array, States, States, Array | None]:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
         form = Form(net, inputs, steps, options.last)
         label, weights = form.labels(labels)
+        dstate, later = (None, None) if after is None else after
+        given = form.given(None, None, dstate)._replace(later=later)
         with _ieee():
             loss, losses, grads, last, first, dinputs = stack.bptt(
-                form.problem(flat, inputs, state), options.loss, label, weights, options.need_dinputs
+                form.problem(flat, inputs, state), options.loss, label, weights, given, options.need_dinputs
             )
         states = form.from_states(last), form.from_states(first)
         count = count_of(label, weights, options.loss, form.exist_outputs())
-        return (
-            loss,
-            form.from_outputs(losses),
-            count,
-            grads,
-            *states,
-            None if dinputs is None else form.from_grid(dinputs),
-        )
+        return loss, form.from_outputs(losses), count, grads, *states, form.from_dinputs(dinputs)
 
     def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
         """Return losses and dy of outputs y."""
@@ -189,6 +212,37 @@ class Form:
             return self.steps.from_grid(grid)
         return grid[:, 0] if self.one else grid
 
+    def from_dinputs(self, dinputs: Array | None) -> Array | None:
+        """Return gradients of inputs, if there are any, as the user has these."""
+        return None if dinputs is None else self.from_grid(dinputs)
+
+    def given(self, dy: Array | None, dh: Array | None, dstate: States) -> Given:
+        """Return what the way back begins with."""
+        dy, dh = None if dy is None else self.outputs(dy), None if dh is None else self.grid(dh)
+        return Given(dy, dh, None if dstate is None else self.states(dstate))
+
+    def gates(self, array: Array) -> list[Gates]:
+        """Return the gradients with respect to gates of each part, without those of states, of what Kept's have."""
+        net, none = self.net, np.empty(0)
+        assert net is not None
+        width = len(CELLS[net.cell].gates) * net.hidden
+        grids = [[self._grid_of_rows(np.ascontiguousarray(rows[:, :width])) for rows in part] for part in array]
+        return [Gates(grid[0], grid[-1], none) for grid in grids]
+
+    def from_gates(self, gates: list[Gates]) -> Array:
+        """Return the opposite of ``gates``."""
+        net = self.net
+        assert net is not None
+        array = np.zeros(net.gates_shape(int(self.exist.sum())), net.dtype)
+        for to, of in zip(array, gates, strict=True):
+            for rows, grid in zip(to, (of.da, of.du), strict=False):  # one is enough if both are the same
+                rows[:, : grid.shape[2]] = self._rows(grid)
+        return array
+
+    def from_dstates(self, gates: list[Gates]) -> Array:
+        """Return the gradients with respect to the states after each step, by rows (P, S, N, H)."""
+        return np.stack([[self._rows(grid) for grid in of.dstates] for of in gates])
+
     def trace(self, h: Array, tape: Array) -> Trace:
         """Return what the layers leave, of h and the tape that ``forward`` returned."""
         assert self.net is not None
@@ -220,6 +274,13 @@ class Form:
             states = states[:, :, 0]
         arrays = tuple(states[:, 0] if states.shape[1] == 1 else states)
         return arrays if len(arrays) > 1 else arrays[0]
+
+
+def _restored(kept: Kept, flat: Array) -> tuple[Form, Problem, Trace]:
+    """Return the form, the problem and the trace of what forward kept."""
+    net, inputs, state, steps, h, tape, last = kept
+    form = Form(net, inputs, steps, last)
+    return form, form.problem(flat, inputs, state), form.trace(h, tape)
 
 
 @contextlib.contextmanager

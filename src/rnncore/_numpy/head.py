@@ -3,7 +3,6 @@
 R rows, one for each step, H hidden units, V outputs.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..net import HeadArrays
-from ..types import Array, Indices, Labels
-from .linear import outer_sum, product, row_sum
+from ..types import Array, Labels
+from .linear import Sums, outer_sum, product, row_sum
 
 
 @cache
@@ -42,7 +41,8 @@ def backward(arrays: HeadArrays, dy: Array) -> Array:
     return product(np.zeros(arrays.W_hy.shape[1], dy.dtype), dy, arrays.W_hy.T)
 
 
-def weight_gradients(grads: HeadArrays, dy: Array, h: Array, blocks: Sequence[Indices]) -> None:
-    """Write ``dW_hy = sum dy_t h_t^T`` and ``db_y = sum dy_t`` into grads; blocks hold the rows that exist."""
-    grads.W_hy[:] = outer_sum(dy, h, blocks)
-    grads.b_y[:] = row_sum(dy, blocks)
+def weight_gradients(grads: HeadArrays, dy: Array, h: Array, sums: Sums) -> None:
+    """Write ``dW_hy = sum dy_t h_t^T`` and ``db_y = sum dy_t`` into grads."""
+    W_hy, b_y = grads if sums.begun else (None, None)
+    grads.W_hy[:] = outer_sum(dy, h, sums.blocks, W_hy)
+    grads.b_y[:] = row_sum(dy, sums.blocks, b_y)

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..cells import CELLS, tape_shape
 from ..net import LayerArrays
-from ..types import Array, Arrays, Indices, Inputs
-from .linear import NOTHING, Mask, outer_sum, product, row_sum, token_sum
+from ..types import Array, Arrays, Inputs
+from .linear import NOTHING, Mask, Sums, outer_sum, product, row_sum, token_sum
 
 
 class Grid(NamedTuple):
@@ -92,6 +92,18 @@ def by_gate(rows: Array, H: int) -> Array:
     return rows.reshape(len(rows), rows.shape[1] // H, H).swapaxes(0, 1)
 
 
+class Gates(NamedTuple):
+    """Holds what the way back gives of each step, but its end.
+
+    da, du (T, B, G*H): the gradients with respect to the input part and to the recurrent part. dstates (S, T, B, H):
+    those with respect to the states after each step.
+    """
+
+    da: Array
+    du: Array
+    dstates: Array
+
+
 def backward(
     cell: str,
     arrays: LayerArrays,
@@ -101,8 +113,8 @@ def backward(
     grid: Grid,
     dhs: Sequence[Array],
     dstate: Array | None,
-) -> tuple[Array, Array, Array]:
-    """Return the gradients da and du (T, B, G*H), and that with respect to the initial states (S, B, H).
+) -> tuple[Gates, Array]:
+    """Return the gradients with respect to what each step computes, and to the initial states (S, B, H).
 
     h and tape as ``forward`` returned them, before as ``previous_states`` does. dhs: the terms (T, B, H) of the
     gradient with respect to h that come from outside the layer, added in this order. dstate (S, B, H): the gradient
@@ -110,18 +122,19 @@ def backward(
     """
     T, B, H = h.shape
     da, du = (np.zeros((T, B, len(arrays.W_hh)), h.dtype) for _ in range(2))
-    nothing = np.full((len(before), B, H), NOTHING, h.dtype)
+    nothing, dstates = np.full((len(before), B, H), NOTHING, h.dtype), np.zeros_like(before)
     carried = nothing if dstate is None else dstate.copy()  # with respect to the states after step t
     for t in reversed(range(T)):
         b = grid.exist[t]
         for dh in dhs:
             carried[0, b] = dh[t, b] + carried[0, b]
+        dstates[:, t, b] = carried[:, b]
         kept = tape[t, b, :, :H].swapaxes(0, 1)
         da[t, b], du[t, b], carried[:, b] = step_backward(cell, arrays, carried[:, b], h[t, b], kept, before[:, t, b])
         carried[:, grid.resets[t]] = NOTHING if t > 0 else 0
     if dstate is None:
         carried[:, ~grid.exist.any(axis=0)] = 0
-    return da, du, carried
+    return Gates(da, du, dstates), carried
 
 
 def step_backward(
@@ -160,23 +173,29 @@ def weight_gradients(
     tape: Array,
     da: Array,
     du: Array,
-    blocks: Sequence[Indices],
+    sums: Sums,
 ) -> None:
     """Write ``dW_xh = sum da_t x_t^T``, ``dW_hh = sum du_t h_{t-1}^T`` and the biases' sums into grads.
 
-    The arrays (R, ...) hold the rows of all steps of the grid, blocks those that exist.
+    The arrays (R, ...) hold the rows of all steps of the grid.
     """
-    H, (before_reset, after_reset) = h_prev.shape[1], around_reset(cell, grads)
+    H, (before_reset, after_reset), blocks = h_prev.shape[1], around_reset(cell, grads), sums.blocks
+    W_xh, W_hh, b_x, b_h = grads if sums.begun else (None, None, None, None)
     if inputs.ndim == 1:
-        grads.W_xh[:] = token_sum(da, inputs, grads.W_xh.shape[1], blocks)
+        grads.W_xh[:] = token_sum(da, inputs, grads.W_xh.shape[1], blocks, W_xh)
     else:
-        grads.W_xh[:] = outer_sum(da, inputs, blocks)
-    grads.W_hh[before_reset] = outer_sum(du[:, before_reset], h_prev, blocks)
+        grads.W_xh[:] = outer_sum(da, inputs, blocks, W_xh)
+    grads.W_hh[before_reset] = outer_sum(du[:, before_reset], h_prev, blocks, of_rows(W_hh, before_reset))
     if CELLS[cell].gates_after_reset:
-        grads.W_hh[after_reset] = outer_sum(du[:, after_reset], tape[:, -1, :H], blocks)
+        grads.W_hh[after_reset] = outer_sum(du[:, after_reset], tape[:, -1, :H], blocks, of_rows(W_hh, after_reset))
     if grads.b_x is not None:
-        grads.b_x[:] = row_sum(da, blocks)
-    grads.b_h[:] = row_sum(du, blocks)
+        grads.b_x[:] = row_sum(da, blocks, b_x)
+    grads.b_h[:] = row_sum(du, blocks, b_h)
+
+
+def of_rows(matrix: Array | None, rows: slice) -> Array | None:
+    """Return some rows of a matrix, if there is one."""
+    return None if matrix is None else matrix[rows]
 
 
 def input_gradients(arrays: LayerArrays, da: Array) -> Array:

@@ -7,14 +7,15 @@ direction, on sequences that are turned round.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import net as nets
 from ..types import AnyArray, Array, Inputs
 from . import layer
-from .linear import Mask, row_blocks
+from .layer import Gates
+from .linear import Mask, Sums
 
 
 class Problem(NamedTuple):
@@ -91,39 +92,55 @@ def turn(grid: AnyArray, exist: Mask, net: nets.Net, part: int) -> AnyArray:
 
 
 def backward(
-    problem: Problem, trace: Trace, dhs: Sequence[Array], dstate: Array | None, need_dinputs: bool, grads: Array
-) -> tuple[Array, Array | None]:
-    """Return the gradients of the initial states (S, P, B, H), and of the inputs if needed.
+    problem: Problem, trace: Trace, dhs: Sequence[Array], dstate: Array | None, need_dinputs: bool
+) -> tuple[list[Gates], Array, Array | None]:
+    """Return the gradients of what each part computes, of the initial states (S, P, B, H), and of the inputs if needed.
 
-    Those of the layers' parameters are written into grads, like flat. dhs: the terms (T, B, D*H) of the gradient with
-    respect to what the last layer gives, added in this order. dstate (S, P, B, H): the gradient with respect to the
-    last states, None if J does not depend on them directly.
+    dhs: the terms (T, B, D*H) of the gradient with respect to what the last layer gives, added in this order. dstate
+    (S, P, B, H): the gradient with respect to the last states, None if J does not depend on them directly.
     """
     net, first = problem.net, np.empty_like(problem.state)
+    gates: list[Any] = [None] * net.parts
     for number in reversed(range(net.layers)):
-        x, dxs = read_by_layer(problem, trace, number), []
         for part in parts_of(net, number):
-            da, first[:, part] = part_backward(problem, trace, part, x, dhs, dstate, grads)
-            if number > 0 or need_dinputs:
-                dxs.append(input_gradients(problem, part, da))
-        if dxs:
-            dx = dxs[0] if len(dxs) == 1 else dxs[0] + dxs[1]
-            dhs = [dx * problem.masks[number - 1] if number > 0 and problem.masks else dx]
-    return first, dhs[0] if need_dinputs else None
+            gates[part], first[:, part] = part_backward(problem, trace, part, dhs, dstate)
+        if number > 0 or need_dinputs:
+            dhs = [read_gradients(problem, number, gates)]
+    return gates, first, dhs[0] if need_dinputs else None
 
 
 def part_backward(
-    problem: Problem, trace: Trace, part: int, x: Inputs, dhs: Sequence[Array], dstate: Array | None, grads: Array
-) -> tuple[Array, Array]:
-    """Return da (T, B, G*H) of a part that reads x, in its order, and the gradient of its initial states (S, B, H)."""
+    problem: Problem, trace: Trace, part: int, dhs: Sequence[Array], dstate: Array | None
+) -> tuple[Gates, Array]:
+    """Return the gradients of what a part computes, in its order, and of its initial states (S, B, H)."""
     net, exist = problem.net, problem.exist
-    tape, h = trace.tapes[part], of_part(trace.given[part // net.directions], exist, net, part)
-    before = layer.previous_states(h, tape, problem.state[:, part], problem.resets)
+    h, before = states_of(problem, trace, part)
     own, last = [of_part(dh, exist, net, part) for dh in dhs], None if dstate is None else dstate[:, part]
-    da, du, first = layer.backward(net.cell, net.layer(problem.flat, part), h, tape, before, problem.grid, own, last)
-    read, h_prev, kept, da_rows, du_rows = map(as_rows, (turn(x, exist, net, part), before[0], tape, da, du))
-    layer.weight_gradients(net.cell, net.layer(grads, part), read, h_prev, kept, da_rows, du_rows, row_blocks(exist))
-    return da, first
+    arrays, tape = net.layer(problem.flat, part), trace.tapes[part]
+    return layer.backward(net.cell, arrays, h, tape, before, problem.grid, own, last)
+
+
+def states_of(problem: Problem, trace: Trace, part: int) -> tuple[Array, Array]:
+    """Return h (T, B, H) of a part, in its order, and the states before each step, (S, T, B, H)."""
+    h = of_part(trace.given[part // problem.net.directions], problem.exist, problem.net, part)
+    return h, layer.previous_states(h, trace.tapes[part], problem.state[:, part], problem.resets)
+
+
+def read_gradients(problem: Problem, number: int, gates: Sequence[Gates]) -> Array:
+    """Return the gradient with respect to what a layer reads, before its mask, (T, B, ...)."""
+    dxs = [input_gradients(problem, part, gates[part].da) for part in parts_of(problem.net, number)]
+    dx = dxs[0] if len(dxs) == 1 else dxs[0] + dxs[1]
+    return dx * problem.masks[number - 1] if number > 0 and problem.masks else dx
+
+
+def weight_gradients(problem: Problem, trace: Trace, gates: Sequence[Gates], sums: Sums, grads: Array) -> None:
+    """Write the gradients of the layers' parameters into grads, like flat."""
+    net, exist = problem.net, problem.exist
+    for part in range(net.parts):
+        x = turn(read_by_layer(problem, trace, part // net.directions), exist, net, part)
+        (_, before), (da, du, _) = states_of(problem, trace, part), gates[part]
+        read, h_prev, tape, da_rows, du_rows = map(as_rows, (x, before[0], trace.tapes[part], da, du))
+        layer.weight_gradients(net.cell, net.layer(grads, part), read, h_prev, tape, da_rows, du_rows, sums)
 
 
 def input_gradients(problem: Problem, part: int, da: Array) -> Array:

@@ -5,7 +5,7 @@ with the block and not with the layer.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,13 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 # The number to add when nothing is to be added: x + -0 is x for every x, and -0 + +0 would not be -0.
 NOTHING: Any = -0.0
+
+
+class Sums(NamedTuple):
+    """Says what the sums over steps add up: blocks of rows; begun: to the sums of the blocks after these."""
+
+    blocks: Sequence[Indices]
+    begun: bool = False
 
 
 def product(acc: Array, A: Array, W: Array) -> Array:
@@ -50,27 +57,28 @@ def row_blocks(exist: Mask) -> list[Indices]:
     return np.split(rows, np.flatnonzero(np.diff(block)) + 1)
 
 
-def outer_sum(D: Array, E: Array, blocks: Sequence[Indices]) -> Array:
+def outer_sum(D: Array, E: Array, blocks: Sequence[Indices], later: Array | None = None) -> Array:
     """Return ``out[i, j] = sum_r D[r, i] E[r, j]``: the gradient of a weight matrix.
 
     D (R, I), E (R, J), blocks of rows r -> (I, J). A block is a chain of fma from +0, r ascending. Blocks are added
-    from the last to the first, the order in which the loop back through time meets them.
+    from the last to the first, the order in which the loop back through time meets them. later (I, J): the sum of the
+    blocks after these, if there are any; so in all sums here.
     """
-    out = np.zeros((D.shape[1], E.shape[1]), D.dtype)
+    out = np.zeros((D.shape[1], E.shape[1]), D.dtype) if later is None else later
     for n, rows in enumerate(reversed(blocks)):
         part = np.zeros_like(out)
         for r in rows:
             part = fma(D[r, :, None], E[r, None, :], part)
-        out = part if n == 0 else out + part
+        out = part if n == 0 and later is None else out + part
     return out
 
 
-def token_sum(D: Array, tokens: Indices, X: int, blocks: Sequence[Indices]) -> Array:
+def token_sum(D: Array, tokens: Indices, X: int, blocks: Sequence[Indices], later: Array | None = None) -> Array:
     """Return ``out[i, k] = sum of D[r, i]`` over the rows r whose token is k: outer_sum with one-hot rows.
 
     D (R, I), tokens (R,) -> (I, X).
     """
-    out = np.zeros((D.shape[1], X), D.dtype)
+    out = np.zeros((D.shape[1], X), D.dtype) if later is None else later
     for rows in reversed(blocks):
         part = np.zeros_like(out)
         for r in rows:
@@ -79,9 +87,9 @@ def token_sum(D: Array, tokens: Indices, X: int, blocks: Sequence[Indices]) -> A
     return out
 
 
-def row_sum(D: Array, blocks: Sequence[Indices]) -> Array:
+def row_sum(D: Array, blocks: Sequence[Indices], later: Array | None = None) -> Array:
     """Return ``out[i] = sum_r D[r, i]``: the gradient of a bias; plain additions. D (R, I) -> (I,)."""
-    out = np.zeros(D.shape[1], D.dtype)
+    out = np.zeros(D.shape[1], D.dtype) if later is None else later
     for rows in reversed(blocks):
         part = np.zeros_like(out)
         for r in rows:

@@ -4,12 +4,15 @@ Arrays are grids: T steps, B sequences, X inputs, H hidden units, D directions, 
 are +0 at steps that do not exist.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from ..types import Array, Labels
+from ..types import Array, Indices, Labels
 from . import head, layers
+from .layer import Gates
 from .layers import Problem, Trace, as_rows
-from .linear import NOTHING, Mask, lane_sum, row_blocks
+from .linear import NOTHING, Mask, Sums, lane_sum, row_blocks
 
 
 def forward(problem: Problem) -> tuple[Array, Trace, Array]:
@@ -50,45 +53,80 @@ def add_to_last(problem: Problem, dstate: Array | None, dh: Array, there: Mask) 
     return total
 
 
-def backward(
-    problem: Problem,
-    trace: Trace,
-    dy: Array | None,
-    dh: Array | None,
-    dstate: Array | None,
-    need_dinputs: bool,
-) -> tuple[Array, Array, Array | None]:
-    """Return the gradients of the parameters, like flat, of the initial states (S, P, B, H), and of the inputs if
-    needed.
+class Given(NamedTuple):
+    """What the way back begins with; None for what J does not depend on directly.
 
-    trace as ``forward`` returned it. dy (T, B, V), dh (T, B, D*H), dstate (S, P, B, H): the gradients with respect to
-    the outputs, the hidden states and the last states; None for what J does not depend on directly.
+    dy (T, B, V), dh (T, B, D*H), dstate (S, P, B, H): the gradients with respect to the outputs, the hidden states and
+    the last states. later: the gradients of the parameters, like flat, from the steps after these.
     """
-    net, flat = problem.net, problem.flat
-    read, there = read_by_head(problem, trace.given[-1])
-    dhs, grads = [] if dh is None else [dh], np.zeros_like(flat)
-    if dy is not None:
+
+    dy: Array | None = None
+    dh: Array | None = None
+    dstate: Array | None = None
+    later: Array | None = None
+
+
+def gates(problem: Problem, trace: Trace, given: Given, need_dinputs: bool) -> tuple[list[Gates], Array, Array | None]:
+    """Return the gradients of what each part computes, of the initial states (S, P, B, H), and of the inputs if needed.
+
+    trace as ``forward`` returned it.
+    """
+    dhs, dstate = [] if given.dh is None else [given.dh], given.dstate
+    if given.dy is not None:
+        read, there = read_by_head(problem, trace.given[-1])
         from_outputs = np.zeros_like(read)
-        from_outputs[there] = head.backward(net.head(flat), dy[there])
+        from_outputs[there] = head.backward(problem.net.head(problem.flat), given.dy[there])
         if problem.last:
             dstate = add_to_last(problem, dstate, from_outputs[0], there[0])
         else:
             dhs.insert(0, from_outputs)
-        head.weight_gradients(net.head(grads), as_rows(dy), as_rows(read), row_blocks(there))
-    first, dinputs = layers.backward(problem, trace, dhs, dstate, need_dinputs, grads)
-    return grads, first, dinputs
+    return layers.backward(problem, trace, dhs, dstate, need_dinputs)
+
+
+def sums(problem: Problem, trace: Trace, given: Given, of: list[Gates], sequence: int | None = None) -> Array:
+    """Return the gradients of the parameters, like flat, from those of what each part computes.
+
+    sequence: of that one alone, as if it were the only one; None of all.
+    """
+    net, begun = problem.net, given.later is not None
+    grads = np.zeros_like(problem.flat) if given.later is None else given.later.copy()
+    layers.weight_gradients(problem, trace, of, Sums(blocks_of(problem.exist, sequence), begun), grads)
+    if given.dy is not None:
+        read, there = read_by_head(problem, trace.given[-1])
+        blocks = blocks_of(there, sequence)
+        head.weight_gradients(net.head(grads), as_rows(given.dy), as_rows(read), Sums(blocks, begun))
+    return grads
+
+
+def blocks_of(exist: Mask, sequence: int | None) -> list[Indices]:
+    """Return the blocks of the sums over all steps, or over those of a sequence as if it were the only one."""
+    if sequence is None:
+        return row_blocks(exist)
+    B = exist.shape[1]
+    return [rows * B + sequence for rows in row_blocks(exist[:, sequence : sequence + 1])]
+
+
+def backward(problem: Problem, trace: Trace, given: Given, need_dinputs: bool) -> tuple[Array, Array, Array | None]:
+    """Return the gradients of the parameters, like flat, of the initial states (S, P, B, H), and of the inputs if
+    needed.
+
+    trace as ``forward`` returned it.
+    """
+    of, first, dinputs = gates(problem, trace, given, need_dinputs)
+    return sums(problem, trace, given, of), first, dinputs
 
 
 def bptt(
-    problem: Problem, name: str, labels: Labels, weights: Array | None, need_dinputs: bool
+    problem: Problem, name: str, labels: Labels, weights: Array | None, after: Given, need_dinputs: bool
 ) -> tuple[float, Array, Array, Array, Array, Array | None]:
     """Return J, losses (T, B), and gradients and last states as ``backward`` and ``forward`` do.
 
     In this order: J, losses, gradients of the parameters, last states, gradients of the initial states, of the inputs.
+    after: what the steps after these give, if there are any.
     """
     y, trace, last = forward(problem)
     losses, dy = loss(name, y, labels, weights, read_by_head(problem, trace.given[-1])[1])
-    grads, first, dinputs = backward(problem, trace, dy, None, None, need_dinputs)
+    grads, first, dinputs = backward(problem, trace, after._replace(dy=dy), need_dinputs)
     return total(losses), losses, grads, last, first, dinputs
 
 
