@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import arguments, drawing, given, masks
+from . import arguments, drawing, given, masks, windows
 from .division import UNDIVIDED, Division
 from .engines import current
 from .net import described
@@ -45,6 +45,7 @@ def bptt(
     loss: str = "cross_entropy",
     weights: Sequences | None = None,
     dropout_masks: Sequence[Any] | None = None,
+    truncate: int | None = None,
     need_dinputs: bool = False,
     backend: str | None = None,
     threads: int | None = None,
@@ -105,6 +106,7 @@ def bptt(
     net, flat, engine = params._net, params.flat, current(backend)
     options, steps = arguments.options(need_dinputs, threads, loss), None
     raw = engine.reads_raw and dropout_masks is None and type(inputs) is not tuple and type(labels) is not tuple
+    raw = raw and truncate is None
     division = UNDIVIDED if lengths is offsets is resets is None else Division(lengths, offsets, resets)
     if raw and division is not UNDIVIDED:
         steps = division.canonical_steps(inputs, net.directions)
@@ -117,7 +119,10 @@ def bptt(
         steps, read = batch.steps, masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
         if batch.last:
             options = options_of(options.need_dinputs, options.threads, options.loss, True)
-        found = engine.bptt(net, flat, read, batch.state, steps, options, batch.labels, True)
+        if truncate is None:
+            found = engine.bptt(net, flat, read, batch.state, steps, options, batch.labels, True)
+        else:
+            found = windows.bptt(engine, net, flat, batch._replace(inputs=read), options, truncate)
         assert found is not None  # as the arguments are canonical
     total, losses, count, grads, last, dstate, dinputs = found
     if steps is not None:
