@@ -171,15 +171,14 @@ def slow(cell: str, kind: str, k: int) -> Results:
 @pytest.mark.parametrize("kind", KINDS)
 @each_cell
 def test_the_bits_of_windows_one_by_one(engine: str, cell: str, kind: str) -> None:
-    for k in (2, 5):
-        found = truncated(small(cell=cell, **KINDS[kind]), k, engine)
-        found.pop("count")
-        assert_same_bits(slow(cell, kind, k), found, cell)
+    found = truncated(small(cell=cell, **KINDS[kind]), 3, engine)
+    found.pop("count")
+    assert_same_bits(slow(cell, kind, 3), found, cell)
 
 
-@pytest.mark.parametrize("k", [1, 3, 6])
+@pytest.mark.parametrize("k", [1, 2, 3])
 def test_the_bits_of_windows_at_sizes_around_blocks(engine: str, k: int) -> None:
-    assert_is_slow(make_net(7, 130, 2, 3, 2, cell="gru", lengths="ragged"), k, engine)
+    assert_is_slow(make_net(4, 130, 2, 3, 2, cell="gru", lengths="ragged"), k, engine)
 
 
 @each_cell
@@ -187,7 +186,7 @@ def test_windows_end_at_resets(engine: str, cell: str) -> None:
     net = small(9, cell=cell, lengths="ragged", layers=2)
     resets = Numbers(3).below(4, 9, 3) == 0
     resets[0, 0] = True
-    for k in (2, 4, 8):
+    for k in (2, 8):
         assert_is_slow(net, k, engine, resets=resets)
 
 
@@ -203,7 +202,7 @@ def last_label(net: Net) -> Net:
     return with_changes(net, labels=np.array([1, 0, 3]))
 
 
-@pytest.mark.parametrize("k", [1, 3, 6])
+@pytest.mark.parametrize("k", [1, 4])
 @each_cell
 def test_one_label_a_sequence_has_one_window(engine: str, cell: str, k: int) -> None:
     net = last_label(small(cell=cell, lengths="ragged", layers=2))

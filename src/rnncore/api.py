@@ -75,9 +75,12 @@ def bptt(
     the cell "lstm" a pair of them, (h, c); None is zeros. Of several layers or directions it has a first axis L*D:
     layer by layer, forward before reverse. dropout_masks: one for each layer but the first, (T, B, D*H), or (B, D*H)
     for all steps, (T, D*H) or (D*H,) for one sequence, what that layer's inputs are multiplied by; see
-    :func:`dropout_masks`. need_dinputs: whether the gradient with respect to the inputs is wanted, which must be
-    vectors. backend: who computes (see :func:`backends`); threads: on how many cores at most. None chooses, and no
-    choice changes a bit of the result.
+    :func:`dropout_masks`. truncate: k, an integer of at least 1: J_t goes back through the steps t, t - 1 ... t - k + 1
+    only, in all layers, and in two directions also through t + 1 ... t + k - 1; the states that enter these from
+    outside are constants, and ``dstate`` is what J_0 ... J_(k-1) send. It takes time O(T k). None, and any k from the
+    longest sequence on, give the whole gradient. need_dinputs: whether the gradient with respect to the inputs is
+    wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: on how many cores at most.
+    None chooses, and no choice changes a bit of the result.
 
     Returns a :class:`BpttResult`: ``loss``, ``losses``, ``count``, ``grads``, ``state``, ``dstate``, ``dinputs``, and
     ``mean``. Arrays have the dtype of the parameters, and +0 in padding. For lists, losses and dinputs are lists of
