@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import arguments, drawing, given, masks
+from . import arguments, drawing, given, masks, windows
 from .division import UNDIVIDED, Division
 from .engines import current
 from .net import described
@@ -45,6 +45,7 @@ def bptt(
     loss: str = "cross_entropy",
     weights: Sequences | None = None,
     dropout_masks: Sequence[Any] | None = None,
+    truncate: int | None = None,
     need_dinputs: bool = False,
     backend: str | None = None,
     threads: int | None = None,
@@ -74,9 +75,12 @@ def bptt(
     the cell "lstm" a pair of them, (h, c); None is zeros. Of several layers or directions it has a first axis L*D:
     layer by layer, forward before reverse. dropout_masks: one for each layer but the first, (T, B, D*H), or (B, D*H)
     for all steps, (T, D*H) or (D*H,) for one sequence, what that layer's inputs are multiplied by; see
-    :func:`dropout_masks`. need_dinputs: whether the gradient with respect to the inputs is wanted, which must be
-    vectors. backend: who computes (see :func:`backends`); threads: on how many cores at most. None chooses, and no
-    choice changes a bit of the result.
+    :func:`dropout_masks`. truncate: k, an integer of at least 1: J_t goes back through the steps t, t - 1 ... t - k + 1
+    only, in all layers, and in two directions also through t + 1 ... t + k - 1; the states that enter these from
+    outside are constants, and ``dstate`` is what J_0 ... J_(k-1) send. It takes time O(T k). None, and any k from the
+    longest sequence on, give the whole gradient. need_dinputs: whether the gradient with respect to the inputs is
+    wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: on how many cores at most.
+    None chooses, and no choice changes a bit of the result.
 
     Returns a :class:`BpttResult`: ``loss``, ``losses``, ``count``, ``grads``, ``state``, ``dstate``, ``dinputs``, and
     ``mean``. Arrays have the dtype of the parameters, and +0 in padding. For lists, losses and dinputs are lists of
@@ -105,6 +109,7 @@ def bptt(
     net, flat, engine = params._net, params.flat, current(backend)
     options, steps = arguments.options(need_dinputs, threads, loss), None
     raw = engine.reads_raw and dropout_masks is None and type(inputs) is not tuple and type(labels) is not tuple
+    raw = raw and truncate is None
     division = UNDIVIDED if lengths is offsets is resets is None else Division(lengths, offsets, resets)
     if raw and division is not UNDIVIDED:
         steps = division.canonical_steps(inputs, net.directions)
@@ -117,7 +122,10 @@ def bptt(
         steps, read = batch.steps, masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
         if batch.last:
             options = options_of(options.need_dinputs, options.threads, options.loss, True)
-        found = engine.bptt(net, flat, read, batch.state, steps, options, batch.labels, True)
+        if truncate is None:
+            found = engine.bptt(net, flat, read, batch.state, steps, options, batch.labels, True)
+        else:
+            found = windows.bptt(engine, net, flat, batch._replace(inputs=read), options, truncate)
         assert found is not None  # as the arguments are canonical
     total, losses, count, grads, last, dstate, dinputs = found
     if steps is not None:
