@@ -232,18 +232,24 @@ struct OutputGradients {
   bool has_dstate() const { return dstate.each[0] != nullptr; }
 };
 
-// Gradients with respect to the parameters, as they lie in flat, the initial states, and the inputs (N, X) where
-// Steps::read says, or null where they are not wanted. adds: whether the last are added to what is there. row: how far
-// apart those of the sequences lie, each as if it were the only one; 0: of all together. later: those from the steps
-// after these, to which flat adds, or null. dstates (parts, S, N, H), by rows: with respect to the states after each
-// step, or null.
+// The sequences [first, end), of which each is asked for by itself, as if it were the only one; what belongs to them
+// lies so many numbers apart. row 0: all are meant, together.
+struct Each {
+  ptrdiff_t first = 0, end = 0, row = 0;
+  ptrdiff_t count() const { return row ? end - first : 1; }
+};
+
+// Gradients with respect to the parameters, as they lie in flat, or of each of some sequences, the initial states, and
+// the inputs (N, X) where Steps::read says, or null where they are not wanted. adds: whether the last are added to what
+// is there. later: those from the steps after these, to which flat adds, or null. dstates (parts, S, N, H), by rows:
+// with respect to the states after each step, or null.
 template <class Real>
 struct Gradients {
   Real* flat;
   States<Real> dstate;
   Real* dinputs;
   bool adds = false;
-  ptrdiff_t row = 0;
+  Each each{};
   const Real* later = nullptr;
   Real* dstates = nullptr;
 };

@@ -189,19 +189,22 @@ struct Calls {
 
   // The gradients with respect to the parameters, of all steps, or of each sequence by itself, and the inputs or None.
   static py::object sums(int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, py::handle gates,
-                         const Options& options, bool each) {
+                         const Options& options, ptrdiff_t first, ptrdiff_t end) {
     SeenBackward seen;
     bool good = seen.see(net, kept, given, options);
-    const ptrdiff_t N = seen.steps().count, B = seen.steps().B;
+    const bool each = first >= 0;
+    const ptrdiff_t N = seen.steps().count;
     const Real* const all = optional(gates, {net.parts(), splits(net) ? 2 : 1, N, padded<Real>(net.G())}, good);
-    if (!good) throw py::value_error("the arguments of sums must be canonical");
-    auto to = each ? new_array<Real>({B, net.size()}) : new_array<Real>({net.size()});
+    if (!good || (each && (end < first || end > seen.steps().B)))
+      throw py::value_error("the arguments of sums must be canonical");
+    auto to = each ? new_array<Real>({end - first, net.size()}) : new_array<Real>({net.size()});
     GradientArrays grads(net, seen.forward, options.need_dinputs);
     Problem<Real> problem = seen.forward.problem(net, numbers(flat), options.last);
     problem.gates = const_cast<Real*>(all);  // which are only read
     seen.kept.has_gates = true;
     Gradients<Real> pointers = grads.pointers();
-    pointers.flat = to.mutable_data(), pointers.row = each ? net.size() : 0;
+    pointers.flat = to.mutable_data();
+    if (each) pointers.each = {first, end, net.size()};
     run(threads_for(options.threads, net, seen.steps(), 1), kernels<Real>(isa).backward, problem, seen.kept, seen.by,
         pointers);
     return tuple_of(to, grads.dinputs);

@@ -163,9 +163,9 @@ void define_calls(py::module_& m) {
         flat, [&](auto real) { return Calls<decltype(real)>::gates(isa, net, flat, kept, given, options, states); });
   });
   m.def("sums", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, py::handle gates,
-                   const Options& options, bool each) {
+                   const Options& options, ptrdiff_t first, ptrdiff_t end) {
     return by_type(flat, [&](auto real) {
-      return Calls<decltype(real)>::sums(isa, net, flat, kept, given, gates, options, each);
+      return Calls<decltype(real)>::sums(isa, net, flat, kept, given, gates, options, first, end);
     });
   });
   m.def("bptt", [](int isa, const Net& net, py::handle flat, py::handle problem, py::handle labels, bool checked,

@@ -66,10 +66,11 @@ def sums(
     given: tuple[Array | None, None, None],
     gates: Array,
     options: Options,
-    each: bool,
+    first: int,
+    end: int,
     /,
 ) -> tuple[Array, Array | None]:
-    """each: whether the gradients of each sequence are wanted, as if it were the only one."""
+    """first, end: of which sequences the gradients of each are wanted, as if it were the only one; -1: of all."""
 
 def bptt(
     isa: int,

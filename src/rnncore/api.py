@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import arguments, drawing, given, masks, windows
+from . import arguments, drawing, given, gradients, masks
 from .division import UNDIVIDED, Division
 from .engines import current
+from .gradients import PLAIN, Asked
 from .net import described
 from .params import Params, not_params_error
 from .problem import as_tuple, options_of
@@ -46,6 +47,9 @@ def bptt(
     weights: Sequences | None = None,
     dropout_masks: Sequence[Any] | None = None,
     truncate: int | None = None,
+    checkpoint: int | str | None = None,
+    per_sequence: bool | str = False,
+    clip_norm: float | None = None,
     need_dinputs: bool = False,
     backend: str | None = None,
     threads: int | None = None,
@@ -78,9 +82,15 @@ def bptt(
     :func:`dropout_masks`. truncate: k, an integer of at least 1: J_t goes back through the steps t, t - 1 ... t - k + 1
     only, in all layers, and in two directions also through t + 1 ... t + k - 1; the states that enter these from
     outside are constants, and ``dstate`` is what J_0 ... J_(k-1) send. It takes time O(T k). None, and any k from the
-    longest sequence on, give the whole gradient. need_dinputs: whether the gradient with respect to the inputs is
-    wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: on how many cores at most.
-    None chooses, and no choice changes a bit of the result.
+    longest sequence on, give the whole gradient. checkpoint: n, or "auto" for about the square root of T: keep the
+    states of about every n-th step only, and compute the steps between once more on the way back: the same bits, in
+    memory for T / n + n steps rather than T, and about 1.4 times the time; of networks of one direction. per_sequence:
+    the gradient of each sequence by itself, ``result.per_sequence``: True keeps all of them, "norms" their lengths
+    only, and "clipped" shortens each to the length ``clip_norm`` first, as :func:`rnncore.optim.clip_by_norm` does. The
+    last two never hold the gradients of all sequences at once. ``grads`` is then the sum of these gradients, one after
+    the other, which is rounded otherwise than the plain call's. need_dinputs: whether the gradient with respect to the
+    inputs is wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: on how many cores at
+    most. None chooses, and no choice changes a bit of the result.
 
     Returns a :class:`BpttResult`: ``loss``, ``losses``, ``count``, ``grads``, ``state``, ``dstate``, ``dinputs``, and
     ``mean``. Arrays have the dtype of the parameters, and +0 in padding. For lists, losses and dinputs are lists of
@@ -109,11 +119,14 @@ def bptt(
     net, flat, engine = params._net, params.flat, current(backend)
     options, steps = arguments.options(need_dinputs, threads, loss), None
     raw = engine.reads_raw and dropout_masks is None and type(inputs) is not tuple and type(labels) is not tuple
-    raw = raw and truncate is None
+    asked = PLAIN
+    if not (truncate is checkpoint is clip_norm is None and per_sequence is False):
+        asked, raw = Asked(truncate, checkpoint, per_sequence, clip_norm), False
     division = UNDIVIDED if lengths is offsets is resets is None else Division(lengths, offsets, resets)
     if raw and division is not UNDIVIDED:
         steps = division.canonical_steps(inputs, net.directions)
         raw = steps is not None
+    each = None
     both: Any = labels if weights is None else (labels, weights)
     found = engine.bptt(net, flat, inputs, state, steps, options, both) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is None:
@@ -122,15 +135,11 @@ def bptt(
         steps, read = batch.steps, masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
         if batch.last:
             options = options_of(options.need_dinputs, options.threads, options.loss, True)
-        if truncate is None:
-            found = engine.bptt(net, flat, read, batch.state, steps, options, batch.labels, True)
-        else:
-            found = windows.bptt(engine, net, flat, batch._replace(inputs=read), options, truncate)
-        assert found is not None  # as the arguments are canonical
+        found, each = gradients.bptt(engine, net, flat, batch._replace(inputs=read), options, asked)
     total, losses, count, grads, last, dstate, dinputs = found
     if steps is not None:
         losses, dinputs = losses if options.last else in_form(losses, steps), optional_in_form(dinputs, steps)
-    return BpttResult(total, losses, count, params._like(grads), last, dstate, dinputs)
+    return BpttResult(total, losses, count, params._like(grads), last, dstate, dinputs, each)
 
 
 def forward(

@@ -73,12 +73,12 @@ class Engine(Protocol):
         """
 
     def sums(
-        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: bool = False
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: range | None = None
     ) -> tuple[Array, Array | None]:
         """Return the gradients with respect to the parameters, and to the inputs if needed.
 
-        gates: as ``gates`` gives them, or sums of such. each: whether those of each sequence are wanted, (B, size), as
-        if it were the only one, or those of all, (size,).
+        gates: as ``gates`` gives them, or sums of such. each: of which sequences those of each are wanted, as if it
+        were the only one, (len(each), size); None: those of all together, (size,).
         """
 
     def bptt(

@@ -25,15 +25,9 @@ NOTHING = -0.0
 
 def bptt(engine: Engine, net: Net, flat: Array, batch: Batch, options: Options, truncate: object) -> Bptt:
     """Return what an engine's bptt returns of a canonical batch, with gradients that windows give."""
-    k = as_integer("truncate", truncate, 1)
-    if net.directions == 2 and batch.last:
-        raise ValueError(
-            "truncate must be None for one label a sequence and a net of two directions: "
-            "its outputs read both ends, so that no window of steps holds what they depend on"
-        )
     inputs, state, steps, labels, last = batch
-    longest = len(with_masks(inputs)[0]) if steps is None else int(steps.lengths.max())
-    if k >= longest:
+    k = window_of(net, batch, truncate)
+    if k is None:
         found = engine.bptt(net, flat, inputs, state, steps, options, labels, True)
         assert found is not None  # as the arguments are canonical
         return found
@@ -44,6 +38,21 @@ def bptt(engine: Engine, net: Net, flat: Array, batch: Batch, options: Options, 
     gates, dstate = gates_of(engine, kept, flat, dy, k, options)
     grads, dinputs = engine.sums(kept, flat, dy, gates, options)
     return total(losses, None if last else steps), losses, count, grads, final, dstate, dinputs
+
+
+def window_of(net: Net, batch: Batch, truncate: object) -> int | None:
+    """Return how many steps a window has; None if it has all of the longest sequence, or if there are no windows."""
+    if truncate is None:
+        return None
+    k = as_integer("truncate", truncate, 1)
+    if net.directions == 2 and batch.last:
+        raise ValueError(
+            "truncate must be None for one label a sequence and a net of two directions: "
+            "its outputs read both ends, so that no window of steps holds what they depend on"
+        )
+    steps = batch.steps
+    longest = len(with_masks(batch.inputs)[0]) if steps is None else int(steps.lengths.max())
+    return k if k < longest else None
 
 
 def loss_of(engine: Engine, y: Array, batch: Batch, options: Options) -> tuple[Array, Array, int]:

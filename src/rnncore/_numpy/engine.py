@@ -63,16 +63,16 @@ class NumpyEngine:
         return form.from_gates(of), form.from_states(first), form.from_dstates(of) if states else None
 
     def sums(
-        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: bool = False
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: range | None = None
     ) -> tuple[Array, Array | None]:
-        """Return the gradients with respect to the parameters, of all steps or each sequence, and inputs if needed."""
+        """Return the gradients with respect to the parameters, of all or some sequences each, and inputs if needed."""
         form, problem, trace = _restored(kept, flat)
         of, given = form.gates(gates), form.given(dy, None, None)
         with _ieee():
-            if each:
-                grads = np.stack([stack.sums(problem, trace, given, of, b) for b in range(form.exist.shape[1])])
-            else:
+            if each is None:
                 grads = stack.sums(problem, trace, given, of)
+            else:
+                grads = np.stack([stack.sums(problem, trace, given, of, b) for b in each])
             dinputs = layers.read_gradients(problem, 0, of) if options.need_dinputs else None
         return grads, form.from_dinputs(dinputs)
 
