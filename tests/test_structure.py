@@ -70,8 +70,16 @@ def cpp_names(file: Path) -> list[str]:
 
 NUMBA_ABSENT = {
     "head": {"loss_of"},  # a choice in row_loss
-    "layer": {"by_gate"},  # the gates of a unit are read where they lie
-    "layers": {"as_rows"},  # they are rows
+    "layer": {
+        "by_gate",  # the gates of a unit are read where they lie
+        "of_rows",  # sums are begun where they are
+    },
+    "layers": {
+        "states_of",  # the states before each step are read where they lie
+        "weight_gradients",  # a part's way back includes them: spans.py
+        "as_rows",  # they are rows
+    },
+    "stack": {"blocks_of"},  # a sequence by itself is a problem of its own
 }
 """What Numba needs no word for."""
 

@@ -18,8 +18,9 @@ from ..steps import Steps
 from ..types import AnyArray, Array, Indices, Inputs, Labels, States
 from . import compiled, elementary, layers, linear, optim, sampling, softmax, stack
 from .entries import entry
+from .layer import Gates
 from .linear import NO_INDICES, NO_RESETS, Rows, grid_rows
-from .spans import Problem
+from .spans import Given, Problem
 
 
 class NumbaEngine:
@@ -47,16 +48,41 @@ class NumbaEngine:
         self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
     ) -> tuple[Array, States, Array | None]:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
-        net, inputs, state, steps, h, tape, only_last = kept
-        form = Form(net, inputs, steps, only_last)
-        problem = form.problem(flat, inputs, state)
-        dy, dh = None if dy is None else form.outputs(dy), None if dh is None else form.rows_of(dh)
-        last = None if dstate is None else form.states(dstate)
+        form, trace = _restored(kept, flat)
         with rounding.standard():
-            grads, first, dinputs = stack.backward(
-                problem, form.rows_of(h), _plain(tape), dy, dh, last, options.need_dinputs
-            )
-        return grads, form.from_states(first), None if dinputs is None else form.from_rows(dinputs)
+            grads, first, dinputs = stack.backward(*trace, form.given(dy, dh, dstate), options.need_dinputs)
+        return grads, form.from_states(first), form.from_dinputs(dinputs)
+
+    def gates(
+        self,
+        kept: Kept,
+        flat: Array,
+        given: tuple[Array | None, Array | None, States],
+        options: Options,
+        states: bool = False,
+    ) -> tuple[Array, States, Array | None]:
+        """Return the gradients with respect to gates, the initial states, and, if so wanted, the states after steps."""
+        net, (form, trace) = kept[0], _restored(kept, flat)
+        N, S = int(form.rows.start[-1]), len(CELLS[net.cell].states) if states else 0
+        of = Gates(np.zeros(net.gates_shape(N), net.dtype), np.empty((net.parts, S, N, net.hidden), net.dtype))
+        with rounding.standard():
+            first, _ = stack.gates(*trace, form.given(*given), of, False)
+        return of.rows, form.from_states(first), of.dstates if states else None
+
+    def sums(
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: bool = False
+    ) -> tuple[Array, Array | None]:
+        """Return the gradients with respect to the parameters, of all steps or each sequence, and inputs if needed."""
+        net, (form, trace), need = kept[0], _restored(kept, flat), options.need_dinputs
+        dy = form.given(dy, None, None).dy
+        of = Gates(_plain(gates), np.empty((net.parts, 0, 0, net.hidden), net.dtype))
+        with rounding.standard():
+            if each:
+                grads, dinputs = stack.sums_of_each(*trace, dy, of, need)
+                grads = form.from_order(grads)
+            else:
+                grads, dinputs = stack.sums(*trace, dy, of, need)
+        return grads, form.from_dinputs(dinputs)
 
     def bptt(
         self,
@@ -68,23 +94,19 @@ class NumbaEngine:
         options: Options,
         labels: Labels,
         checked: bool = False,
+        after: tuple[States, Array] | None = None,
     ) -> tuple[float, Array, int, Array, States, States, Array | None]:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
         form = Form(net, inputs, steps, options.last)
         problem, number, label = form.problem(flat, inputs, state), NUMBERS[options.loss], form.labels(labels)
+        dstate, later = (None, None) if after is None else after
+        given = form.given(None, None, dstate)._replace(later=later)
         with rounding.standard():
-            loss, losses, grads, last, first, dinputs = stack.bptt(problem, number, label, options.need_dinputs)
+            loss, losses, grads, last, first, dinputs = stack.bptt(problem, number, label, given, options.need_dinputs)
         states = form.from_states(last), form.from_states(first)
         weights = label.weights if label.weights.size else None
         count = count_of(label.classes if label.are_classes else label.reals, weights, options.loss, None)
-        return (
-            loss,
-            form.from_outputs(losses),
-            count,
-            grads,
-            *states,
-            None if dinputs is None else form.from_rows(dinputs),
-        )
+        return loss, form.from_outputs(losses), count, grads, *states, form.from_dinputs(dinputs)
 
     def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
         """Return losses and dy of outputs y."""
@@ -223,6 +245,15 @@ class Form:
         array.reshape(self.places, *rows.shape[1:])[self.steps.address] = rows
         return array
 
+    def from_dinputs(self, dinputs: Array | None) -> Array | None:
+        """Return gradients of inputs, if there are any, as the user has these."""
+        return None if dinputs is None else self.from_rows(dinputs)
+
+    def given(self, dy: Array | None, dh: Array | None, dstate: States) -> Given:
+        """Return what the way back begins with."""
+        dy, dh = None if dy is None else self.outputs(dy), None if dh is None else self.rows_of(dh)
+        return Given(dy, dh, None if dstate is None else self.states(dstate))
+
     def labels(self, labels: Labels) -> linear.Labels:
         """Return labels and weights as rows."""
         label, weights = labels if isinstance(labels, tuple) else (labels, None)
@@ -245,12 +276,24 @@ class Form:
 
     def from_states(self, states: Array) -> States:
         """Return the opposite of ``states``."""
-        if self.steps is not None:
-            ordered = np.empty_like(states)
-            ordered[..., self.steps.order, :] = states
-            states = ordered
+        states = self.from_order(states)
         arrays = tuple(states[..., 0, :] if self.one else states)
         return arrays if len(arrays) > 1 else arrays[0]
+
+    def from_order(self, array: Array) -> Array:
+        """Return what each sequence has, (..., B, n), in the order of the batch, from that of rows."""
+        if self.steps is None:
+            return array
+        ordered = np.empty_like(array)
+        ordered[..., self.steps.order, :] = array
+        return ordered
+
+
+def _restored(kept: Kept, flat: Array) -> tuple[Form, tuple[Problem, Array, Array]]:
+    """Return the form of what forward kept, and the problem with h and the tape."""
+    net, inputs, state, steps, h, tape, last = kept
+    form = Form(net, inputs, steps, last)
+    return form, (form.problem(flat, inputs, state), form.rows_of(h), _plain(tape))
 
 
 def _plain(array: Any) -> Any:
