@@ -81,7 +81,7 @@ def halves(net: Net, more: dict[str, Any], name: str) -> Results:
     dy, options = gradient_of_outputs(net, out), options_of(net.need_dinputs, None, last=more["last"])
     gates, first, states = engine.gates(out._kept, flat, (dy, net.dh, net.dstate), options, states=True)
     grads, dinputs = engine.sums(out._kept, flat, dy, gates, options)
-    each, again = engine.sums(out._kept, flat, dy, gates, options, each=True)
+    each, again = engine.sums(out._kept, flat, dy, gates, options, range(net.inputs.shape[1]))
     assert states is not None
     assert_same_bits(optional("dinputs", dinputs), optional("dinputs", again))
     results = {"gates": gates, "states": states, "grads": grads, "each": each, **optional("dinputs", dinputs)}

@@ -107,7 +107,18 @@ def gates_of(engine: Engine, kept: Kept, flat: Array, dy: Array, k: int, options
     dstate[:, ~reached] = 0
     in_order = np.empty_like(dstate)
     in_order[:, :, source.order] = dstate
+    short = source.lengths <= k  # no window cuts these: they have the same bits beside longer ones as by themselves
+    if short.any():
+        plain = options_of(False, options.threads, options.loss, last)
+        take_sequences(source, short, engine.gates(kept, flat, (dy, None, None), plain)[:2], (gates, in_order))
     return gates, source.from_states(in_order, source.one)
+
+
+def take_sequences(source: Source, which: Mask, found: tuple[Array, States], to: tuple[Array, Array]) -> None:
+    """Write what an engine's ``gates`` has found for some sequences, by positions, into gates and (S, P, B, H)."""
+    rows, sequences = which[source.position], source.order[which]
+    to[0][:, :, rows] = found[0][:, :, rows]
+    to[1][:, :, sequences] = source.states(found[1], len(source.order))[:, :, sequences]
 
 
 def windows(source: Source, k: int, last: bool) -> Pieces:

@@ -70,18 +70,18 @@ class NumbaEngine:
         return of.rows, form.from_states(first), of.dstates if states else None
 
     def sums(
-        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: bool = False
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: range | None = None
     ) -> tuple[Array, Array | None]:
-        """Return the gradients with respect to the parameters, of all steps or each sequence, and inputs if needed."""
+        """Return the gradients with respect to the parameters, of all or some sequences each, and inputs if needed."""
         net, (form, trace), need = kept[0], _restored(kept, flat), options.need_dinputs
         dy = form.given(dy, None, None).dy
         of = Gates(_plain(gates), np.empty((net.parts, 0, 0, net.hidden), net.dtype))
         with rounding.standard():
-            if each:
-                grads, dinputs = stack.sums_of_each(*trace, dy, of, need)
-                grads = form.from_order(grads)
-            else:
+            if each is None:
                 grads, dinputs = stack.sums(*trace, dy, of, need)
+            else:
+                grads = stack.sums_of_each(*trace, dy, of, form.positions(each))
+                dinputs = stack.sums(*trace, dy, of, True)[1] if need else None
         return grads, form.from_dinputs(dinputs)
 
     def bptt(
@@ -276,17 +276,19 @@ class Form:
 
     def from_states(self, states: Array) -> States:
         """Return the opposite of ``states``."""
-        states = self.from_order(states)
+        if self.steps is not None:
+            ordered = np.empty_like(states)
+            ordered[..., self.steps.order, :] = states
+            states = ordered
         arrays = tuple(states[..., 0, :] if self.one else states)
         return arrays if len(arrays) > 1 else arrays[0]
 
-    def from_order(self, array: Array) -> Array:
-        """Return what each sequence has, (..., B, n), in the order of the batch, from that of rows."""
+    def positions(self, sequences: range) -> list[int]:
+        """Return where some sequences are in the order of rows."""
         if self.steps is None:
-            return array
-        ordered = np.empty_like(array)
-        ordered[..., self.steps.order, :] = array
-        return ordered
+            return list(sequences)
+        numbers: list[int] = np.argsort(self.steps.order)[sequences.start : sequences.stop].tolist()
+        return numbers
 
 
 def _restored(kept: Kept, flat: Array) -> tuple[Form, tuple[Problem, Array, Array]]:

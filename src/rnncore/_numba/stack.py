@@ -132,23 +132,18 @@ def sums(
     return grads, dinputs
 
 
-def sums_of_each(
-    problem: Problem, h: Array, tape: Array, dy: Array | None, of: Gates, need_dinputs: bool
-) -> tuple[Array, Array | None]:
-    """Return what ``sums`` does, but of each sequence (B, size), in the order of rows, as if it were the only one."""
-    net, rows, (N, _) = problem.net, problem.rows, problem.sizes
-    grads = np.empty((rows.B, net.size), net.dtype)
-    dinputs = np.empty((N, net.inputs), net.dtype) if need_dinputs else None
+def sums_of_each(problem: Problem, h: Array, tape: Array, dy: Array | None, of: Gates, positions: list[int]) -> Array:
+    """Return the gradients of the parameters of some sequences, each as if it were the only one, (M, size)."""
+    net, rows = problem.net, problem.rows
+    grads = np.empty((len(positions), net.size), net.dtype)
     count = np.diff(rows.start)  # of the sequences that have a step
-    for b in range(rows.B):
+    for m, b in enumerate(positions):
         index = rows.start[: np.searchsorted(-count, -b)] + b
         own = alone(problem, index, b), h[index], tape_of_one(problem, tape, index)
         dy_b = None if dy is None else dy[index if problem.head_rows is None else slice(b, b + 1)]
         gates = Gates(np.ascontiguousarray(of.rows[:, :, index]), of.dstates)
-        grads[b], dx = sums(*own, dy_b, gates, need_dinputs)
-        if dinputs is not None:
-            dinputs[index] = dx
-    return grads, dinputs
+        grads[m], _ = sums(*own, dy_b, gates, False)
+    return grads
 
 
 def alone(problem: Problem, index: Indices, b: int) -> Problem:
