@@ -21,7 +21,7 @@ namespace rnncore {
 // The numbers of NumPy's types; filled when the module is made, and only read afterwards.
 struct NumpyTypes {
   PyTypeObject* array = py::detail::npy_api::get().PyArray_Type_;
-  PyObject* int64_scalar = py::object(py::dtype::of<int64_t>().attr("type")).release().ptr();
+  PyTypeObject *int64_scalar = scalar_of<int64_t>(), *bool_scalar = scalar_of<bool>();
   int int64 = py::dtype::of<int64_t>().num(), float32 = py::dtype::of<float>().num(),
       float64 = py::dtype::of<double>().num();
 
@@ -31,6 +31,12 @@ struct NumpyTypes {
       return int64;
     else
       return std::is_same_v<T, float> ? float32 : float64;
+  }
+
+ private:
+  template <class T>
+  static PyTypeObject* scalar_of() {
+    return reinterpret_cast<PyTypeObject*>(py::object(py::dtype::of<T>().attr("type")).release().ptr());
   }
 };
 const NumpyTypes& numpy_types();

@@ -103,7 +103,7 @@ class SeenStep {
            take_tokens(net, tokens_.copy(seen.data<int64_t>(), lead.size()), lead.size());
   }
   static bool is_integer(py::handle x) {
-    return PyLong_CheckExact(x.ptr()) || reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) == numpy_types().int64_scalar;
+    return PyLong_CheckExact(x.ptr()) || Py_TYPE(x.ptr()) == numpy_types().int64_scalar;
   }
   bool take_tokens(const Net& net, const int64_t* tokens, ptrdiff_t count) {
     inputs_.tokens = tokens;
@@ -113,8 +113,9 @@ class SeenStep {
     if (reset.is_none()) return true;
     if (one) {
       static const unsigned char yes = 1;
-      if (reset.ptr() == Py_True) reset_ = &yes;
-      return PyBool_Check(reset.ptr());
+      if (!PyBool_Check(reset.ptr()) && Py_TYPE(reset.ptr()) != numpy_types().bool_scalar) return false;
+      if (PyObject_IsTrue(reset.ptr())) reset_ = &yes;
+      return true;
     }
     Seen seen;
     if (!seen.see(reset) || seen.array->nd != 1 || seen.array->dimensions[0] != B) return false;

@@ -21,7 +21,8 @@ class Stepper:
     """Holds a copy of a net's parameters, and a state that goes from step to step: for an agent that acts.
 
     Each call of ``step`` takes the inputs of one step and returns its outputs, with the bits that :func:`forward` has
-    over all these steps. It costs less than ``forward`` of one step, because the weights are packed once.
+    over all these steps. It costs less than ``forward`` of one step, because the weights are packed once. One thread
+    does the work.
 
     params: a net of one direction, any number of layers. Training does not change the copy: hand it changed parameters
     with ``load``. batch: how many sequences go side by side, B; with None it is one, without an axis for it. backend:
