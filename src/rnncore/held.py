@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,36 +30,37 @@ class Held:
         """Return the outputs of a step."""
         which = np.zeros(self._batch or 1, bool)
         which[:] = False if reset is None else reset
-        with self._alone():
-            out, self._state = self._take_step(self._net, self._flat, np.asarray(x)[None], self._state, which)
+        with self._lock:
+            self._require_alone()
+            try:  # with no call in its last block, where a signal handler could raise
+                self._is_busy = True
+                out, self._state = self._take_step(self._net, self._flat, np.asarray(x)[None], self._state, which)
+            finally:
+                self._is_busy = False
         return out
 
     def state(self) -> States:
         """Return a copy of the state."""
-        with self._alone():
+        with self._lock:
+            self._require_alone()
             return copy_of(self._state)
 
     def put_state(self, state: States) -> None:
         """Take a copy of a state; None is zeros."""
-        with self._alone():
+        with self._lock:
+            self._require_alone()
             self._state = zero_states(self._net, self._batch) if state is None else copy_of(state)
 
     def load(self, flat: Array) -> None:
         """Take a copy of other parameters."""
-        with self._alone():
+        with self._lock:
+            self._require_alone()
             self._flat = flat.copy()
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads out, and refuse what runs within a step of the same thread, as a signal handler may."""
-        with self._lock:
-            if self._is_busy:
-                raise RuntimeError("a Stepper cannot be used within one of its own steps")
-            try:
-                self._is_busy = True
-                yield
-            finally:
-                self._is_busy = False
+    def _require_alone(self) -> None:
+        """Raise within a step of the same thread, as in a signal handler; the lock keeps other threads out."""
+        if self._is_busy:
+            raise RuntimeError("a Stepper cannot be used within one of its own steps")
 
 
 def zero_states(net: Net, batch: int | None) -> States:
