@@ -274,6 +274,15 @@ struct Sampling {
   States<Real> last;
 };
 
+// What a net that is held between steps is given for one: inputs of its B sequences, and which of them begin with
+// states of zeros, or null for none. Where y (B, V) goes, or h (B, H) of a net without outputs.
+template <class Real>
+struct OneStep {
+  Inputs<Real> inputs;
+  const unsigned char* reset;
+  Real* out;
+};
+
 // The rules of rnncore/optim.py, in its order.
 enum class Rule { sgd, momentum, nesterov, adagrad, rmsprop, adam };
 constexpr int step_numbers = 7;  // as many as a rule has at most
@@ -307,6 +316,18 @@ struct Machine {
   bool (*interrupted)();
 };
 
+// A net that is held between steps, with packed weights and its states, in memory that is handed in: how much it takes,
+// aligned to 64 bytes; puts it there; other parameters; its states; a step, false if it was interrupted.
+template <class Real>
+struct Holding {
+  size_t (*size)(const Net&, const Real* flat, ptrdiff_t B, const Machine&);
+  void (*hold)(void* memory, const Net&, const Real* flat, ptrdiff_t B, const Machine&);
+  void (*load)(void* memory, const Real* flat);
+  void (*put_state)(void* memory, const States<const Real>&);
+  void (*take_state)(void* memory, const States<Real>&);
+  bool (*step)(void* memory, const OneStep<Real>&);
+};
+
 template <class Real>
 struct Kernels {
   // Each returns false if it was interrupted.
@@ -319,6 +340,7 @@ struct Kernels {
   bool (*softmax)(ptrdiff_t rows, ptrdiff_t V, const Real* y, Real* p, const Machine&);
   // The problem has one step: the tokens to begin with, and the states.
   bool (*sample)(const Problem<Real>&, const Sampling<Real>&, const Machine&);
+  Holding<Real> holding;
   double (*norm)(const Real* x, ptrdiff_t n);
   double (*clip)(Real* dx, ptrdiff_t n, double longest, double limit);
   double (*step)(const OptimizerStep<Real>&);

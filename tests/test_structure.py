@@ -20,7 +20,8 @@ from rnncore.losses import LOSSES, NUMBERS
 
 ROOT = Path(__file__).parents[1]
 NUMPY, NUMBA, CPP = (ROOT / path for path in ("src/rnncore/_numpy", "src/rnncore/_numba", "cpp/column"))
-ROWS = ("elementary", "linear", "softmax", *LOSSES, *CELLS, "layer", "head", "layers", "stack", "sampling", "optim")
+OF_NETS = ("layer", "head", "layers", "stack", "stepping", "sampling")
+ROWS = ("elementary", "linear", "softmax", *LOSSES, *CELLS, *OF_NETS, "optim")
 
 
 CPP_NAMES = {

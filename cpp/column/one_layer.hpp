@@ -62,13 +62,12 @@ struct OneLayer {
 
   bool run() { return passes.run(*this, ways.sums); }
 
-  // The first step alone, y (B, ldV), by the calling thread; it can be taken again, from the states it has left.
+  // The first step alone, y (B, ldV), by the calling thread; after go_on it can be taken again.
   Rows<Real> step_forward(Look& look) const {
     const Share all{0, 0, steps.B, 0, 1};
     const Span span = passes.span_of(0, all);
     forward_layer.forward(span, all, look, [] {});
     if (head.V > 0) head.forward(span, all, look);
-    trace.go_on();
     return head.y_of(span, all);
   }
 

@@ -118,6 +118,10 @@ class CppEngine:
         """Return tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and the states; last states."""
         return _core.sample(self._isa, net.core or _net(net), flat, first, state, uniforms, temperature)
 
+    def hold(self, net: Net, flat: Array, batch: int | None) -> _core.Stepper:
+        """Return a net that is held from step to step, with a copy of flat and states of zeros."""
+        return _core.Stepper(self._isa, net.core or _net(net), flat, -1 if batch is None else batch)
+
     def norm(self, x: Array) -> float:
         """Return the length of a vector x (n,)."""
         return _core.norm(self._isa, x)

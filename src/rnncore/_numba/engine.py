@@ -10,13 +10,14 @@ import numpy as np
 
 from .. import rounding
 from ..cells import CELLS
+from ..held import Held
 from ..labels import count_of
 from ..losses import NUMBERS
 from ..net import Net
 from ..problem import Kept, Options, copy_of, with_masks
 from ..steps import Steps
-from ..types import AnyArray, Array, Indices, Inputs, Labels, States
-from . import compiled, elementary, layers, linear, optim, sampling, softmax, stack
+from ..types import AnyArray, Array, Indices, Inputs, Labels, Mask, States
+from . import compiled, elementary, layers, linear, optim, sampling, softmax, stack, stepping
 from .entries import entry
 from .layer import Gates
 from .linear import NO_INDICES, NO_RESETS, Rows, grid_rows
@@ -130,6 +131,10 @@ class NumbaEngine:
         with rounding.standard():
             tokens, last = sampling.sample(form.problem(flat, first[None], state), _plain(uniforms), temperature)
         return tokens, form.from_states(last)
+
+    def hold(self, net: Net, flat: Array, batch: int | None) -> Held:
+        """Return a net that is held from step to step, with a copy of flat and states of zeros."""
+        return Held(_take_step, net, flat, batch)
 
     def norm(self, x: Array) -> float:
         """Return the length of a vector x (n,)."""
@@ -296,6 +301,14 @@ def _restored(kept: Kept, flat: Array) -> tuple[Form, tuple[Problem, Array, Arra
     net, inputs, state, steps, h, tape, last = kept
     form = Form(net, inputs, steps, last)
     return form, (form.problem(flat, inputs, state), form.rows_of(h), _plain(tape))
+
+
+def _take_step(net: Net, flat: Array, inputs: Inputs, state: States, which: Mask) -> tuple[Array, States]:
+    """Return the outputs of the one step that the inputs have, and the states after it."""
+    form = Form(net, inputs, None)
+    with rounding.standard():
+        out, last = stepping.step(form.problem(flat, inputs, state), which)
+    return out[0] if form.one else out, form.from_states(last)
 
 
 def _plain(array: Any) -> Any:
