@@ -32,7 +32,7 @@ class Division(NamedTuple):
         axes = resets.ndim
         if resets.dtype != bool or axes not in (1, 2) or inputs.shape[:axes] != resets.shape or not resets.any():
             return None
-        return with_resets(resets, None, resets.shape, directions)
+        return _full_steps(resets.shape, resets.copy())
 
     def require_arrays(self, name: str) -> None:
         """Raise for a list of sequences, called by a name, beside what is for arrays only."""
@@ -118,10 +118,13 @@ def with_resets(value: object, steps: Steps | None, lead: tuple[int, ...], direc
         )
     if not resets.any():
         return steps
-    if steps is None:
-        T, B = lead if len(lead) == 2 else (lead[0], 1)
-        steps = Steps(np.full(B, T, np.int64), T, "grid" if len(lead) == 2 else "one")
-    return steps.with_resets(resets.copy())  # in an array of our own, contiguous
+    return _full_steps(lead, resets) if steps is None else steps.with_resets(resets)
+
+
+def _full_steps(lead: tuple[int, ...], resets: Mask) -> Steps:
+    """Return the steps of a full grid with resets, which are in an array of our own."""
+    T, B = lead if len(lead) == 2 else (lead[0], 1)
+    return Steps(np.full(B, T, np.int64), T, "grid" if len(lead) == 2 else "one", resets)
 
 
 def _of_list(value: object, steps: Steps) -> Mask:
@@ -148,7 +151,7 @@ def _of_array(value: object, steps: Steps | None) -> Mask:
 
 
 def _flags(name: str, value: object) -> Mask:
-    """Return an array of booleans; an empty one of anything is one."""
+    """Return an array of booleans, of our own and contiguous; an empty one of anything is one."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be an array without a mask, got {what(value)}: write {name}.filled(False)")
     try:
@@ -159,4 +162,4 @@ def _flags(name: str, value: object) -> Mask:
         got = kind_of(flags) if isinstance(value, np.ndarray) else what(value)
         remedy = f": write np.asarray({name}, bool)" if flags.dtype.kind in "iuf" else ""
         raise TypeError(f"{name} must be an array of booleans, got {got}{remedy}")
-    return flags.astype(bool)
+    return flags.astype(bool, order="C")
