@@ -180,6 +180,40 @@ def check_pieces(net: Net, backend: str) -> None:
         assert_same_bits({n: expected[n] for n in wanted}, {n: found[n] for n in wanted}, net.params.cell)
 
 
+@pytest.mark.parametrize("name", ["two layers", "two layers, masks", "two layers, ragged tokens"])
+@EACH_CELL
+def test_a_reset_cuts_every_layer(cell: str, name: str, engine: str) -> None:
+    """As above, for states (L, B, H) and with dropout masks."""
+    net, _ = net_of(cell, name, "float64")
+    whole = rnncore.bptt(
+        net.params, net.inputs, net.labels, **given(net), need_dinputs=net.need_dinputs, backend=engine
+    )  # fmt: skip
+    for b, start, stop, is_reset in pieces(net):
+        own = None if is_reset or start > 0 else of_sequence(net.state, b)
+        masks = None if net.dropout_masks is None else [mask[start:stop, b] for mask in net.dropout_masks]
+        part = rnncore.bptt(
+            net.params, net.inputs[start:stop, b], net.labels[start:stop, b], state=own, dropout_masks=masks,
+            need_dinputs=net.need_dinputs, backend=engine,
+        )  # fmt: skip
+        assert_same_bits({"losses": part.losses}, {"losses": whole.losses[start:stop, b]}, cell)
+        if net.need_dinputs:
+            assert_same_bits({"dinputs": part.dinputs}, {"dinputs": whole.dinputs[start:stop, b]}, cell)
+        if stop == lengths_of(net)[b]:
+            assert_same_states(cell, part.state, of_sequence(whole.state, b))
+        if start == 0:
+            first = each_state(np.zeros_like, part.dstate) if is_reset else part.dstate
+            assert_same_states(cell, first, of_sequence(whole.dstate, b))
+
+
+def of_sequence(states: Any, b: int) -> Any:
+    """(L, H) of (L, B, H)."""
+    return each_state(lambda array: array[:, b], states)
+
+
+def assert_same_states(cell: str, expected: Any, found: Any) -> None:
+    assert_same_bits(named_states("state", cell, expected), named_states("state", cell, found), cell)
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 @EACH_CELL
 def test_one_label_a_sequence_is_of_its_last_piece(cell: str, layers: int, engine: str) -> None:

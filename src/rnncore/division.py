@@ -29,10 +29,10 @@ class Division(NamedTuple):
         resets, said = self.resets, self.lengths is not None or self.offsets is not None
         if said or directions == 2 or type(resets) is not np.ndarray or type(inputs) is not np.ndarray:
             return None
-        axes = resets.ndim
-        if resets.dtype != bool or axes not in (1, 2) or inputs.shape[:axes] != resets.shape or not resets.any():
+        if resets.dtype != bool or not np.count_nonzero(resets):
             return None
-        return _full_steps(resets.shape, resets.copy())
+        fit = resets.ndim in (1, 2) and inputs.shape[: resets.ndim] == resets.shape
+        return _full_steps(resets.shape, resets.copy()) if fit else None
 
     def require_arrays(self, name: str) -> None:
         """Raise for a list of sequences, called by a name, beside what is for arrays only."""
@@ -124,7 +124,9 @@ def with_resets(value: object, steps: Steps | None, lead: tuple[int, ...], direc
 def _full_steps(lead: tuple[int, ...], resets: Mask) -> Steps:
     """Return the steps of a full grid with resets, which are in an array of our own."""
     T, B = lead if len(lead) == 2 else (lead[0], 1)
-    return Steps(np.full(B, T, np.int64), T, "grid" if len(lead) == 2 else "one", resets)
+    lengths = np.empty(B, np.int64)
+    lengths.fill(T)
+    return Steps(lengths, T, "grid" if len(lead) == 2 else "one", resets, T * B)
 
 
 def _of_list(value: object, steps: Steps) -> Mask:
