@@ -334,10 +334,9 @@ def test_copies_of_a_result_go_back_as_well(engine: str) -> None:
 
 def call_of(form: str) -> tuple[rnncore.Params, Any, dict[str, Any]]:
     """The same sequences in each form; of "one" the first."""
-    net = make_net(6, 3, 2, 5, 0, own_loss=True, resets="some")
-    lengths = np.array([6, 0, 4])
-    resets = net.resets
-    assert resets is not None
+    net = make_net(6, 3, 2, 5, 0, own_loss=True)
+    lengths, resets = np.array([6, 0, 4]), np.zeros((6, 3), bool)
+    resets[3, 0] = resets[[1, 2], 2] = True
     if form == "grid":
         return net.params, net.inputs, {"resets": resets, "lengths": lengths}
     if form == "one":
