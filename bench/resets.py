@@ -127,7 +127,7 @@ def main() -> None:
         for H in HIDDEN:
             verify(cell, H)
             rows += [measure(cell, H, which, 15 if arguments.quick else 201) for which in PASSES]
-            print(table(rows[-len(PASSES) :]).splitlines()[-2:], flush=True)
+            print("\n".join(table(rows[-len(PASSES) :]).splitlines()[-len(PASSES) :]), flush=True)
     print(table(rows))
     if arguments.out:
         arguments.out.write_text(f"# What resets cost\n\nT = {T}, B = {B}, X = {X}, V = {V}, float32\n\n{table(rows)}")
