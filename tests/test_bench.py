@@ -340,6 +340,18 @@ def start(*arguments: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
+def test_resets_are_verified_and_told_by_ratios() -> None:
+    resets = load("resets")
+    net = resets.rollout("gru", 4)
+    assert [0 < resets.some(share).mean() < 0.1 for share in resets.SHARES] == [True, True]
+    assert net.call("bptt", None) != net.call("bptt", resets.some(0.05))
+    resets.verify("gru", 4)
+    row = resets.measure("gru", 4, "bptt", 1)
+    assert len(row["ratios"]) == len(row["best"]) == len(resets.SHARES)
+    text = resets.table([{**row, "seconds": 1e-3, "ratios": [1.0, 1.5], "best": [1.0, 1.25]}])
+    assert text.splitlines()[-1] == "| gru | 4 | bptt | 1.00 | 1.000 | 1.000 | 1.500 | 1.250 |"
+
+
 def test_a_quick_run(tmp_path: Path) -> None:
     run = start("--quick", "--shapes", "tiny", "--peers", "numpy", "--out", tmp_path, "--name", "trial")
     text, _ = run.communicate(timeout=120)

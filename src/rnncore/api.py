@@ -74,8 +74,9 @@ def bptt(
     as labels is a batch of sequences of any lengths, 0 included; lengths, integers (B,), says the same of a padded
     array: padding is never read. offsets, integers (B + 1,) that ascend from 0 to N, says the same of arrays (N, ...)
     in which one sequence follows the other: sequence b has the steps from offsets[b] to offsets[b + 1]. resets:
-    booleans, one for each step: before such a step the state is zero, and no gradient crosses, as if another sequence
-    began there; of networks of one direction. state: the initial hidden state (B, H), or (H,) for one sequence, and for
+    booleans, one for each step, for lists a list of them: before such a step the state is zero, and no gradient
+    crosses, as if another sequence began there; at the first step of a sequence its initial state is not read, and has
+    the gradient 0. Networks of two directions take None. state: the initial hidden state (B, H), or (H,) for one sequence, and for
     the cell "lstm" a pair of them, (h, c); None is zeros. Of several layers or directions it has a first axis L*D:
     layer by layer, forward before reverse. dropout_masks: one for each layer but the first, (T, B, D*H), or (B, D*H)
     for all steps, (T, D*H) or (D*H,) for one sequence, what that layer's inputs are multiplied by; see
