@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import as_states
 from .engines import Held, current
 from .net import Net, described
 from .params import Params, require_params
+from .states import as_states
 from .types import AnyArray, Array, Inputs, States
 from .values import as_int64, as_integer, as_numbers, as_real, require_shape
 from .words import kind_of, what
