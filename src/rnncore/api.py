@@ -76,12 +76,12 @@ def bptt(
     in which one sequence follows the other: sequence b has the steps from offsets[b] to offsets[b + 1]. resets:
     booleans, one for each step, for lists a list of them: before such a step the state is zero, and no gradient
     crosses, as if another sequence began there; at the first step of a sequence its initial state is not read, and has
-    the gradient 0. Networks of two directions take None. state: the initial hidden state (B, H), or (H,) for one sequence, and for
-    the cell "lstm" a pair of them, (h, c); None is zeros. Of several layers or directions it has a first axis L*D:
-    layer by layer, forward before reverse. dropout_masks: one for each layer but the first, (T, B, D*H), or (B, D*H)
-    for all steps, (T, D*H) or (D*H,) for one sequence, what that layer's inputs are multiplied by; see
-    :func:`dropout_masks`. truncate: k, an integer of at least 1: J_t goes back through the steps t, t - 1 ... t - k + 1
-    only, in all layers, and in two directions also through t + 1 ... t + k - 1; the states that enter these from
+    the gradient 0. Networks of two directions take None. state: the initial hidden state (B, H), or (H,) for one
+    sequence, and for the cell "lstm" a pair of them, (h, c); None is zeros. Of several layers or directions it has a
+    first axis L*D: layer by layer, forward before reverse. dropout_masks: one for each layer but the first, (T, B,
+    D*H), or (B, D*H) for all steps, (T, D*H) or (D*H,) for one sequence, what that layer's inputs are multiplied by;
+    see :func:`dropout_masks`. truncate: k, an integer of at least 1: J_t goes back through the steps t, t - 1 ... t - k
+    + 1 only, in all layers, and in two directions also through t + 1 ... t + k - 1; the states that enter these from
     outside are constants, and ``dstate`` is what J_0 ... J_(k-1) send. It takes time O(T k). None, and any k from the
     longest sequence on, give the whole gradient. checkpoint: n, or "auto" for about the square root of T: keep the
     states of about every n-th step only, and compute the steps between once more on the way back: the same bits, in
