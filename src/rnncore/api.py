@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import arguments, drawing, given, gradients, masks
-from .division import UNDIVIDED, Division
+from .division import Division
 from .engines import current
-from .gradients import PLAIN, Asked
+from .gradients import Asked
 from .net import described
 from .params import Params, not_params_error
 from .problem import as_tuple, options_of
@@ -118,28 +118,27 @@ def bptt(
     if not isinstance(params, Params):
         raise not_params_error("params", params)
     net, flat, engine = params._net, params.flat, current(backend)
-    options, steps = arguments.options(need_dinputs, threads, loss), None
-    raw = engine.reads_raw and dropout_masks is None and type(inputs) is not tuple and type(labels) is not tuple
-    asked = PLAIN
-    if not (truncate is checkpoint is clip_norm is None and per_sequence is False):
-        asked, raw = Asked(truncate, checkpoint, per_sequence, clip_norm), False
-    division = UNDIVIDED if lengths is offsets is resets is None else Division(lengths, offsets, resets)
-    if raw and division is not UNDIVIDED:
-        steps = division.canonical_steps(inputs, net.directions)
-        raw = steps is not None
-    each = None
-    both: Any = labels if weights is None else (labels, weights)
-    found = engine.bptt(net, flat, inputs, state, steps, options, both) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
-    if found is None:
-        batch = arguments.labelled(net, inputs, labels, state, division, options.loss, weights)
-        arguments.require_vectors(batch.inputs, options)
-        steps, read = batch.steps, masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
-        if batch.last:
-            options = options_of(options.need_dinputs, options.threads, options.loss, True)
-        found, each = gradients.bptt(engine, net, flat, batch._replace(inputs=read), options, asked)
-    total, losses, count, grads, last, dstate, dinputs = found
-    if steps is not None:
-        losses, dinputs = losses if options.last else in_form(losses, steps), optional_in_form(dinputs, steps)
+    options, found = arguments.options(need_dinputs, threads, loss), None
+    labelled: Any = labels if weights is None else (labels, weights)
+    plain = truncate is checkpoint is clip_norm is None and dropout_masks is None and per_sequence is False
+    undivided = lengths is offsets is resets is None
+    if plain and engine.reads_raw and type(inputs) is not tuple and type(labels) is not tuple:
+        steps = None if undivided else Division(lengths, offsets, resets).canonical_steps(inputs, net.directions)
+        if undivided or steps is not None:
+            found = engine.bptt(net, flat, inputs, state, steps, options, labelled)  # type: ignore[arg-type]  # as the user gave them
+    if found is not None:
+        total, losses, count, grads, last, dstate, dinputs = found
+        return BpttResult(total, losses, count, params._like(grads), last, dstate, dinputs, None)
+    batch = arguments.labelled(net, inputs, labels, state, Division(lengths, offsets, resets), options.loss, weights)
+    arguments.require_vectors(batch.inputs, options)
+    batch = batch._replace(inputs=masks.as_masks(net, dropout_masks, batch.inputs, batch.steps))
+    options = options_of(options.need_dinputs, options.threads, options.loss, batch.last)
+    asked = Asked(truncate, checkpoint, per_sequence, clip_norm)
+    (total, losses, count, grads, last, dstate, dinputs), each = gradients.bptt(
+        engine, net, flat, batch, options, asked
+    )
+    losses = losses if options.last else in_form(losses, batch.steps)
+    dinputs = optional_in_form(dinputs, batch.steps)
     return BpttResult(total, losses, count, params._like(grads), last, dstate, dinputs, each)
 
 
@@ -180,15 +179,14 @@ def forward(
         raise not_params_error("params", params)
     net, flat, engine = params._net, params.flat, current(backend)
     options = arguments.options(False, threads, "cross_entropy", last)
-    raw, steps = engine.reads_raw and dropout_masks is None and type(inputs) is not tuple, None
-    division = UNDIVIDED if lengths is offsets is resets is None else Division(lengths, offsets, resets)
-    if raw and division is not UNDIVIDED:
-        steps = division.canonical_steps(inputs, net.directions)
-        raw = steps is not None
-    found = engine.forward(net, flat, inputs, state, steps, options) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
+    undivided, found = lengths is offsets is resets is None, None
+    if engine.reads_raw and dropout_masks is None and type(inputs) is not tuple:
+        steps = None if undivided else Division(lengths, offsets, resets).canonical_steps(inputs, net.directions)
+        if undivided or steps is not None:
+            found = engine.forward(net, flat, inputs, state, steps, options)  # type: ignore[arg-type]  # as the user gave them
     if found is not None:
         return forward_result(*found)
-    batch = arguments.unlabelled(net, inputs, state, division)
+    batch = arguments.unlabelled(net, inputs, state, Division(lengths, offsets, resets))
     read = masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
     found = engine.forward(net, flat, read, batch.state, batch.steps, options)
     assert found is not None  # as the arguments are canonical

@@ -51,9 +51,6 @@ class Asked(NamedTuple):
         return limit
 
 
-PLAIN = Asked()
-
-
 def bptt(
     engine: Engine, net: Net, flat: Array, batch: Batch, options: Options, asked: Asked
 ) -> tuple[Bptt, PerSequence | None]:
