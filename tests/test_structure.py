@@ -38,14 +38,24 @@ CPP_NAMES = {
         "recurrent_part": None,  # linear.hpp's product, as the weights are packed
         "by_gate": None,  # the gates of a unit lie side by side
         "previous_states": None,  # they are rows of the same array
+        "of_rows": "go_on",  # the sums of the steps after are where these go on
     },
     "layers": {
         "parts_of": None,  # they are counted
         "turn": "list_turned",  # numbers of rows
         "input_gradients": None,  # those of layer.hpp
         "as_rows": None,  # they are rows
+        "states_of": None,  # the states before each step are rows of the trace
+        "read_gradients": "mask_gradients",  # both directions add to the same rows
+        "weight_gradients": None,  # a part's way back includes them: one_layer.hpp
     },
-    "stack": {"read_by_head": None, "add_to_last": None},  # one_layer.hpp and layers.hpp, where the output layer is
+    "stack": {
+        "read_by_head": None,  # one_layer.hpp and layers.hpp, where the output layer is
+        "add_to_last": None,
+        "gates": None,  # halves of backward: Ways says which
+        "sums": None,
+        "blocks_of": None,  # SumRows makes them
+    },
 }
 """Where C++ says the same in other words, or needs no word of its own."""
 
@@ -251,12 +261,12 @@ def test_a_call_on_the_default_engine_does_not_import_numba() -> None:
 
 
 def import_time() -> float:
-    """Seconds that ``import rnncore`` takes once NumPy is there."""
-    code = "import numpy, time; start = time.perf_counter(); import rnncore; print(time.perf_counter() - start)"
+    """Seconds of work that ``import rnncore`` takes once NumPy is there; not those in which other programs run."""
+    code = "import numpy, time; start = time.process_time(); import rnncore; print(time.process_time() - start)"
     return float(python(code).stdout)
 
 
 def test_import_is_quick() -> None:
-    """Under 0.15 s beyond NumPy's own: the median of five, since other programs run as well."""
+    """Under 0.15 s beyond NumPy's own: the median of five, since other programs share the caches."""
     import_time()  # the files are on the way into memory
     assert statistics.median(import_time() for _ in range(5)) < 0.15

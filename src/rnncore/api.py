@@ -11,10 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import arguments, drawing, given, gradients, masks
+from . import arguments, drawing, given, masks
 from .division import Division
 from .engines import current
-from .gradients import Asked
 from .net import described
 from .params import Params, not_params_error
 from .problem import as_tuple, options_of
@@ -120,9 +119,9 @@ def bptt(
     net, flat, engine = params._net, params.flat, current(backend)
     options, found = arguments.options(need_dinputs, threads, loss), None
     labelled: Any = labels if weights is None else (labels, weights)
-    plain = truncate is checkpoint is clip_norm is None and dropout_masks is None and per_sequence is False
+    plain = truncate is checkpoint is clip_norm is None and per_sequence is False
     undivided = lengths is offsets is resets is None
-    if plain and engine.reads_raw and type(inputs) is not tuple and type(labels) is not tuple:
+    if plain and engine.reads_raw and dropout_masks is None and type(inputs) is not tuple and type(labels) is not tuple:
         steps = None if undivided else Division(lengths, offsets, resets).canonical_steps(inputs, net.directions)
         if undivided or steps is not None:
             found = engine.bptt(net, flat, inputs, state, steps, options, labelled)  # type: ignore[arg-type]  # as the user gave them
@@ -133,10 +132,15 @@ def bptt(
     arguments.require_vectors(batch.inputs, options)
     batch = batch._replace(inputs=masks.as_masks(net, dropout_masks, batch.inputs, batch.steps))
     options = options_of(options.need_dinputs, options.threads, options.loss, batch.last)
-    asked = Asked(truncate, checkpoint, per_sequence, clip_norm)
-    (total, losses, count, grads, last, dstate, dinputs), each = gradients.bptt(
-        engine, net, flat, batch, options, asked
-    )
+    if plain:
+        found, each = engine.bptt(net, flat, *batch[:3], options, batch.labels, True), None
+        assert found is not None  # as the arguments are canonical
+    else:
+        from . import gradients  # which few calls need, and takes a tenth of the time to import
+
+        asked = gradients.Asked(truncate, checkpoint, per_sequence, clip_norm)
+        found, each = gradients.bptt(engine, net, flat, batch, options, asked)
+    total, losses, count, grads, last, dstate, dinputs = found
     losses = losses if options.last else in_form(losses, batch.steps)
     dinputs = optional_in_form(dinputs, batch.steps)
     return BpttResult(total, losses, count, params._like(grads), last, dstate, dinputs, each)

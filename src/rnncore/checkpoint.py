@@ -20,6 +20,7 @@ from .steps import Steps
 from .types import AnyArray, Array, Indices, States
 from .values import as_integer
 from .windows import total
+from .words import what
 
 BLOCK = 128
 """The rows that a block of the sums over steps has at most: docs/arithmetic.md, section 6."""
@@ -75,8 +76,7 @@ class Timeline:
         B = batch.steps.B if batch.steps is not None else 1 if len(self.axes) == 1 else self.axes[1]
         self.lengths = np.full(B, self.axes[0]) if batch.steps is None else batch.steps.lengths
         self.longest, own = int(self.lengths.max()), max(1, BLOCK // B)
-        wanted = math.isqrt(self.longest) if every == "auto" else as_integer("checkpoint", every, 1)
-        self.n = -(-max(wanted, 1) // own) * own
+        self.n = -(-steps_asked_for(every, self.longest) // own) * own
         starts = range(0, max(self.longest, 1), self.n)  # one even of no steps
         self.pieces = [self._piece(k, start, min(start + self.n, self.longest)) for k, start in enumerate(starts)]
 
@@ -96,6 +96,15 @@ class Timeline:
     def ended(self, start: int) -> Indices:
         """Return which sequences have no step from one on."""
         return np.flatnonzero((self.lengths <= start) & (self.longest > 0))
+
+
+def steps_asked_for(every: object, longest: int) -> int:
+    """Return after how many steps states are kept, as the user says it."""
+    if isinstance(every, str):
+        if every != "auto":
+            raise TypeError(f"checkpoint must be an integer or 'auto', got {what(every)}")
+        return max(math.isqrt(longest), 1)
+    return as_integer("checkpoint", every, 1)
 
 
 def states_between(engine: Engine, net: Net, flat: Array, timeline: Timeline, options: Options) -> list[States]:

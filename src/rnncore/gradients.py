@@ -62,9 +62,4 @@ def bptt(
         limit = asked.limit if asked.per_sequence == "clipped" else math.inf
         wanted = each.Wanted(asked.per_sequence is True, limit, windows.window_of(net, batch, asked.truncate))
         return each.bptt(engine, net, flat, batch, options, wanted)
-    if asked.truncate is not None:
-        return windows.bptt(engine, net, flat, batch, options, asked.truncate), None
-    inputs, state, steps, labels, _ = batch
-    found = engine.bptt(net, flat, inputs, state, steps, options, labels, True)
-    assert found is not None  # as the arguments are canonical
-    return found, None
+    return windows.bptt(engine, net, flat, batch, options, asked.truncate), None
