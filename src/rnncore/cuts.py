@@ -49,12 +49,12 @@ class Source:
 
     start (T + 1,): the rows of step t are [start[t], start[t + 1]). step (N,), position (N,): of each row. lengths,
     order (B,): of each position. address (N,): where each row lies in the arrays of the call. given: what each layer
-    gives, (N, D*H). tapes, (N, K, ...): of each part. masks, (N, D*H). state (S, P, B, H): the initial states. begun
-    (N,): the step from which on a row's states have come, 0 or that of the last reset. reset (N,).
+    gives, (N, D*H). tapes, (N, K, ...): of each part. inputs (N, ...). masks, (N, D*H). state (S, P, B, H): the initial
+    states. begun (N,): the step from which on a row's states have come, 0 or that of the last reset. reset (N,).
     """
 
     def __init__(self, kept: Kept) -> None:
-        net, inputs, state, steps, h, tape, _ = kept
+        net, inputs, state, steps, h, tape, self.last = kept
         self.net, self.steps, self.one = net, steps, h.ndim == 2 if steps is None else steps.form == "one"
         if steps is None:
             T, B = len(h), 1 if self.one else h.shape[1]
@@ -68,7 +68,9 @@ class Source:
         self.position = np.arange(N) - self.start[self.step]
         below, self.tapes = net.cut_tape(tape, N)
         self.given = [*below, self.rows(h, net.width)]
-        self.masks = [self.rows(mask, net.width) for mask in with_masks(inputs)[1]]
+        read, masks = with_masks(inputs)
+        self.inputs = self.rows(read, *read.shape[-1:] if read.dtype.kind == "f" else ())
+        self.masks = [self.rows(mask, net.width) for mask in masks]
         self.state = self.states(state, len(self.order))[:, :, self.order]
         self.reset, self.begun = self._resets()
 
@@ -83,9 +85,9 @@ class Source:
             begun[start:stop] = since[: stop - start]
         return reset, begun
 
-    def rows(self, array: AnyArray, width: int) -> AnyArray:
-        """Return an array of the call as rows (N, width)."""
-        rows = array.reshape(-1, width)
+    def rows(self, array: AnyArray, *width: int) -> AnyArray:
+        """Return an array of the call as rows (N, width) or (N,)."""
+        rows = array.reshape(-1, *width)
         return rows if self.steps is None else rows[self.address]
 
     def states(self, states: States, sequences: int) -> Array:
