@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tuning.hpp"
+
 namespace rnncore {
 
 // What is general in a cell: rnncore/cells.py says what the words mean.
@@ -21,6 +23,15 @@ constexpr int most_states = 2, most_gates = 4, most_saved = 5;
 
 // What the tape keeps of a step lies in rows of whole sixteens.
 constexpr ptrdiff_t tape_width(ptrdiff_t H) { return (H + 15) / 16 * 16; }
+
+// A leading dimension for rows of n numbers: whole vectors of every instruction set, and never a multiple of 4 KiB
+// apart, where all rows would fall into the same few lines of the L1 cache.
+template <class Real>
+constexpr ptrdiff_t padded(ptrdiff_t n) {
+  constexpr ptrdiff_t size = sizeof(Real);
+  const ptrdiff_t whole = (n + 15) / 16 * 16;
+  return whole * size % tuning::page == 0 && whole != 0 ? whole + tuning::cache_line / size : whole;
+}
 
 // Where the arrays of a layer in one direction begin in flat, and those of the output layer. b_x is b_h where a cell
 // has but one bias.
@@ -183,6 +194,8 @@ struct Problem {
   // Whether outputs are made of the last state of each sequence only: N is B in what belongs to them.
   bool last = false;
   const Real* const* masks = nullptr;  // (layers - 1) of (N, W) at their addresses, what a layer reads is multiplied by
+  // (parts, 1 or 2, N, padded G), by rows: where da and du of all steps are kept; null: they live for a call.
+  Real* gates = nullptr;
 };
 
 // Rows of numbers, each so far from the one before.
@@ -202,11 +215,13 @@ struct Outputs {
 };
 
 // What forward kept, and what backward is given, each null for what J does not depend on directly. from_outputs: of a
-// part by itself, the gradient with respect to h as far as it comes through outputs, like dh.
+// part by itself, the gradient with respect to h as far as it comes through outputs, like dh. has_gates: whether
+// Problem::gates are there already, so that only the sums are left to do.
 template <class Real>
 struct Kept {
   Strided<const Real> h;
   const Real* tape;
+  bool has_gates = false;
 };
 template <class Real>
 struct OutputGradients {
@@ -218,21 +233,29 @@ struct OutputGradients {
 };
 
 // Gradients with respect to the parameters, as they lie in flat, the initial states, and the inputs (N, X) where
-// Steps::read says, or null where they are not wanted. adds: whether the last are added to what is there.
+// Steps::read says, or null where they are not wanted. adds: whether the last are added to what is there. row: how far
+// apart those of the sequences lie, each as if it were the only one; 0: of all together. later: those from the steps
+// after these, to which flat adds, or null. dstates (parts, S, N, H), by rows: with respect to the states after each
+// step, or null.
 template <class Real>
 struct Gradients {
   Real* flat;
   States<Real> dstate;
   Real* dinputs;
   bool adds = false;
+  ptrdiff_t row = 0;
+  const Real* later = nullptr;
+  Real* dstates = nullptr;
 };
 
-// What bptt gives beside the gradients: J, the losses (N) at their addresses, the last states.
+// What bptt gives beside the gradients: J, the losses (N) at their addresses, the last states; and what it is given
+// beside labels: the gradients with respect to the last states.
 template <class Real>
 struct Losses {
   double* total;
   Real* each;
   States<Real> last;
+  States<const Real> dstate{};
 };
 
 // What sample is given: tokens `first` (B), uniforms (T, B); and gives: tokens (T, B), the last states.

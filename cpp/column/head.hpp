@@ -53,14 +53,26 @@ struct Head {
         h(h.at),
         y_by_row(ways.forward && ways.back),
         limits(limits) {
-    const bool forward = ways.forward, back = ways.back && ways.dy;
+    const bool forward = ways.forward, back = ways.back && ways.dy, sums = ways.sums && ways.dy;
     const Index rows = y_by_row ? count : limits.threads * limits.rows;
     W_hy = linear::fit_panels<Real>(arena, forward ? V : 0, H, count);
     W_hy_back = linear::fit_panels<Real>(arena, back ? H : 0, V, count);
     y = arena.take<Real>(forward ? rows * ldV : 0);
     e = arena.take<Real>(forward ? limits.threads * ldV : 0);
-    dW_hy = arena.take<Real>(back ? V * ldH : 0), db_y = arena.take<Real>(back ? ldV : 0);
-    if (arena.at && back) fill(db_y, ldV, Real(0));
+    dW_hy = arena.take<Real>(sums ? V * ldH : 0), db_y = arena.take<Real>(sums ? ldV : 0);
+    if (arena.at && sums) begin({0, 0, H, 0, 0});
+  }
+
+  // The sum that is only added to begins with +0.
+  void begin(const Shard& shard) const {
+    if (shard.j0 == 0) fill(db_y, ldV, Real(0));
+  }
+
+  // The sums of a shard go on from those of the steps after these.
+  void go_on(const Shard& shard, const HeadArrays<const Real>& later) const {
+    const Index j0 = shard.j0, count = shard.j1 - j0;
+    for (Index v = 0; v < V; ++v) copy(later.W_hy + v * H + j0, count, dW_hy + v * ldH + j0);
+    if (j0 == 0) copy(later.b_y, V, db_y);
   }
 
   void pack(int part, int parts) const {

@@ -180,6 +180,8 @@ struct Backward {
   Real* dh = nullptr;                           // (threads, rows, ldH): with respect to h_t
   Real *carried = nullptr, *dothers = nullptr;  // (B, ldH) (B, S - 1, P), by positions: with respect to the states
   Real *dprev = nullptr, *dq = nullptr, *dx = nullptr;  // (B, ldH) (B, ldH) (threads, rows, ldX)
+  Real* dstates = nullptr;  // (S, N, H), by rows: with respect to the states after each step, or null
+  Index N;
 
   // a: the forward pass's, which dh takes over where its rows are as long
   Backward(Arena& arena, const Resets<Real>& resets, const Problem<Real>& problem, Limits limits, Ways ways, Real* a)
@@ -188,20 +190,19 @@ struct Backward {
         resets(resets),
         W_xh_given(layer_of(problem.net, problem.flat).W_xh),
         W_hh_given(layer_of(problem.net, problem.flat).W_hh),
-        limits(limits) {
+        limits(limits),
+        N(problem.steps.count) {
+    if (!ways.back && !ways.sums) return;
+    take_gates(arena, problem);
+    dx = arena.take<Real>(ways.dinputs ? limits.threads * limits.rows * n.ldX : 0);
+    W_xh = linear::fit_panels<Real>(arena, ways.dinputs ? n.X : 0, n.G, N);
     if (!ways.back) return;
-    const bool need_dinputs = ways.dinputs;
-    const bool has_q = n.shape().gates_after_reset > 0, by_row = limits.threads > 1;
-    const Index rows = by_row ? problem.steps.count : limits.rows;
+    const bool has_q = n.shape().gates_after_reset > 0;
     dh = ways.forward && n.ldA == n.ldH ? a : arena.take<Real>(limits.threads * limits.rows * n.ldH);
     carried = arena.take<Real>(n.B * n.ldH);
     dothers = arena.take<Real>(n.B * n.others_row());
-    Real* const da = arena.take<Real>(rows * n.ldG);
-    gates = {da, n.cell.splits ? arena.take<Real>(rows * n.ldG) : da, n.ldG, by_row};
     dprev = arena.take<Real>(n.cell.passes ? n.B * n.ldH : 0);
     dq = arena.take<Real>(has_q ? n.B * n.ldH : 0);
-    dx = arena.take<Real>(need_dinputs ? limits.threads * limits.rows * n.ldX : 0);
-    W_xh = linear::fit_panels<Real>(arena, need_dinputs ? n.X : 0, n.G, problem.steps.count);
     W_hh = linear::fit_panels<Real>(arena, n.H, n.G_before_reset(), n.B);
     W_after = linear::fit_panels<Real>(arena, has_q ? n.H : 0, n.G - n.G_before_reset(), n.B);
   }
@@ -211,6 +212,15 @@ struct Backward {
     linear::pack<Real>(W_hh, linear::part_of(W_hh, part, parts), nullptr, W_hh_given, n.H, false);
     linear::pack<Real>(W_after, linear::part_of(W_after, part, parts), nullptr, W_hh_given + n.G_before_reset() * n.H,
                        n.H, false);
+  }
+
+  // da and du of a span, or of all rows, where the sums come later or others read them.
+  void take_gates(Arena& arena, const Problem<Real>& problem) {
+    const bool by_row = limits.threads > 1 || problem.gates;
+    const Index size = (by_row ? N : limits.rows) * n.ldG;
+    Real* const da = problem.gates ? problem.gates : arena.take<Real>(size);
+    Real* const du = !n.cell.splits ? da : problem.gates ? da + size : arena.take<Real>(size);
+    gates = {da, du, n.ldG, by_row};
   }
 
   Rows<Real> dh_of(const Share& share) const { return {dh + share.area() * limits.rows * n.ldH, n.ldH}; }
@@ -254,12 +264,24 @@ struct Backward {
       resets.take(step, span, t, share, units);
       const Rows<Real> through_h = place.of(carried, n.ldH, span.p0);
       take_carried(span, step, dh_of(share), through_h, own_dh);
+      if (dstates) give_states(span, step, t);
       step_backward(step, span, look);
       meet();
       linear::product<Real>(step.du.from(step.first), step.last - step.first, W_hh, through_h.from(step.first),
                             units.panels, t % 2 != 0, look);
       for (Index i = step.first; n.cell.passes && i < step.last; ++i) add(step.dprev(i), step, through_h(i));
       resets.end(step, span, t, through_h);
+    }
+  }
+
+  // The gradients with respect to the states after a step, of some units, before its own way back.
+  void give_states(const Span& span, const cells::Step<Real>& step, Index t) const {
+    const Rows<Real> others = Place{step.first}.of(dothers, n.others_row(), span.p0);
+    const Index begin = min_of(step.begin, n.H), count = min_of(step.end, n.H) - begin;
+    for (Index i = step.first; i < step.last; ++i) {
+      Real* const to = dstates + (span.row(t) + i - step.first) * n.H + begin;
+      copy(step.dh(i) + begin, count, to);
+      for (Index k = 0; k < n.other_states(); ++k) copy(others(i) + k * n.P + begin, count, to + (k + 1) * N * n.H);
     }
   }
 
@@ -327,8 +349,24 @@ struct Sums {
     token_sums = arena.take<Real>(inputs.tokens ? linear::block * n.ldG : 0);
     slots = arena.take<Index>(inputs.tokens ? threads * n.X : 0);
     if (!arena.at) return;
-    fill(db_h, n.ldG, Real(0)), fill(db_x, n.ldG, Real(0));
-    if (inputs.tokens) fill(dW_xh, n.X * n.ldG, Real(0)), fill(slots, threads * n.X, Index{-1});
+    begin({0, 0, n.H, 0, n.G});
+    if (inputs.tokens) fill(slots, threads * n.X, Index{-1});
+  }
+
+  // What is only added to begins with +0, of a shard.
+  void begin(const Shard& shard) const {
+    const Index g0 = shard.g0, count = (shard.g1 == n.G ? n.ldG : shard.g1) - g0;
+    fill(db_h + g0, count, Real(0)), fill(db_x + g0, count, Real(0));
+    for (Index x = 0; inputs.tokens && x < n.X; ++x) fill(dW_xh + x * n.ldG + g0, count, Real(0));
+  }
+
+  // The sums of a shard go on from those of the steps after these.
+  void go_on(const Shard& shard, const LayerArrays<const Real>& later) const {
+    const Index g0 = shard.g0, count = shard.g1 - g0;
+    linear::transpose(later.W_xh + g0 * n.X, n.X, count, n.X, dW_xh + g0, n.ldG);
+    for (Index g = g0; g < shard.g1; ++g) copy(later.W_hh + g * n.H, n.H, dW_hh + g * n.ldH);
+    if (n.shape().own_recurrent_bias) copy(later.b_x + g0, count, db_x + g0);
+    copy(later.b_h + g0, count, db_h + g0);
   }
 
   // dW_xh = sum da_t x_t^T, dW_hh = sum du_t h_{t-1}^T, db_x, db_h: some blocks of a chunk. first: whether they are the

@@ -138,8 +138,13 @@ struct Layers {
     const Real* const below = number == 0 ? nullptr : problem.masks ? masked : given(number - 1).at;
     const Real* const counted = problem.flat;  // stands for below while memory is only counted, and is not read
     const Inputs<Real> read = number == 0 ? problem.inputs : Inputs<Real>{nullptr, below ? below : counted};
-    return {own, problem.flat, read, problem.state.from(part * steps.B * net.H), own_steps, own.V > 0 && problem.last};
+    Problem<Real> alone{own, problem.flat, read, problem.state.from(part * steps.B * net.H), own_steps};
+    alone.last = own.V > 0 && problem.last;
+    if (problem.gates) alone.gates = problem.gates + part * gates_size();
+    return alone;
   }
+  // Of the gradients with respect to the gates of a part.
+  Index gates_size() const { return (cells::table<Real>[net.cell].splits ? 2 : 1) * N * padded<Real>(net.G()); }
   bool is_last(Index part) const { return part >= net.parts() - net.directions; }
   Net net_of(Index part) const { return net.part(part, attached && is_last(part)); }
   Steps steps_of(Index part) const {
@@ -153,9 +158,9 @@ struct Layers {
 
   // What a pass over a part does: forward, or back; the last one both, if the output layer goes with it.
   Ways ways_of(Index part, bool forward) const {
-    const bool dx = ways.back && (part >= net.directions || ways.dinputs);
-    if (attached && is_last(part)) return {ways.forward, ways.back, ways.dy, dx};
-    return forward ? Ways{true, false, false, false} : Ways{false, true, false, dx};
+    const bool dx = part >= net.directions ? ways.back : ways.dinputs;
+    if (attached && is_last(part)) return {ways.forward, ways.back, ways.dy, dx, ways.sums};
+    return forward ? Ways{true, false, false, false, false} : Ways{false, ways.back, false, dx, ways.sums};
   }
 
   // Calls run with the pass over a part, forward or back.
@@ -180,9 +185,12 @@ struct Layers {
 
   // Where the gradients with respect to what a part reads go, and the others of it.
   Gradients<Real> gradients_of(Index part, const Gradients<Real>& grads) const {
-    const bool first = part < net.directions;
-    return {grads.flat, grads.dstate.from(part * steps.B * net.H), first ? grads.dinputs : dread,
-            part % net.directions == 1};
+    Gradients<Real> own = grads;
+    own.dstate = grads.dstate.from(part * steps.B * net.H);
+    if (part >= net.directions) own.dinputs = ways.back ? dread : nullptr;
+    own.adds = part % net.directions == 1;
+    if (grads.dstates) own.dstates = grads.dstates + part * net.shape.states * N * net.H;
+    return own;
   }
   Real* tape_of(Index part) const { return tape + (net.layers - 1) * N * W + part * net.tape_size(N); }
   // What a layer gives, by rows.
@@ -243,7 +251,7 @@ struct Layers {
       for (int way = 0; way < 2; ++way) {
         const bool forward = way == 0;
         Arena memory;
-        if (!(forward ? ways.forward : ways.back)) continue;
+        if (!(forward ? ways.forward : ways.back || ways.sums)) continue;
         (void)OneLayer<Real>(memory, own_problem, machine, ways_of(part, forward), N);
         if (most < memory.used) most = memory.used;
       }
@@ -255,7 +263,7 @@ struct Layers {
 
   // The gradient with respect to what a layer reads is multiplied by the same mask.
   void mask_gradients(Index number) const {
-    if (!problem.masks || number == 0) return;
+    if (!problem.masks || number == 0 || !ways.back) return;
     for (Index row = 0; row < N; ++row) {
       const Real* const mask = problem.masks[number - 1] + steps.address_of(row) * W;
       for (Index j = 0; j < W; ++j) dread[row * W + j] = dread[row * W + j] * mask[j];

@@ -47,20 +47,20 @@ struct OneLayer {
         resets(arena, trace, steps, passes.limits),
         forward_layer(arena, resets, problem, passes.limits, ways.forward, reads),
         backward_layer(arena, resets, problem, passes.limits, ways, forward_layer.a),
-        sums(arena, trace, backward_layer.gates, problem.inputs, ways.back ? machine.threads : 0),
+        sums(arena, trace, backward_layer.gates, problem.inputs, ways.sums ? machine.threads : 0),
         head_steps(problem.last ? last_steps(steps) : steps),
         last_h(arena.take<Real>(problem.last ? n.B * n.ldH : 0)),
         head(arena, problem.net, problem.flat, head_steps.count, {problem.last ? last_h : trace.h + n.B * n.ldH, n.ldH},
              passes.limits, ways) {
     const Index listed = max_of(SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)),
                                 SumRows::scratch_size(head_steps, head_steps.count));
-    passes.take_scratch(arena, ways.back, listed, max_of(n.ldG, n.ldH));
+    passes.take_scratch(arena, ways, listed, max_of(n.ldG, n.ldH));
     if (arena.at) trace.put_state(steps, problem.state);
   }
   OneLayer(const OneLayer&) = delete;
   OneLayer& operator=(const OneLayer&) = delete;
 
-  bool run() { return passes.run(*this, ways.back); }
+  bool run() { return passes.run(*this, ways.sums); }
 
   // The first step alone, y (B, ldV), by the calling thread; it can be taken again, from the states it has left.
   Rows<Real> step_forward(Look& look) const {
@@ -85,6 +85,7 @@ struct OneLayer {
   // Forward and back over a share of the sequences; by one thread alone, with the weights' gradients.
   void pass(const Share& share, Look& look) {
     const Shard all = whole(share.thread);
+    const bool sums_now = machine.threads == 1 && ways.sums && !grads.row;
     for (Index chunk = 0; ways.forward && chunk < passes.chunks.count; ++chunk) {
       if (passes.stop(share)) return;
       forward(passes.span_of(chunk, share), share, look);
@@ -93,26 +94,26 @@ struct OneLayer {
     const bool last = problem.last && head_steps.count > 0;
     if (last) read_by_head(share);
     if (last && ways.forward) forward_head(last_span(share), share, look);
-    if (!ways.back) return;
-    if (share.part == 0) backward_layer.begin(steps, share, given.dstate);
+    if (!ways.back && !ways.sums) return;
+    if (share.part == 0 && ways.back) backward_layer.begin(steps, share, given.dstate);
     passes.meet(share);
-    if (last && ways.dy) add_to_last(share, look);
-    if (last && ways.dy && machine.threads == 1) last_weight_gradients(all, look);
-    bool first = true;
+    if (last && ways.dy && ways.back) add_to_last(share, look);
+    bool first = begin_sums(all, sums_now, look);
     for (Index chunk = passes.chunks.count; chunk-- > 0;) {
       if (passes.stop(share)) return;
       backward(passes.span_of(chunk, share), share, look);
-      if (machine.threads == 1) weight_gradients(chunk, all, first, look);
+      if (sums_now) weight_gradients(chunk, all, first, look);
       passes.meet(share);
     }
-    if (share.part == 0) backward_layer.end(steps, share, given.has_dstate(), grads.dstate);
-    if (machine.threads == 1) take_gradients(all);
+    if (share.part == 0 && ways.back) backward_layer.end(steps, share, given.has_dstate(), grads.dstate);
+    if (sums_now) take_gradients(all);
+    if (machine.threads == 1 && grads.row) weight_pass(all, look);
   }
 
   // The weights' gradients for a shard.
   void weight_pass(const Shard& shard, Look& look) {
-    bool first = true;
-    if (problem.last && ways.dy && head_steps.count > 0) last_weight_gradients(shard, look);
+    if (grads.row) return each_weight_pass(shard, look);
+    bool first = begin_sums(shard, true, look);
     for (Index chunk = passes.chunks.count; chunk-- > 0;) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
       weight_gradients(chunk, shard, first, look);
@@ -174,6 +175,11 @@ struct OneLayer {
 
   // da_t and du_t of a span, and the gradients with respect to its inputs.
   void backward(const Span& span, const Share& share, Look& look) const {
+    if (ways.back) backward_in_time(span, share, look);
+    if (grads.dinputs) layer::input_gradients(backward_layer, span, share, grads, look);
+  }
+
+  void backward_in_time(const Span& span, const Share& share, Look& look) const {
     const Rows<Real> dh = backward_layer.dh_of(share);
     if (ways.dy && !problem.last)
       head.backward(span, share, given.dy, dh, look);
@@ -181,7 +187,6 @@ struct OneLayer {
       take_from_outputs(span, share, dh);
     passes.meet(share);
     backward_layer.backward(span, share, given.dh, look, [&] { passes.meet(share); });
-    if (grads.dinputs) layer::input_gradients(backward_layer, span, share, grads, look);
   }
 
   // What comes through outputs that are not made here: nothing to add, which is -0, unless it is given.
@@ -194,32 +199,68 @@ struct OneLayer {
         fill(dh(i), n.ldH, Real(-0.0));
   }
 
+  // Begins the sums of a shard, if they are wanted: with those of the steps after these, and with outputs that are made
+  // of last states. Returns whether none has begun.
+  bool begin_sums(const Shard& shard, bool wanted, Look& look) const {
+    if (!wanted) return true;
+    if (grads.later) {
+      sums.go_on(shard, layer_of(problem.net, grads.later));
+      if (ways.dy) head.go_on(shard, head_of(problem.net, grads.later));
+    }
+    if (problem.last && ways.dy && head_steps.count > 0) last_weight_gradients(shard, look);
+    return !grads.later;
+  }
+
+  // The weights' gradients of each sequence by itself, for a shard: blocks of its own steps.
+  void each_weight_pass(const Shard& shard, Look& look) {
+    for (Index p = 0; p < steps.B; ++p) {
+      if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
+      const Index b = steps.sequence(p), length = steps.length(b);
+      sums.begin(shard);
+      if (ways.dy) head.begin(shard);
+      bool first = true;
+      for (Index end = length, t = 0; end > 0; end = t, first = false) {
+        t = (end - 1) / linear::block * linear::block;
+        const SumRows rows(steps, p, t, end, passes.scratch_of(shard.thread));
+        add_blocks(rows, rows.blocks, shard, first, look);
+      }
+      if (problem.last && ways.dy && length > 0) {
+        const SumRows rows(head_steps, p, 0, 1, passes.scratch_of(shard.thread));
+        head.weight_gradients(rows, rows.blocks, shard, given.dy, true, passes.gathered_of(shard), look);
+      }
+      take_gradients(shard, length > 0, grads.flat + b * grads.row);
+    }
+  }
+
   // The weights' gradients: the blocks of a chunk, from the last to the first, for a shard.
   void weight_gradients(Index chunk, const Shard& shard, bool& first, Look& look) const {
     const Chunks& chunks = passes.chunks;
     const SumRows rows(steps, chunks.begin(chunk), chunks.begin(chunk + 1), passes.scratch_of(shard.thread));
-    const linear::Gathered<Real> own = passes.gathered_of(shard);
     rows.each_group([&](const Blocks& blocks) {
-      sums.weight_gradients(rows, blocks, shard, first, own, look);
-      if (ways.dy && !problem.last) head.weight_gradients(rows, blocks, shard, given.dy, first, own, look);
+      add_blocks(rows, blocks, shard, first, look);
       first = false;
     });
+  }
+  void add_blocks(const SumRows& rows, const Blocks& blocks, const Shard& shard, bool first, Look& look) const {
+    const linear::Gathered<Real> own = passes.gathered_of(shard);
+    sums.weight_gradients(rows, blocks, shard, first, own, look);
+    if (ways.dy && !problem.last) head.weight_gradients(rows, blocks, shard, given.dy, first, own, look);
   }
 
   // The gradients of the output layer's weights where it reads last states.
   void last_weight_gradients(const Shard& shard, Look& look) const {
     const SumRows rows(head_steps, 0, 1, passes.scratch_of(shard.thread));
-    bool first = true;
+    bool first = !grads.later;
     rows.each_group([&](const Blocks& blocks) {
       head.weight_gradients(rows, blocks, shard, given.dy, first, passes.gathered_of(shard), look);
       first = false;
     });
   }
 
-  void take_gradients(const Shard& shard) const {
-    const bool begun = steps.count > 0;
-    sums.take(begun, shard, layer_of(problem.net, grads.flat));
-    head.take(begun && ways.dy, shard, head_of(problem.net, grads.flat));
+  void take_gradients(const Shard& shard) const { take_gradients(shard, steps.count > 0 || grads.later, grads.flat); }
+  void take_gradients(const Shard& shard, bool begun, Real* flat) const {
+    sums.take(begun, shard, layer_of(problem.net, flat));
+    head.take(begun && ways.dy, shard, head_of(problem.net, flat));
   }
 };
 
@@ -247,6 +288,7 @@ bool run_backward(OneLayer<Real>& call, const Kept<Real>& kept, const OutputGrad
   call.trace.put_h(call.steps, kept.h);
   call.given = given;
   call.grads = grads;
+  call.backward_layer.dstates = grads.dstates;
   return call.run();
 }
 
@@ -255,6 +297,7 @@ bool run_bptt(OneLayer<Real>& call, const Labels<Real>& labels, const Losses<Rea
               const Gradients<Real>& grads) {
   call.labels = labels;
   call.losses = losses.each;
+  call.given.dstate = losses.dstate;
   call.grads = grads;
   const bool done = call.run();
   call.trace.take_state(call.steps, losses.last);

@@ -19,6 +19,8 @@ struct OutputLayer {
   const Real* dy = nullptr;              // the user's own, unless it comes from the loss
   Strided<Real> dh{};                    // (N, W) by rows
   Real* flat = nullptr;                  // of the gradients
+  const Real* later = nullptr;           // and of those from the steps after these
+  Index row = 0;                         // as Gradients has it
   const Net& net;
 
   // h: (N, W) by rows
@@ -30,10 +32,10 @@ struct OutputLayer {
         passes(arena, steps, machine, true),
         head(arena, net, flat, steps.count, {h.at, h.stride}, passes.limits, ways),
         net(net) {
-    passes.take_scratch(arena, ways.back, SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)), head.ldH);
+    passes.take_scratch(arena, ways, SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)), head.ldH);
   }
 
-  bool run() { return passes.run(*this, ways.back); }
+  bool run() { return passes.run(*this, ways.sums); }
 
   void pack(int part, int parts) const { head.pack(part, parts); }
   Shard whole(int thread) const { return {thread, 0, head.H, 0, 0}; }
@@ -41,26 +43,29 @@ struct OutputLayer {
   // Chunk by chunk, from the last to the first, which is the order of the sums.
   void pass(const Share& share, Look& look) {
     const Chunks& chunks = passes.chunks;
-    bool first = true;
+    const Shard all = whole(share.thread);
+    const bool sums_now = machine.threads == 1 && ways.sums && !row;
+    bool first = sums_now && begin_sums(all);
     for (Index chunk = chunks.count; chunk-- > 0;) {
       if (passes.stop(share)) return;
       const Span span = passes.span_of(chunk, share);
       if (ways.forward) forward(span, share, look);
-      if (!ways.back) continue;
-      head.backward(span, share, dy, span.by_row(dh.at, dh.stride), look);
-      if (machine.threads == 1) weight_gradients(chunk, whole(share.thread), first, look);
+      if (ways.back) head.backward(span, share, dy, span.by_row(dh.at, dh.stride), look);
+      if (sums_now) weight_gradients(chunk, all, first, look);
     }
-    if (ways.back && machine.threads == 1) take_gradients(whole(share.thread));
+    if (sums_now) take_gradients(all, steps.count > 0 || later, flat);
+    if (machine.threads == 1 && row) weight_pass(all, look);
   }
 
   // The weights' gradients for a shard.
   void weight_pass(const Shard& shard, Look& look) {
-    bool first = true;
+    if (row) return each_weight_pass(shard, look);
+    bool first = begin_sums(shard);
     for (Index chunk = passes.chunks.count; chunk-- > 0;) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
       weight_gradients(chunk, shard, first, look);
     }
-    take_gradients(shard);
+    take_gradients(shard, steps.count > 0 || later, flat);
   }
 
  private:
@@ -81,7 +86,29 @@ struct OutputLayer {
     });
   }
 
-  void take_gradients(const Shard& shard) const { head.take(steps.count > 0, shard, head_of(net, flat)); }
+  // Returns whether no sum has begun: those of the steps after these go on.
+  bool begin_sums(const Shard& shard) const {
+    if (later) head.go_on(shard, head_of(net, later));
+    return !later;
+  }
+
+  // The weights' gradients of each sequence by itself: blocks of its own steps.
+  void each_weight_pass(const Shard& shard, Look& look) {
+    for (Index p = 0; p < steps.B; ++p) {
+      if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
+      const Index b = steps.sequence(p), length = min_of(steps.length(b), steps.longest);
+      head.begin(shard);
+      bool first = true;
+      for (Index end = length, t = 0; end > 0; end = t, first = false) {
+        t = (end - 1) / linear::block * linear::block;
+        const SumRows rows(steps, p, t, end, passes.scratch_of(shard.thread));
+        head.weight_gradients(rows, rows.blocks, shard, dy, first, passes.gathered_of(shard), look);
+      }
+      take_gradients(shard, length > 0, flat + b * row);
+    }
+  }
+
+  void take_gradients(const Shard& shard, bool begun, Real* to) const { head.take(begun, shard, head_of(net, to)); }
 };
 
 }  // namespace rnncore::RNNCORE_ISA::stack

@@ -6,14 +6,7 @@
 
 namespace rnncore::RNNCORE_ISA::linear {
 
-// A leading dimension for rows of n numbers: whole vectors of every instruction set, and never a
-// multiple of 4 KiB apart, where all rows would fall into the same few lines of the L1 cache.
-template <class Real>
-constexpr Index padded(Index n) {
-  constexpr Index size = sizeof(Real);
-  const Index whole = (n + 15) / 16 * 16;
-  return whole * size % tuning::page == 0 && whole != 0 ? whole + tuning::cache_line / size : whole;
-}
+using rnncore::padded;
 
 constexpr Index divide_up(Index n, Index by) { return (n + by - 1) / by; }
 

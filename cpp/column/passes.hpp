@@ -65,19 +65,22 @@ struct Passes {
         limits{chunks.most_rows(pieces.widest), machine.threads} {}
 
   // listed: the numbers that a list of rows for sums needs; widest: of the rows that these sums read.
-  void take_scratch(Arena& arena, bool back, Index listed, Index widest) {
+  void take_scratch(Arena& arena, Ways ways, Index listed, Index widest) {
+    const bool may_be_one = ways.sums && !ways.back;  // sequences by themselves
     scratch_size = max_of(Span::scratch_size(chunks, limits.rows), listed);
+    if (may_be_one) scratch_size = max_of(scratch_size, SumRows::scratch_size_of_one);
     scratch = arena.take<int64_t>(machine.threads * scratch_size);
-    const Index listed_threads = back && (!steps.full() || steps.read || steps.resets) ? machine.threads : 0;
+    const bool lists = may_be_one || !steps.full() || steps.read || steps.resets;
+    const Index listed_threads = ways.sums && lists ? machine.threads : 0;
     gathered.stride = widest;
     gathered.strip = arena.take<Real>(listed_threads * gathered.strip_size());
     gathered.rows = arena.take<Real>(listed_threads * linear::block * gathered.stride);
   }
 
-  // Packs the weights, takes the passes forward and back, and those for the weights' gradients, if it goes back: what
+  // Packs the weights, takes the passes forward and back, and those for the weights' gradients, if it sums them: what
   // call.pack, call.pass and call.weight_pass do. One thread does the latter within the former.
   template <class Call>
-  bool run(Call& call, bool back) {
+  bool run(Call& call, bool sums) {
     if (machine.threads == 1) {
       Look look(machine, 0, &stopped);
       call.pack(0, 1);
@@ -87,13 +90,13 @@ struct Passes {
     struct Task {
       Passes& passes;
       Call& call;
-      bool back;
-    } task{*this, call, back};
+      bool sums;
+    } task{*this, call, sums};
     machine.parallel(
         machine.threads,
         [](void* given, int thread) {
           const Task& own = *static_cast<Task*>(given);
-          own.passes.take_all(own.call, own.back, thread);
+          own.passes.take_all(own.call, own.sums, thread);
         },
         &task);
     return !stopped;
@@ -123,7 +126,7 @@ struct Passes {
 
  private:
   template <class Call>
-  void take_all(Call& call, bool back, int thread) {
+  void take_all(Call& call, bool sums, int thread) {
     Look look(machine, thread, &stopped);
     call.pack(thread, machine.threads);
     machine.meet();
@@ -132,7 +135,7 @@ struct Passes {
     else
       for (Index k; (k = __atomic_fetch_add(&next_piece, 1, __ATOMIC_RELAXED)) < pieces.count;)
         call.pass({thread, pieces.begin(k), pieces.begin(k + 1), 0, 1}, look);
-    if (!back) return;
+    if (!sums) return;
     machine.meet();
     take_weight_passes(call, thread, look);
   }

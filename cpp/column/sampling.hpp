@@ -43,7 +43,7 @@ struct Level {
       : net(whole.net.part(part, part == whole.net.layers - 1)),
         problem{net, whole.flat, whole.inputs, whole.state.from(part * whole.steps.B * net.H), whole.steps},
         read(arena.take<Real>(part > 0 ? whole.steps.B * net.X : 0)),
-        step(arena, part > 0 ? reading(arena) : problem, machine, {true, false, false, false}, reads) {
+        step(arena, part > 0 ? reading(arena) : problem, machine, {true, false, false, false, false}, reads) {
     step.trace.tape = arena.take<Real>(whole.steps.B * step.n.tape_row());
   }
   void* operator new(size_t, void* at) { return at; }

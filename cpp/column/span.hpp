@@ -12,9 +12,9 @@ namespace rnncore::RNNCORE_ISA {
 using linear::Blocks;
 using linear::Rows;
 
-// Which ways a call goes, and what it needs on the way back.
+// Which ways a call goes, what it needs on the way back, and whether it sums the weights' gradients.
 struct Ways {
-  bool forward, back, dy, dinputs;
+  bool forward, back, dy, dinputs, sums;
 };
 
 // The most that there can be: rows of a span, and threads.
@@ -188,6 +188,24 @@ struct SumRows {
     if (!steps.full()) return 4 * most_rows + 1;
     return linear::RowBlocks{steps.B}.per_step() + 1 + (steps.resets ? most_rows : 0);
   }
+
+  // Those of the sequence at a position alone, of the steps [t0, t1), one block of the sums as if it were the only one.
+  SumRows(const Steps& steps, Index p, Index t0, Index t1, int64_t* scratch)
+      : row0(0), count(t1 - t0), addresses(nullptr), reads(nullptr), has_block_before(false) {
+    Index* const ends = reinterpret_cast<Index*>(scratch + 4 * count);
+    int64_t *const own = scratch, *const earlier = scratch + count;
+    for (Index i = 0; i < count; ++i) {
+      const Index t = t0 + i;
+      own[i] = steps.row(t) + p;
+      const bool is_reset = steps.resets && steps.resets[own[i]];
+      earlier[i] = is_reset ? zeros(steps) : t > 0 ? steps.B + steps.row(t - 1) + p : p;
+    }
+    rows = own, before = earlier, ends[0] = 0, ends[1] = count;
+    blocks = {ends, 1};
+    addresses = pick(steps.address, scratch + 2 * count);
+    reads = steps.read == steps.address ? addresses : pick(steps.read, scratch + 3 * count);
+  }
+  static constexpr Index scratch_size_of_one = 4 * linear::block + 2;
 
   // Calls f with as many blocks at a time as are no larger together than one can be, from the last on.
   template <class Function>

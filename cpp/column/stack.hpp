@@ -22,7 +22,7 @@ void clear_outputs(const Problem<Real>& problem, Index n, Real* array) {
 
 template <class Real>
 bool forward(const Problem<Real>& problem, const Outputs<Real>& outputs, const Machine& machine) {
-  const Ways ways{true, false, false, false};
+  const Ways ways{true, false, false, false, false};
   clear_outputs(problem, problem.net.V, outputs.y);
   clear_holes(problem.steps, problem.net.W(), outputs.h.at);
   if (problem.net.parts() == 1) {
@@ -57,7 +57,8 @@ void through_outputs(Layers<Real>& call, OutputGradients<Real>& by) {
     by.from_outputs = {call.dtop, call.ldW};
 }
 
-// The way back through an output layer by itself: from dy to the gradients with respect to what the last layer gives.
+// The way back through an output layer by itself, or the half of it that is wanted: from dy to the gradients with
+// respect to what the last layer gives.
 template <class Real>
 bool backward_of_outputs(Layers<Real>& call, const Kept<Real>& kept, OutputGradients<Real>& by,
                          const Gradients<Real>& grads) {
@@ -68,22 +69,25 @@ bool backward_of_outputs(Layers<Real>& call, const Kept<Real>& kept, OutputGradi
     by.dh = {call.own_dh, call.W};
   }
   if (!by.dy) {
-    fill(grads.flat + net.head.W_hy, net.V * net.W(), Real(0)), fill(grads.flat + net.head.b_y, net.V, Real(0));
+    for (Index b = 0; grads.flat && b < (grads.row ? call.steps.B : 1); ++b) {
+      const HeadArrays<Real> none = head_of(net, grads.flat + b * grads.row);
+      fill(none.W_hy, net.V * net.W(), Real(0)), fill(none.b_y, net.V, Real(0));
+    }
     return true;
   }
   call.read_by_head();
   const bool done = call.with_output_layer([&](OutputLayer<Real>& output) {
-    output.dy = by.dy, output.flat = grads.flat;
+    output.dy = by.dy, output.flat = grads.flat, output.row = grads.row;
     return output.run();
   });
-  through_outputs(call, by);
+  if (call.ways.back) through_outputs(call, by);
   return done;
 }
 
 template <class Real>
 bool backward(const Problem<Real>& problem, const Kept<Real>& kept, const OutputGradients<Real>& given,
               const Gradients<Real>& grads, const Machine& machine) {
-  const Ways ways{false, true, given.dy != nullptr, grads.dinputs != nullptr};
+  const Ways ways{false, !kept.has_gates, given.dy != nullptr, grads.dinputs != nullptr, grads.flat != nullptr};
   clear_holes(problem.steps, problem.net.X, grads.dinputs);
   if (problem.net.parts() == 1) {
     OneLayer<Real> call = allocate<OneLayer<Real>>(machine, problem, machine, ways, problem.steps.count);
@@ -110,14 +114,15 @@ double total(const Steps& steps, const Real* losses);
 template <class Real>
 bool bptt_of_layers(const Problem<Real>& problem, const Labels<Real>& labels, const Losses<Real>& losses,
                     const Gradients<Real>& grads, const Machine& machine) {
-  const Ways ways{true, true, true, grads.dinputs != nullptr};
+  const Ways ways{true, true, true, grads.dinputs != nullptr, true};
   Layers<Real> call = allocate<Layers<Real>>(machine, problem, machine, ways, false);
   OutputGradients<Real> by{};
+  by.dstate = losses.dstate;
   if (!call.forward(losses.last, [](Index) { return true; })) return false;
   if (!call.attached) {
     call.read_by_head();
     const bool done = call.with_output_layer([&](OutputLayer<Real>& output) {
-      output.labels = labels, output.losses = losses.each, output.flat = grads.flat;
+      output.labels = labels, output.losses = losses.each, output.flat = grads.flat, output.later = grads.later;
       return output.run();
     });
     if (!done) return false;
@@ -125,7 +130,8 @@ bool bptt_of_layers(const Problem<Real>& problem, const Labels<Real>& labels, co
   }
   return call.backward(by, grads, [&](Index part) {
     const Gradients<Real> own = call.gradients_of(part, grads);
-    const Losses<Real> of_last{nullptr, losses.each, losses.last.from(part * problem.steps.B * problem.net.H)};
+    const Index states = part * problem.steps.B * problem.net.H;
+    const Losses<Real> of_last{nullptr, losses.each, losses.last.from(states), losses.dstate.from(states)};
     return call.with_part(part, false, [&](OneLayer<Real>& last) { return run_bptt(last, labels, of_last, own); });
   });
 }
@@ -134,7 +140,7 @@ template <class Real>
 bool bptt(const Problem<Real>& problem, const Labels<Real>& labels, const Losses<Real>& losses,
           const Gradients<Real>& grads, const Machine& machine) {
   const Steps& steps = problem.steps;
-  const Ways ways{true, true, true, grads.dinputs != nullptr};
+  const Ways ways{true, true, true, grads.dinputs != nullptr, true};
   clear_outputs(problem, 1, losses.each);
   clear_holes(steps, problem.net.X, grads.dinputs);
   bool done;

@@ -156,28 +156,61 @@ struct Calls {
   // The gradients with respect to the parameters, the initial states, and the inputs or None.
   static py::object backward(int isa, const Net& net, py::handle flat, py::handle kept, py::handle given,
                              const Options& options) {
-    const auto item = [](py::handle tuple, int i) { return py::handle(PyTuple_GET_ITEM(tuple.ptr(), i)); };
-    SeenProblem<Real> seen;
-    if (!seen.see(net, item(kept, 0), item(kept, 1), item(kept, 2))) return py::none();
-    if (options.need_dinputs && seen.has_tokens()) return py::none();
-    bool good = true;
-    const Shape outputs = seen.lead(options.last).and_then(net.V), units = seen.lead().and_then(net.W()),
-                tape = shape_of_tape(net, seen.steps().count);
-    const Kept<Real> left{{optional(item(kept, 3), units, good), net.W()}, optional(item(kept, 4), tape, good)};
-    const Real *const dy = optional(item(given, 0), outputs, good), *const dh = optional(item(given, 1), units, good);
-    OutputGradients<Real> by{dy, {dh, net.W()}, {}, {nullptr, 0}};
-    good = good && seen.see_states(net, item(given, 2), by.dstate) && left.h.at && (net.V > 0 || !dy);
-    if (!good || (!dy && !dh && !by.has_dstate())) return py::none();
-    GradientArrays grads(net, seen, options.need_dinputs);
+    SeenBackward seen;
+    if (!seen.see(net, kept, given, options)) return py::none();
+    if (!seen.by.dy && !seen.by.dh.at && !seen.by.has_dstate()) return py::none();
+    GradientArrays grads(net, seen.forward, options.need_dinputs);
     run(threads_for(options.threads, net, seen.steps(), 2), kernels<Real>(isa).backward,
-        seen.problem(net, numbers(flat), options.last), left, by, grads.pointers());
+        seen.forward.problem(net, numbers(flat), options.last), seen.kept, seen.by, grads.pointers());
     return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
+  }
+
+  // The gradients with respect to gates, the initial states, and, if so wanted, the states after each step. Arguments
+  // are canonical, here and in sums.
+  static py::object gates(int isa, const Net& net, py::handle flat, py::handle kept, py::handle given,
+                          const Options& options, bool states) {
+    SeenBackward seen;
+    if (!seen.see(net, kept, given, options)) throw py::value_error("the arguments of gates must be canonical");
+    const ptrdiff_t N = seen.steps().count, width = padded<Real>(net.G());
+    const ptrdiff_t arrays = splits(net) ? 2 : 1;
+    auto all = new_array<Real>({net.parts(), arrays, N, width});
+    py::array_t<Real> dstates = new_array<Real>({net.parts(), net.shape.states, states ? N : 0, net.H});
+    NewStates<Real> first(net, seen.forward.is_one(), seen.steps().B);
+    Problem<Real> problem = seen.forward.problem(net, numbers(flat), options.last);
+    problem.gates = all.mutable_data();
+    Gradients<Real> grads{nullptr, first.pointers(), nullptr};
+    if (states) grads.dstates = dstates.mutable_data();
+    run(threads_for(options.threads, net, seen.steps(), 1), kernels<Real>(isa).backward, problem, seen.kept, seen.by,
+        grads);
+    for (ptrdiff_t row = 0; row < net.parts() * arrays * N; ++row)
+      std::fill(problem.gates + row * width + net.G(), problem.gates + (row + 1) * width, Real(0));
+    return tuple_of(all, first.take(), states ? py::object(dstates) : py::none());
+  }
+
+  // The gradients with respect to the parameters, of all steps, or of each sequence by itself, and the inputs or None.
+  static py::object sums(int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, py::handle gates,
+                         const Options& options, bool each) {
+    SeenBackward seen;
+    bool good = seen.see(net, kept, given, options);
+    const ptrdiff_t N = seen.steps().count, B = seen.steps().B;
+    const Real* const all = optional(gates, {net.parts(), splits(net) ? 2 : 1, N, padded<Real>(net.G())}, good);
+    if (!good) throw py::value_error("the arguments of sums must be canonical");
+    auto to = each ? new_array<Real>({B, net.size()}) : new_array<Real>({net.size()});
+    GradientArrays grads(net, seen.forward, options.need_dinputs);
+    Problem<Real> problem = seen.forward.problem(net, numbers(flat), options.last);
+    problem.gates = const_cast<Real*>(all);  // which are only read
+    seen.kept.has_gates = true;
+    Gradients<Real> pointers = grads.pointers();
+    pointers.flat = to.mutable_data(), pointers.row = each ? net.size() : 0;
+    run(threads_for(options.threads, net, seen.steps(), 1), kernels<Real>(isa).backward, problem, seen.kept, seen.by,
+        pointers);
+    return tuple_of(to, grads.dinputs);
   }
 
   // J, the losses, how many steps have one, the gradient with respect to the parameters, the last states, and as
   // backward. What has not been checked may have one label a sequence whatever the options say.
   static py::object bptt(int isa, const Net& net, py::handle flat, py::handle problem_arguments, py::handle labels,
-                         bool checked, const Options& options) {
+                         bool checked, const Options& options, py::handle after) {
     const auto item = [&](int i) { return py::handle(PyTuple_GET_ITEM(problem_arguments.ptr(), i)); };
     SeenProblem<Real> seen;
     SeenLabels<Real> label(options.loss);
@@ -197,14 +230,51 @@ struct Calls {
     GradientArrays grads(net, seen, options.need_dinputs);
     auto losses = new_array<Real>(seen.lead(last_only));
     NewStates<Real> last(net, seen.is_one(), seen.steps().B);
+    Losses<Real> given{&loss, losses.mutable_data(), last.pointers()};
+    Gradients<Real> pointers = grads.pointers();
+    if (!after.is_none() && !see_after(net, seen, after, given, pointers))
+      throw py::value_error("what the steps after give must be canonical");
     run(threads_for(options.threads, net, seen.steps(), 3), kernels<Real>(isa).bptt,
-        seen.problem(net, numbers(flat), last_only), label.labels(),
-        Losses<Real>{&loss, losses.mutable_data(), last.pointers()}, grads.pointers());
+        seen.problem(net, numbers(flat), last_only), label.labels(), given, pointers);
     return tuple_of(py::float_(loss), losses, py::int_(label.count(labelled, net.V)), grads.flat, last.take(),
                     grads.dstate.take(), grads.dinputs);
   }
 
  private:
+  // Whether the cell has gradients of its own with respect to the recurrent part: see rnncore/cells.py.
+  static bool splits(const Net& net) { return net.shape.own_recurrent_bias && !net.shape.gates_after_reset; }
+
+  // What the steps after give: the gradients with respect to the last states, or None, and to the parameters.
+  static bool see_after(const Net& net, const SeenProblem<Real>& seen, py::handle after, Losses<Real>& losses,
+                        Gradients<Real>& grads) {
+    bool good = seen.see_states(net, PyTuple_GET_ITEM(after.ptr(), 0), losses.dstate);
+    grads.later = optional(PyTuple_GET_ITEM(after.ptr(), 1), {net.size()}, good);
+    return good && grads.later;
+  }
+
+  // The arguments of the way back.
+  struct SeenBackward {
+    SeenProblem<Real> forward;
+    Kept<Real> kept{};
+    OutputGradients<Real> by{};
+
+    const Steps& steps() const { return forward.steps(); }
+
+    // Whether all are canonical. kept: inputs, state, steps, h, the tape; given: dy, dh, dstate.
+    bool see(const Net& net, py::handle what, py::handle given, const Options& options) {
+      const auto item = [](py::handle tuple, int i) { return py::handle(PyTuple_GET_ITEM(tuple.ptr(), i)); };
+      if (!forward.see(net, item(what, 0), item(what, 1), item(what, 2))) return false;
+      if (options.need_dinputs && forward.has_tokens()) return false;
+      bool good = true;
+      const Shape outputs = forward.lead(options.last).and_then(net.V), units = forward.lead().and_then(net.W());
+      kept = {{optional(item(what, 3), units, good), net.W()},
+              optional(item(what, 4), shape_of_tape(net, steps().count), good)};
+      by = {
+          optional(item(given, 0), outputs, good), {optional(item(given, 1), units, good), net.W()}, {}, {nullptr, 0}};
+      return good && forward.see_states(net, item(given, 2), by.dstate) && kept.h.at && (net.V > 0 || !by.dy);
+    }
+  };
+
   // Arrays for gradients; what Python gets of them.
   struct GradientArrays {
     py::array_t<Real> flat;

@@ -157,10 +157,21 @@ void define_calls(py::module_& m) {
           return by_type(
               flat, [&](auto real) { return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options); });
         });
-  m.def("bptt", [](int isa, const Net& net, py::handle flat, py::handle problem, py::handle labels, bool checked,
-                   const Options& options) {
+  m.def("gates", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, const Options& options,
+                    bool states) {
+    return by_type(
+        flat, [&](auto real) { return Calls<decltype(real)>::gates(isa, net, flat, kept, given, options, states); });
+  });
+  m.def("sums", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, py::handle gates,
+                   const Options& options, bool each) {
     return by_type(flat, [&](auto real) {
-      return Calls<decltype(real)>::bptt(isa, net, flat, problem, labels, checked, options);
+      return Calls<decltype(real)>::sums(isa, net, flat, kept, given, gates, options, each);
+    });
+  });
+  m.def("bptt", [](int isa, const Net& net, py::handle flat, py::handle problem, py::handle labels, bool checked,
+                   const Options& options, py::handle after) {
+    return by_type(flat, [&](auto real) {
+      return Calls<decltype(real)>::bptt(isa, net, flat, problem, labels, checked, options, after);
     });
   });
   m.def("loss", [](int isa, int number, const py::array& y, py::handle labels, py::handle steps) {

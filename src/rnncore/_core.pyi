@@ -46,6 +46,31 @@ def backward(
 ) -> tuple[Array, States, Array | None] | None:
     """kept: inputs, state, steps, h, the tape. given: dy, dh, dstate."""
 
+def gates(
+    isa: int,
+    net: Net,
+    flat: Array,
+    kept: tuple[Inputs, States, Steps | None, Array, Array],
+    given: tuple[Array | None, Array | None, States],
+    options: Options,
+    states: bool,
+    /,
+) -> tuple[Array, States, Array | None]:
+    """kept and given as in backward. The arguments are canonical, also in sums."""
+
+def sums(
+    isa: int,
+    net: Net,
+    flat: Array,
+    kept: tuple[Inputs, States, Steps | None, Array, Array],
+    given: tuple[Array | None, None, None],
+    gates: Array,
+    options: Options,
+    each: bool,
+    /,
+) -> tuple[Array, Array | None]:
+    """each: whether the gradients of each sequence are wanted, as if it were the only one."""
+
 def bptt(
     isa: int,
     net: Net,
@@ -54,9 +79,11 @@ def bptt(
     labels: Labels,
     checked: bool,
     options: Options,
+    after: tuple[States, Array] | None,
     /,
 ) -> tuple[float, Array, int, Array, States, States, Array | None] | None:
-    """problem: inputs, state, steps. checked: whether labels but classes, and weights, have been."""
+    """problem: inputs, state, steps. checked: whether labels but classes, and weights, have been. after: of the steps
+    after these, the gradients with respect to the last states here, and to flat."""
 
 def loss(isa: int, number: int, y: Array, labels: Labels, steps: Steps | None, /) -> tuple[Array, Array]: ...
 def softmax(isa: int, y: Array, /) -> Array: ...

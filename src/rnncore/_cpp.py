@@ -64,6 +64,28 @@ class CppEngine:
         asked = options.core or _options(options)
         return _core.backward(self._isa, net.core or _net(net), flat, arrays, given, asked)
 
+    def gates(
+        self,
+        kept: Kept,
+        flat: Array,
+        given: tuple[Array | None, Array | None, States],
+        options: Options,
+        states: bool = False,
+    ) -> tuple[Array, States, Array | None]:
+        """Return the gradients with respect to gates, the initial states, and, if so wanted, the states after steps."""
+        net, inputs, state, steps, h, tape, _ = kept
+        own, asked = None if steps is None else steps.core or _steps(steps), options.core or _options(options)
+        return _core.gates(self._isa, net.core or _net(net), flat, (inputs, state, own, h, tape), given, asked, states)
+
+    def sums(
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: bool = False
+    ) -> tuple[Array, Array | None]:
+        """Return the gradients with respect to the parameters, of all steps or each sequence, and inputs if needed."""
+        net, inputs, state, steps, h, tape, _ = kept
+        own, asked = None if steps is None else steps.core or _steps(steps), options.core or _options(options)
+        arrays, given = (inputs, state, own, h, tape), (dy, None, None)
+        return _core.sums(self._isa, net.core or _net(net), flat, arrays, given, gates, asked, each)
+
     def bptt(
         self,
         net: Net,
@@ -74,11 +96,12 @@ class CppEngine:
         options: Options,
         labels: Labels,
         checked: bool = False,
+        after: tuple[States, Array] | None = None,
     ) -> tuple[float, Array, int, Array, States, States, Array | None] | None:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
         own = None if steps is None else steps.core or _steps(steps)
         problem, asked = (inputs, state, own), options.core or _options(options)
-        return _core.bptt(self._isa, net.core or _net(net), flat, problem, labels, checked, asked)
+        return _core.bptt(self._isa, net.core or _net(net), flat, problem, labels, checked, asked, after)
 
     def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
         """Return losses and dy of outputs y, by the loss of a name."""
