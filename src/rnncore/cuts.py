@@ -150,10 +150,10 @@ class Cut:
             np.take(of, rows[part % net.directions], axis=0, out=to, mode="clip")
         steps = None if self.full else Steps(lengths, len(self.there), "grid")
         masks = tuple(self.grid(mask[rows[0]]) for mask in source.masks)
-        none = np.zeros(self.there.shape, np.int64)  # the way back reads no inputs: any will do
+        none = np.zeros(self.there.shape, np.int64)  # the way back reads no inputs: any token will do
         h, state = self.grid(source.given[-1][rows[0]]), source.from_states(self.before())
         read: Any = (none, masks) if masks else none
-        return net, read, state, steps, h, tape, self.last
+        return net.of_tokens(), read, state, steps, h, tape, self.last
 
     def grid(self, rows: AnyArray) -> AnyArray:
         """Return rows as a padded grid (L, M, ...)."""

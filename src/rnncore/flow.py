@@ -91,7 +91,7 @@ class GradientFlow:
     def _outputs(self, step: int, cut: Cut) -> tuple[Array, Kept]:
         """Return dy (1, B, V) of a step, and what forward would have kept of that step alone."""
         source, rows = self._call.source, cut.rows_of(0)
-        net, _, state, steps, h, tape, last = cut.kept
+        net, (_, _, state, steps, h, tape, last) = source.net, cut.kept
         x = source.inputs[rows][None]
         read: Any = (x, cut.kept[1][1]) if source.masks else x
         if not source.last:
