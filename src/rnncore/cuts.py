@@ -18,8 +18,8 @@ from .problem import Kept, as_tuple, with_masks
 from .steps import Steps
 from .types import AnyArray, Array, Indices, Mask, States
 
-GROUP = 2**24
-"""Bytes: what is cut at once takes about so much memory."""
+GROUP = 2**25
+"""Bytes: what is cut at once takes about so much memory. Fewer windows at once would make slower products."""
 
 
 class Pieces(NamedTuple):
@@ -134,14 +134,20 @@ class Cut:
 
     def rows_of(self, part: int) -> Indices:
         """Return the rows of the source, in the order of a part, of the rows here."""
+        places = self._places(part)
+        rows: Indices = places.reshape(-1) if self.full else places[self.there]
+        return rows
+
+    def _places(self, part: int) -> Indices:
+        """Return the rows of the source at places (L, M); beyond the end of a piece, some row."""
         source, (position, first, last, _) = self.source, self.pieces
         begin = source.own_step(part, position, first if part % source.net.directions == 0 else last)
-        rows: Indices = source.start[np.arange(len(self.there))[:, None] * self.there + begin] + position
-        return rows.reshape(-1) if self.full else rows[self.there]
+        places: Indices = source.start[np.arange(len(self.there))[:, None] * self.there + begin] + position
+        return places
 
     def _kept(self) -> Kept:
         source, net, lengths = self.source, self.source.net, self.pieces.lengths
-        rows = [self.rows_of(way) for way in range(net.directions)]
+        rows, places = [self.rows_of(way) for way in range(net.directions)], self._places(0)
         tape = np.empty(net.tape_shape(len(rows[0])), net.dtype)
         given, tapes = net.cut_tape(tape, len(rows[0]))
         for of, to in zip(source.given, given, strict=False):
@@ -149,19 +155,10 @@ class Cut:
         for part, (of, to) in enumerate(zip(source.tapes, tapes, strict=True)):
             np.take(of, rows[part % net.directions], axis=0, out=to, mode="clip")
         steps = None if self.full else Steps(lengths, len(self.there), "grid")
-        masks = tuple(self.grid(mask[rows[0]]) for mask in source.masks)
+        h, *masks = (np.take(array, places, axis=0) for array in (source.given[-1], *source.masks))
         none = np.zeros(self.there.shape, np.int64)  # the way back reads no inputs: any token will do
-        h, state = self.grid(source.given[-1][rows[0]]), source.from_states(self.before())
-        read: Any = (none, masks) if masks else none
-        return net.of_tokens(), read, state, steps, h, tape, self.last
-
-    def grid(self, rows: AnyArray) -> AnyArray:
-        """Return rows as a padded grid (L, M, ...)."""
-        if self.full:
-            return rows.reshape(*self.there.shape, *rows.shape[1:])
-        grid = np.zeros((*self.there.shape, *rows.shape[1:]), rows.dtype)
-        grid[self.there] = rows
-        return grid
+        read: Any = (none, tuple(masks)) if masks else none
+        return net.of_tokens(), read, source.from_states(self.before()), steps, h, tape, self.last
 
     def before(self) -> Array:
         """Return the states (S, P, M, H) before the first step of each piece: those that the source has there."""

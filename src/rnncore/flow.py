@@ -29,6 +29,8 @@ from .windows import loss_of, way_back, windows
 
 HIGH, LOW = 0.97, 0.03
 """Beyond HIGH the absolute value of a tanh is saturated, and outside of LOW and HIGH a gate."""
+CHUNK = 512
+"""How many rows have their lengths computed at once, so that they stay in the cache."""
 TANH, SIGMOID = ("g", "n", "tanh_c"), ("i", "f", "o", "r", "z")
 """What cells save that is a value of one of these functions."""
 
@@ -59,8 +61,6 @@ class GradientFlow:
         self.by_step: Array = h
         self.by_step_c: Array | None = others[0] if others else None
         self.by_lag: Array = self._shaped(lags)
-        self.spectral_radius: dict[str, float] = _spectral_radius(call.params)
-        self.saturated: dict[str, Array] = _saturated(call.source)
 
     def _shaped(self, array: Array) -> Array:
         """Return (P, B, ...) without the axes that the call does not have."""
@@ -113,6 +113,16 @@ class GradientFlow:
             for name in names:
                 lengths[name][k] = self._call.engine.norm(added[name].reshape(-1))
         return lengths
+
+    @cached_property
+    def spectral_radius(self) -> dict[str, float]:
+        """The largest absolute eigenvalue of each gate's block of W_hh, by the gate's letter; NaN if not finite."""
+        return _spectral_radius(self._call.params)
+
+    @cached_property
+    def saturated(self) -> dict[str, Array]:
+        """The share of steps at which each unit (H,) is saturated, by the name of what it computes."""
+        return _saturated(self._call.source)
 
     def plot(self, sequence: int = 0) -> Any:
         """Return a picture of one sequence, a figure of matplotlib: on the left ``by_step``, on the right ``by_lag``.
@@ -219,12 +229,20 @@ def _by_step(call: Call, dy: Array) -> Array:
 
 def _lengths(rows: Array) -> Array:
     """Return the lengths of rows (..., H) in float64, in an order of additions that no machine changes."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    lengths: Array = np.empty(len(flat))
     with np.errstate(all="ignore"):
-        largest = np.abs(rows).max(axis=-1).astype(np.float64)
-        scale = np.exp2(-np.clip(np.frexp(largest)[1], -1020, 1020))
-        terms = rows * scale[..., None]
-        lengths: Array = np.sqrt(lane_sum(terms * terms)) / scale
-    return lengths
+        for start in range(0, len(flat), CHUNK):
+            some = flat[start : start + CHUNK].astype(np.float64)
+            if rows.dtype == np.float64:  # whose squares may overflow or vanish, so that they are scaled
+                largest = np.abs(some).max(axis=-1)
+                scale: Any = np.exp2(-np.clip(np.frexp(largest)[1], -1020, 1020))
+                some *= scale[:, None]
+            else:
+                scale = 1.0
+            some *= some
+            lengths[start : start + CHUNK] = np.sqrt(lane_sum(some)) / scale
+    return lengths.reshape(rows.shape[:-1])
 
 
 def _labelled(source: Source, batch: Batch, options: Options) -> Mask:
@@ -243,12 +261,11 @@ def _labelled(source: Source, batch: Batch, options: Options) -> Mask:
 
 def _by_lag(by_step: Array, labelled: Mask) -> Array:
     """Return the means over t of by_step[..., t, t - lag] (P, B, T, T), of those t that have a label: (P, B, T)."""
-    T = by_step.shape[-1]
-    by_lag = np.empty(by_step.shape[:-1])
-    for lag in range(T):
-        found, there = np.diagonal(by_step, -lag, 2, 3), labelled[:, lag:]
-        with np.errstate(invalid="ignore"):
-            by_lag[..., lag] = np.where(there, found, 0).sum(axis=-1) / there.sum(axis=-1)
+    t, lag = np.ogrid[: by_step.shape[-1], : by_step.shape[-1]]
+    there = labelled[:, :, None] & (t >= lag)
+    with np.errstate(invalid="ignore"):
+        total = np.where(there, by_step[:, :, t, t - lag], 0).sum(axis=2)
+        by_lag: Array = total / there.sum(axis=1)
     return by_lag
 
 
