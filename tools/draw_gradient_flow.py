@@ -85,7 +85,7 @@ def reach(params: rnncore.Params, tokens: Indices) -> tuple[dict[str, Array], fl
 
 
 def draw_models(found: dict[str, dict[str, Array]]) -> Any:
-    """Return the figure of the models: by_lag, as a share of that at lag 0."""
+    """Return the figure of the models: by_lag, as a share of that of h at lag 0."""
     figure = Figure(figsize=(9.5, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     colours = dict(zip(CELLS, ("tab:blue", "tab:green", "tab:red"), strict=True))
@@ -93,10 +93,18 @@ def draw_models(found: dict[str, dict[str, Array]]) -> Any:
         for cell in CELLS:
             for state, by_lag in found[f"{when} {cell}"].items():
                 name, style = (cell, "-") if state == "h" else (f"{cell}, state c", "--")
-                axes.plot(by_lag / by_lag[0], style, color=colours[cell], label=name, linewidth=1.5)
+                lags = np.flatnonzero(by_lag > 0)
+                axes.plot(
+                    lags,
+                    by_lag[lags] / found[f"{when} {cell}"]["h"][0],
+                    style,
+                    color=colours[cell],
+                    label=name,
+                    linewidth=1.5,
+                )
         axes.set(title=when, xlabel="lag, t - k", yscale="log", ylim=(1e-8, 3))
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("|dJ_t / dh_k|, as a share of lag 0")
+    panels[0].set_ylabel("|dJ_t / dh_k|, share of that at lag 0")
     panels[1].legend()
     return figure
 
