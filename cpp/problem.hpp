@@ -232,18 +232,24 @@ struct OutputGradients {
   bool has_dstate() const { return dstate.each[0] != nullptr; }
 };
 
-// Gradients with respect to the parameters, as they lie in flat, the initial states, and the inputs (N, X) where
-// Steps::read says, or null where they are not wanted. adds: whether the last are added to what is there. row: how far
-// apart those of the sequences lie, each as if it were the only one; 0: of all together. later: those from the steps
-// after these, to which flat adds, or null. dstates (parts, S, N, H), by rows: with respect to the states after each
-// step, or null.
+// The sequences [first, end), of which each is asked for by itself, as if it were the only one; what belongs to them
+// lies so many numbers apart. row 0: all are meant, together.
+struct Each {
+  ptrdiff_t first = 0, end = 0, row = 0;
+  ptrdiff_t count() const { return row ? end - first : 1; }
+};
+
+// Gradients with respect to the parameters, as they lie in flat, or of each of some sequences, the initial states, and
+// the inputs (N, X) where Steps::read says, or null where they are not wanted. adds: whether the last are added to what
+// is there. later: those from the steps after these, to which flat adds, or null. dstates (parts, S, N, H), by rows:
+// with respect to the states after each step, or null.
 template <class Real>
 struct Gradients {
   Real* flat;
   States<Real> dstate;
   Real* dinputs;
   bool adds = false;
-  ptrdiff_t row = 0;
+  Each each{};
   const Real* later = nullptr;
   Real* dstates = nullptr;
 };
@@ -266,6 +272,15 @@ struct Sampling {
   double temperature;
   int64_t* tokens;
   States<Real> last;
+};
+
+// What a net that is held between steps is given for one: inputs of its B sequences, and which of them begin with
+// states of zeros, or null for none. Where y (B, V) goes, or h (B, H) of a net without outputs.
+template <class Real>
+struct OneStep {
+  Inputs<Real> inputs;
+  const unsigned char* reset;
+  Real* out;
 };
 
 // The rules of rnncore/optim.py, in its order.
@@ -301,6 +316,18 @@ struct Machine {
   bool (*interrupted)();
 };
 
+// A net that is held between steps, with packed weights and its states, in memory that is handed in: how much it takes,
+// aligned to 64 bytes; puts it there; other parameters; its states; a step, false if it was interrupted.
+template <class Real>
+struct Holding {
+  size_t (*size)(const Net&, const Real* flat, ptrdiff_t B, const Machine&);
+  void (*hold)(void* memory, const Net&, const Real* flat, ptrdiff_t B, const Machine&);
+  void (*load)(void* memory, const Real* flat);
+  void (*put_state)(void* memory, const States<const Real>&);
+  void (*take_state)(void* memory, const States<Real>&);
+  bool (*step)(void* memory, const OneStep<Real>&);
+};
+
 template <class Real>
 struct Kernels {
   // Each returns false if it was interrupted.
@@ -313,6 +340,7 @@ struct Kernels {
   bool (*softmax)(ptrdiff_t rows, ptrdiff_t V, const Real* y, Real* p, const Machine&);
   // The problem has one step: the tokens to begin with, and the states.
   bool (*sample)(const Problem<Real>&, const Sampling<Real>&, const Machine&);
+  Holding<Real> holding;
   double (*norm)(const Real* x, ptrdiff_t n);
   double (*clip)(Real* dx, ptrdiff_t n, double longest, double limit);
   double (*step)(const OptimizerStep<Real>&);

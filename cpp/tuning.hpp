@@ -68,6 +68,10 @@ constexpr ptrdiff_t indices_on_stack = 64;
 // Python's signal handlers are asked no more often than this: it takes the GIL.
 constexpr int milliseconds_between_signals = 20;
 
+// A step of a net that is held releases the GIL if it has so many operations, some 100 us: to take the GIL again may
+// take 5 ms while another Python thread computes.
+constexpr double operations_worth_the_gil = 4e6;
+
 // Floating-point operations between two looks for Ctrl-C, at most: some milliseconds.
 constexpr double operations_between_looks = 2e8;
 

@@ -63,6 +63,8 @@ NETS: dict[str, dict] = {
             "three layers in two directions, tokens float64": {
                 **{"layers": 3, "bidirectional": True, "tokens": True, "dropout": True, "dtype": "float64"},
             },
+            "resets, ragged": {"lengths": "ragged", "resets": "some", "labels": "some", "own_loss": True, "B": 10},
+            "two layers, resets, tokens float64": {"layers": 2, "resets": "some", "tokens": True, "dtype": "float64"},
         }.items()
     },
 }

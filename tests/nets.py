@@ -67,6 +67,8 @@ class Net:
     dstate: States = None
     dropout_masks: list[Array] | None = None
     need_dinputs: bool = False
+    resets: Array | None = None
+    offsets: Array | None = None
 
     @property
     def own_loss(self) -> bool:
@@ -92,12 +94,15 @@ def make_net(
     layers: int = 1,
     bidirectional: bool = False,
     dropout: bool = False,
+    resets: str = "none",
 ) -> Net:
     """A net of these sizes.
 
     labels: "classes", "distributions", "some" (a third of the classes are -1), "last" (all but the last
     step's are -1), "none" (all are -1), or "absent". lengths: "full" (no argument), "ragged", or "empty".
-    scale multiplies all weights, which are otherwise small enough for gradients neither to vanish nor explode.
+    resets: "none" (no argument), "some" (a third of the steps), "most" (all but a third), "first" (the first
+    steps), or "all"; padding has them like the rest. scale multiplies all weights, which are otherwise small
+    enough for gradients neither to vanish nor explode.
     """
     numbers = Numbers(seed)
     bounds = {"W_xh": scale * X**-0.5, "W_hh": scale * 1.5 * H**-0.5, "W_hy": scale * 2 * H**-0.5}
@@ -117,6 +122,7 @@ def make_net(
         make_states(numbers, cell, 1.0, B, H, dtype, parts) if own_loss else None,
         [make_mask(numbers, T, B, directions * H, dtype) for _ in range(layers - 1)] if dropout else None,
         need_dinputs=not tokens,
+        resets=make_resets(numbers, T, B, resets),
     )
 
 
@@ -195,16 +201,30 @@ def make_lengths(numbers: Numbers, T: int, B: int, kind: str) -> Array | None:
     return lengths
 
 
+def make_resets(numbers: Numbers, T: int, B: int, kind: str) -> Array | None:
+    if kind == "none":
+        return None
+    if kind in ("first", "all"):
+        return np.broadcast_to(np.arange(T)[:, None] < (1 if kind == "first" else T), (T, B)).copy()
+    resets = numbers.below(3, T, B) == 0
+    resets[T // 2 : T // 2 + 1, B // 2] = True
+    return resets == (kind == "some")
+
+
 def run(net: Net, backend: str, threads: int | None = None) -> Results:
     """Everything that an engine returns for a net, by name: forward, cross_entropy, backward and bptt."""
     return run_parts(net, backend, threads) | run_bptt(net, backend, threads)
 
 
+def given(net: Net) -> dict[str, Any]:
+    """What forward and bptt are given beside inputs and labels."""
+    return {name: getattr(net, name) for name in ("state", "lengths", "offsets", "resets", "dropout_masks")}
+
+
 def run_parts(net: Net, backend: str, threads: int | None = None) -> Results:
     """forward, cross_entropy and backward in a row."""
     options: dict[str, Any] = {"backend": backend, "threads": threads}
-    given = {"state": net.state, "lengths": net.lengths, "dropout_masks": net.dropout_masks}
-    out = rnncore.forward(net.params, net.inputs, **given, **options)
+    out = rnncore.forward(net.params, net.inputs, **given(net), **options)
     results = {"forward y": out.y, "forward h": out.h} | named_states("forward state", net.params.cell, out.state)
     dy = None
     if net.labels is not None:
@@ -224,9 +244,7 @@ def run_bptt(net: Net, backend: str, threads: int | None = None) -> Results:
         net.params,
         net.inputs,
         net.labels,
-        state=net.state,
-        lengths=net.lengths,
-        dropout_masks=net.dropout_masks,
+        **given(net),
         need_dinputs=net.need_dinputs,
         backend=backend,
         threads=threads,

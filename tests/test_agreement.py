@@ -411,6 +411,7 @@ def draw(seed: int, cell: str, dtype: str, fixed: dict[str, int]) -> Net:
         own_loss=numbers.below(4) == 0,
         scale=1.0 if kind != "saturated" else 2.0 if cell == "rnn_relu" else 30.0,  # it would only overflow
         cell=cell,
+        resets=numbers.one_of(("none", "none", "some", "most")),
     )
     if kind == "vanishing":
         return weak_recurrence(net)

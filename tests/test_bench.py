@@ -311,10 +311,45 @@ def test_what_deep_nets_cost_is_told_beside_their_parts() -> None:
     assert cells[1] == ["2.00", "3.00", "4.00", ""]
 
 
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_everybody_takes_the_same_steps(cell: str) -> None:
+    stepper = load("stepper")
+    for B in (1, 3):
+        net = stepper.acting(cell, 20, B)
+        for name in (stepper.STEPPER, stepper.FORWARD):
+            stepper.require_same(net, name)
+        if importlib.util.find_spec("torch"):
+            stepper.require_same(net, stepper.MODULE)
+            stepper.require_same(net, stepper.CELL)
+
+
+def test_what_a_step_costs_is_told_beside_the_others() -> None:
+    stepper = load("stepper")
+    seconds = {stepper.STEPPER: [2e-6, 1e-6], stepper.FORWARD: [4e-6, 3e-6]}
+    row = {"cell": "gru", "H": 32, "B": 1, "bytes": 20_000, "read": 4e10, "seconds": seconds}
+    others = seconds | {stepper.MODULE: [100e-6, 90e-6], stepper.CELL: [50e-6, 40e-6]}
+    page = stepper.markdown({**load("environment").describe(), "rows": [row, row | {"read": 0.0, "seconds": others}]})
+    cells = [[text.strip() for text in line.split("|")[4:-1]] for line in page.splitlines() if line.startswith("| gru")]
+    assert cells[0] == ["2 us", "1 us", "20.0 GB/s", "0.50", "2 x", "", ""]
+    assert cells[1] == ["2 us", "1 us", "20.0 GB/s", "", "2 x", "50 x", "25 x"]
+
+
 def start(*arguments: object) -> "subprocess.Popen[str]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RNNCORE_BENCH", "COV_"))}
     command = [sys.executable, str(BENCH / "run.py"), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def test_resets_are_verified_and_told_by_ratios() -> None:
+    resets = load("resets")
+    net = resets.rollout("gru", 4)
+    assert [0 < resets.some(share).mean() < 0.1 for share in resets.SHARES] == [True, True]
+    assert net.call("bptt", None) != net.call("bptt", resets.some(0.05))
+    resets.verify("gru", 4)
+    row = resets.measure("gru", 4, "bptt", 1)
+    assert len(row["ratios"]) == len(row["best"]) == len(resets.SHARES)
+    text = resets.table([{**row, "seconds": 1e-3, "ratios": [1.0, 1.5], "best": [1.0, 1.25]}])
+    assert text.splitlines()[-1] == "| gru | 4 | bptt | 1.00 | 1.000 | 1.000 | 1.500 | 1.250 |"
 
 
 def test_a_quick_run(tmp_path: Path) -> None:

@@ -74,6 +74,27 @@ def test_other_python_threads_run_meanwhile() -> None:
     assert sum(began < at < ended for at in ticks) >= 3
 
 
+def test_other_python_threads_run_during_a_large_step() -> None:
+    """Nobody is asked to give up the GIL, so that this thread goes on only if the step does so by itself."""
+    params, x = rnncore.init_params("gru", 16, 1024, 4), np.zeros((400, 16), np.float32)
+    stepper, begun, done = rnncore.Stepper(params, len(x), backend="cpp"), threading.Event(), []
+
+    def step() -> None:
+        begun.set()
+        done.append(stepper.step(x))
+
+    interval, worker = sys.getswitchinterval(), threading.Thread(target=step)
+    sys.setswitchinterval(1000)
+    try:
+        worker.start()
+        begun.wait()
+        is_done = bool(done)
+        worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not is_done
+
+
 LONG_CALL = """
 import numpy as np, rnncore
 params = rnncore.init_params("rnn", 64, 512, 64)

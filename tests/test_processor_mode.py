@@ -25,6 +25,8 @@ MODES = (
 PARAMETERS, GRADIENT = np.linspace(-1e-35, 1, 99, dtype="float32"), np.geomspace(1e-40, 1e-19, 99).astype("float32")
 PARAMS, UNIFORMS = nets.make_net(1, 1, 9, 8, 9, scale=3, tokens=True).params, np.linspace(0, 0.999, 60)
 
+TINY = np.full(8, 1e-40, np.float32)
+
 
 @pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest) -> Iterator[int]:
@@ -74,6 +76,21 @@ def test_tokens_are_the_same(mode: int, engine: str) -> None:
     core.set_rounding_mode(core.STANDARD_ROUNDING)
     expected = rnncore.sample(PARAMS, 0, UNIFORMS, backend=engine)
     nets.assert_same_bits(*(dict(zip(("tokens", "state"), result, strict=True)) for result in (expected, found)))
+
+
+def test_steps_one_by_one_are_the_same(mode: int, engine: str) -> None:
+    """Tiny states are subnormal before the next step."""
+
+    def steps() -> nets.Results:
+        stepper = rnncore.Stepper(PARAMS, backend=engine)
+        stepper.state = TINY
+        tiny = stepper.state
+        y = np.stack([stepper.step(token) for token in (0, 3, 8, 1)])
+        return {"tiny": tiny, "y": y, "state": stepper.state}
+
+    found = steps()
+    assert core.set_rounding_mode(core.STANDARD_ROUNDING) & ~0x3F == mode
+    nets.assert_same_bits(steps(), found)
 
 
 def test_another_mode_is_noticed(mode: int) -> None:

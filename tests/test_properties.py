@@ -1,24 +1,23 @@
 """Exact laws of the results, to the bit wherever docs/arithmetic.md says that they hold to the bit."""
 
 import pickle
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, seed, settings
 from hypothesis import strategies as st
+from laws import OF_STEPS, PER_SEQUENCE, as_lists, exists, given_, law, lengths_of, none, per_sequence, pick, sequences
 from nets import (
     Array,
     Net,
     Numbers,
     Results,
-    States,
     as_states,
     assert_same_bits,
     each_state,
     fold,
+    given,
     gradients,
     make_net,
     named_arrays,
@@ -32,90 +31,6 @@ from nets import (
 import rnncore
 from rnncore.cells import CELLS
 from rnncore.engines import engines
-
-PER_SEQUENCE = ("y", "h", "state", "losses", "dy", "dstate", "dinputs")
-"""What is the same to the bit for a sequence alone and in any batch; weight gradients and J are sums over a batch."""
-
-DTYPES = st.sampled_from(("float32", "float64"))
-
-
-@st.composite
-def nets(draw: st.DrawFn, **fixed: Any) -> Net:
-    """A net of small sizes; hypothesis shrinks it."""
-    arguments = {
-        "T": draw(st.integers(0, 9)),
-        "B": draw(st.integers(1, 9)),
-        "X": draw(st.integers(1, 19)),
-        "H": draw(st.integers(1, 34)),
-        "V": draw(st.integers(1, 19)),
-        "dtype": draw(DTYPES),
-        "seed": draw(st.integers(1, 999)),
-        "tokens": draw(st.booleans()),
-        "labels": draw(st.sampled_from(("classes", "some", "distributions", "last"))),
-        "lengths": draw(st.sampled_from(("full", "ragged"))),
-        "state": draw(st.booleans()),
-        "own_loss": draw(st.booleans()),
-        "scale": draw(st.sampled_from((1.0, 1.0, 20.0, 1e-3))),
-    }
-    return make_net(**{**arguments, **fixed})
-
-
-def law(**fixed: Any) -> Callable[[Callable[..., None]], Any]:
-    """Tries a law on many nets of each cell with the fastest engine and on a few with NumPy; each law has its own."""
-
-    def decorate(test: Callable[..., None]) -> Any:
-        @pytest.mark.parametrize(("backend", "examples"), [("fastest", 150), ("numpy", 8)])
-        @pytest.mark.parametrize("cell", CELLS)
-        def tried(cell: str, backend: str, examples: int) -> None:
-            name = rnncore.backends()[0] if backend == "fastest" else backend
-            number = zlib.crc32(test.__name__.encode())
-            if cell != "rnn":
-                number, examples = zlib.crc32(f"{test.__name__} {cell}".encode()), examples // 2
-
-            @seed(number)
-            @settings(max_examples=examples)
-            @given(nets(cell=cell, **fixed), st.data())
-            def tries(net: Net, data: st.DataObject) -> None:
-                test(net, name, data)
-
-            tries()
-
-        tried.__doc__, tried.__name__ = test.__doc__, test.__name__
-        return tried
-
-    return decorate
-
-
-def per_sequence(results: Results) -> Results:
-    return {name: array for name, array in results.items() if name.split()[1] in PER_SEQUENCE}
-
-
-def lengths_of(net: Net) -> Array:
-    T, B = net.inputs.shape[:2]
-    return np.full(B, T) if net.lengths is None else net.lengths
-
-
-def exists(net: Net) -> Array:
-    """Which cells of the grid (T, B) are steps."""
-    return np.arange(len(net.inputs))[:, None] < lengths_of(net)
-
-
-def sequences(net: Net, which: Array) -> Net:
-    """The net with some of its sequences, in the given order."""
-    changes = {name: getattr(net, name)[:, which] for name in ("inputs", "labels", "dh") if given_(net, name)}
-    changes |= {
-        name: each_state(lambda array: array[which], getattr(net, name)) for name in ("state", "dstate", "lengths")
-    }
-    return with_changes(net, **changes)
-
-
-def given_(net: Net, name: str) -> bool:
-    return getattr(net, name) is not None
-
-
-def pick(results: Results, which: Array) -> Results:
-    """The same sequences of results: states are (B, H), all else (T, B, ...)."""
-    return {name: array[which] if "state" in name else array[:, which] for name, array in results.items()}
 
 
 @law()
@@ -132,7 +47,7 @@ def test_a_sequence_needs_no_batch_axis(net: Net, backend: str, data: st.DataObj
     net = sequences(net, np.array([0]))
     first = {name: each_state(lambda array: array[0], getattr(net, name)) for name in ("state", "dstate")}
     alone = with_changes(net, **first)
-    alone = with_changes(alone, **{n: getattr(net, n)[:, 0] for n in ("inputs", "labels", "dh") if given_(net, n)})
+    alone = with_changes(alone, **{n: getattr(net, n)[:, 0] for n in OF_STEPS if given_(net, n)})
     batch = {name: drop_axis(name, array) for name, array in run(net, backend).items()}
     assert_same_bits(batch, run(alone, backend))
 
@@ -161,21 +76,14 @@ def test_lists_are_padded_arrays(net: Net, backend: str, data: st.DataObject) ->
     assert_same_bits(padded, lists)
 
 
-def as_lists(net: Net) -> dict[str, Any]:
-    return {
-        name: [getattr(net, name)[:n, b] for b, n in enumerate(lengths_of(net))]
-        for name in ("inputs", "labels", "dh")
-        if given_(net, name)
-    }
-
-
 @law(lengths="ragged")
 def test_padding_may_hold_anything(net: Net, backend: str, data: st.DataObject) -> None:
     """NaN, and numbers out of range, in padding change nothing: no weight gradient either."""
     padding = ~exists(net)
-    dirty = {name: getattr(net, name).copy() for name in ("inputs", "labels", "dh") if given_(net, name)}
+    dirty = {name: getattr(net, name).copy() for name in OF_STEPS if given_(net, name)}
     for array in dirty.values():
-        array[padding] = np.nan if array.dtype.kind == "f" else data.draw(st.sampled_from((-7, 10**9)))
+        anything = {"f": st.just(np.nan), "i": st.sampled_from((-7, 10**9)), "b": st.booleans()}
+        array[padding] = data.draw(anything[array.dtype.kind])
     assert_same_bits(run(net, backend), run(with_changes(net, **dirty), backend))
 
 
@@ -184,7 +92,7 @@ def test_more_padding_changes_nothing(net: Net, backend: str, data: st.DataObjec
     more = data.draw(st.integers(1, 5))
     longer = {
         name: np.concatenate([array, np.ones((more, *array.shape[1:]), array.dtype)])
-        for name in ("inputs", "labels", "dh")
+        for name in OF_STEPS
         if (array := getattr(net, name)) is not None
     }
     if net.inputs.ndim == 2:
@@ -220,19 +128,13 @@ def test_an_empty_sequence_keeps_its_state(net: Net, backend: str, data: st.Data
         assert_same_bits(expected, {part: results[part][empty] for part in expected})
 
 
-def none(net: Net) -> States:
-    """States that are zero."""
-    zero = np.zeros((net.inputs.shape[1], net.params.hidden), net.params.dtype)
-    return as_states([zero] * len(CELLS[net.params.cell].states))
-
-
 @law(lengths="full", own_loss=True)
 def test_a_stream_may_be_cut(net: Net, backend: str, data: st.DataObject) -> None:
     """[0:T] is [0:k] then [k:T], with the state handed on and dstate handed back."""
     k = data.draw(st.integers(0, len(net.inputs)))
     whole = per_sequence(run_parts(net, backend))
     early, late = steps(net, 0, k), steps(net, k, len(net.inputs))
-    out = rnncore.forward(early.params, early.inputs, state=early.state, backend=backend)
+    out = rnncore.forward(early.params, early.inputs, state=early.state, resets=early.resets, backend=backend)
     second = per_sequence(run_parts(with_changes(late, state=out.state), backend))
     dstate = as_states(array for name, array in second.items() if name.startswith("backward dstate"))
     first = per_sequence(run_parts(with_changes(early, dstate=dstate), backend))
@@ -242,8 +144,7 @@ def test_a_stream_may_be_cut(net: Net, backend: str, data: st.DataObject) -> Non
 
 
 def steps(net: Net, start: int, stop: int) -> Net:
-    names = [name for name in ("inputs", "labels", "dh") if given_(net, name)]
-    return with_changes(net, **{name: getattr(net, name)[start:stop] for name in names})
+    return with_changes(net, **{name: getattr(net, name)[start:stop] for name in OF_STEPS if given_(net, name)})
 
 
 @law(lengths="full")
@@ -259,7 +160,9 @@ def test_the_past_ignores_the_future(net: Net, backend: str, data: st.DataObject
 def make_future(net: Net, k: int) -> Net:
     """Everything from step k on reversed in time."""
     changes = {}
-    for name in ("inputs", "labels"):
+    for name in ("inputs", "labels", "resets"):
+        if not given_(net, name):
+            continue
         changes[name] = getattr(net, name).copy()
         changes[name][k:] = changes[name][k:][::-1]
     return with_changes(net, **changes)
@@ -269,7 +172,7 @@ def make_future(net: Net, k: int) -> Net:
 def test_a_label_of_minus_one_is_no_loss(net: Net, backend: str, data: st.DataObject) -> None:
     """bptt with labels -1 is backward with the other steps' dy and +0 for those."""
     labelled = with_changes(net, labels=np.maximum(net.labels, 0))
-    out = rnncore.forward(net.params, net.inputs, state=net.state, lengths=net.lengths, backend=backend)
+    out = rnncore.forward(net.params, net.inputs, **given(net), backend=backend)
     losses, dy = rnncore.cross_entropy(out.y, labelled.labels, net.lengths, backend=backend)
     losses[net.labels == -1] = 0
     dy[net.labels == -1] = 0
@@ -324,7 +227,7 @@ def test_inputs_are_untouched(net: Net, backend: str, data: st.DataObject) -> No
 
 def given_arrays(net: Net) -> Results:
     """All arrays beside the parameters; those of a pair one by one."""
-    arrays = {name: getattr(net, name) for name in ("inputs", "labels", "lengths", "dh") if given_(net, name)}
+    arrays = {name: getattr(net, name) for name in (*OF_STEPS, "lengths") if given_(net, name)}
     for name in ("state", "dstate"):
         if given_(net, name):
             arrays |= named_states(name, net.params.cell, getattr(net, name))
@@ -346,7 +249,7 @@ def test_threads_change_nothing(net: Net, backend: str, data: st.DataObject) -> 
 def test_any_layout_will_do(net: Net, backend: str, data: st.DataObject) -> None:
     """Fortran order, gaps between elements, the other byte order."""
     layout = data.draw(st.sampled_from((np.asfortranarray, with_gaps, swapped, another_dtype_object)))
-    names = ("inputs", "labels", "state", "lengths", "dh", "dstate")
+    names = (*OF_STEPS, "state", "lengths", "dstate")
     changes = {name: each_state(layout, getattr(net, name)) for name in names}
     assert_same_bits(run(net, backend), run(with_changes(net, **changes), backend))
 
@@ -409,6 +312,7 @@ GOING_BACK = {
     "vectors": {"T": 5, "B": 3, "X": 4, "H": 17, "V": 5, "own_loss": True},
     "ragged": {"T": 6, "B": 7, "X": 3, "H": 9, "V": 4, "lengths": "ragged", "dtype": "float64"},
     "tokens": {"T": 9, "B": 2, "X": 6, "H": 33, "V": 6, "tokens": True},
+    "resets": {"T": 6, "B": 7, "X": 3, "H": 9, "V": 4, "lengths": "ragged", "resets": "some"},
 }
 
 
@@ -418,7 +322,7 @@ def test_any_engine_goes_back_from_any_forward(cell: str, name: str, engine: str
     """What forward keeps for backward is the same whoever made it: to the bit, padding and all."""
     net = make_net(**GOING_BACK[name], cell=cell)
     expected = run_parts(net, "numpy")
-    out = rnncore.forward(net.params, net.inputs, state=net.state, lengths=net.lengths, backend=engine)
+    out = rnncore.forward(net.params, net.inputs, **given(net), backend=engine)
     losses = {"dy": expected["cross_entropy dy"], "dh": net.dh, "dstate": net.dstate}
     for other in engines():
         back = rnncore.backward(net.params, out, **losses, need_dinputs=net.need_dinputs, backend=other)

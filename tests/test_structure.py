@@ -20,7 +20,8 @@ from rnncore.losses import LOSSES, NUMBERS
 
 ROOT = Path(__file__).parents[1]
 NUMPY, NUMBA, CPP = (ROOT / path for path in ("src/rnncore/_numpy", "src/rnncore/_numba", "cpp/column"))
-ROWS = ("elementary", "linear", "softmax", *LOSSES, *CELLS, "layer", "head", "layers", "stack", "sampling", "optim")
+OF_NETS = ("layer", "head", "layers", "stack", "stepping", "sampling")
+ROWS = ("elementary", "linear", "softmax", *LOSSES, *CELLS, *OF_NETS, "optim")
 
 
 CPP_NAMES = {
@@ -70,8 +71,16 @@ def cpp_names(file: Path) -> list[str]:
 
 NUMBA_ABSENT = {
     "head": {"loss_of"},  # a choice in row_loss
-    "layer": {"by_gate"},  # the gates of a unit are read where they lie
-    "layers": {"as_rows"},  # they are rows
+    "layer": {
+        "by_gate",  # the gates of a unit are read where they lie
+        "of_rows",  # sums are begun where they are
+    },
+    "layers": {
+        "states_of",  # the states before each step are read where they lie
+        "weight_gradients",  # a part's way back includes them: spans.py
+        "as_rows",  # they are rows
+    },
+    "stack": {"blocks_of"},  # a sequence by itself is a problem of its own
 }
 """What Numba needs no word for."""
 

@@ -63,16 +63,19 @@ struct Head {
     if (arena.at && sums) begin({0, 0, H, 0, 0});
   }
 
+  // Whether db_y is a shard's: that of the first hidden units. Others may be empty, and begin there as well.
+  static bool has_bias(const Shard& shard) { return shard.j0 == 0 && shard.j1 > 0; }
+
   // The sum that is only added to begins with +0.
   void begin(const Shard& shard) const {
-    if (shard.j0 == 0) fill(db_y, ldV, Real(0));
+    if (has_bias(shard)) fill(db_y, ldV, Real(0));
   }
 
   // The sums of a shard go on from those of the steps after these.
   void go_on(const Shard& shard, const HeadArrays<const Real>& later) const {
     const Index j0 = shard.j0, count = shard.j1 - j0;
     for (Index v = 0; v < V; ++v) copy(later.W_hy + v * H + j0, count, dW_hy + v * ldH + j0);
-    if (j0 == 0) copy(later.b_y, V, db_y);
+    if (has_bias(shard)) copy(later.b_y, V, db_y);
   }
 
   void pack(int part, int parts) const {
@@ -114,7 +117,7 @@ struct Head {
     linear::outer_sum<Real>({dy, V, rows.has_block_before},
                             {rows.by_row(h, ldH).columns_from(j0), count, rows.has_block_before}, blocks, first,
                             dW_hy + j0, ldH, scratch, look);
-    if (j0 == 0) linear::row_sum(dy, V, blocks, db_y);
+    if (has_bias(shard)) linear::row_sum(dy, V, blocks, db_y);
   }
 
   // The gradients of a shard, out of the padded rows. begun: whether any row came.
@@ -125,7 +128,7 @@ struct Head {
         copy(dW_hy + v * ldH + j0, count, grads.W_hy + v * H + j0);
       else
         fill(grads.W_hy + v * H + j0, count, Real(0));
-    if (j0 != 0 || count == 0) return;
+    if (!has_bias(shard)) return;
     if (begun)
       copy(db_y, V, grads.b_y);
     else

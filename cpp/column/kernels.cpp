@@ -39,6 +39,8 @@ constexpr Kernels<Real> kernels() {
       stack::loss<Real>,
       softmax_rows<Real>,
       sampling::sample<Real>,
+      {stepping::size<Real>, stepping::hold<Real>, stepping::load<Real>, stepping::put_state<Real>,
+       stepping::take_state<Real>, stepping::step<Real>},
       optim::norm<Real>,
       optim::clip<Real>,
       optim::step<Real>,

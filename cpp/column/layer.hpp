@@ -129,11 +129,14 @@ struct Forward {
     }
   }
 
-  // The table of columns begins with the bias.
+  // Panels begin with the bias, and then have a row for each token; a table of columns is one panel.
   void add_column(Index token, Real* to) const {
-    const Index width = W_xh.column(1);
-    const Real *const bias = W_xh.at, *const column = bias + (token + 1) * width;
-    for (Index j = 0; j < width; j += lanes<Real>) store(to + j, load<V>(bias + j) + load<V>(column + j));
+    for (Index p = 0; p < W_xh.count; ++p) {
+      const Index width = W_xh.column(p + 1) - W_xh.column(p);
+      const Real *const bias = W_xh.panel(p), *const column = bias + (token + 1) * width;
+      for (Index j = 0; j < width; j += lanes<Real>, to += lanes<Real>)
+        store(to, load<V>(bias + j) + load<V>(column + j));
+    }
   }
 
   // The same from W_xh itself, which lies by rows.

@@ -62,13 +62,12 @@ struct OneLayer {
 
   bool run() { return passes.run(*this, ways.sums); }
 
-  // The first step alone, y (B, ldV), by the calling thread; it can be taken again, from the states it has left.
+  // The first step alone, y (B, ldV), by the calling thread; after go_on it can be taken again.
   Rows<Real> step_forward(Look& look) const {
     const Share all{0, 0, steps.B, 0, 1};
     const Span span = passes.span_of(0, all);
     forward_layer.forward(span, all, look, [] {});
     if (head.V > 0) head.forward(span, all, look);
-    trace.go_on();
     return head.y_of(span, all);
   }
 
@@ -85,7 +84,7 @@ struct OneLayer {
   // Forward and back over a share of the sequences; by one thread alone, with the weights' gradients.
   void pass(const Share& share, Look& look) {
     const Shard all = whole(share.thread);
-    const bool sums_now = machine.threads == 1 && ways.sums && !grads.row;
+    const bool sums_now = machine.threads == 1 && ways.sums && !grads.each.row;
     for (Index chunk = 0; ways.forward && chunk < passes.chunks.count; ++chunk) {
       if (passes.stop(share)) return;
       forward(passes.span_of(chunk, share), share, look);
@@ -107,12 +106,12 @@ struct OneLayer {
     }
     if (share.part == 0 && ways.back) backward_layer.end(steps, share, given.has_dstate(), grads.dstate);
     if (sums_now) take_gradients(all);
-    if (machine.threads == 1 && grads.row) weight_pass(all, look);
+    if (machine.threads == 1 && grads.each.row) weight_pass(all, look);
   }
 
   // The weights' gradients for a shard.
   void weight_pass(const Shard& shard, Look& look) {
-    if (grads.row) return each_weight_pass(shard, look);
+    if (grads.each.row) return each_weight_pass(shard, look);
     bool first = begin_sums(shard, true, look);
     for (Index chunk = passes.chunks.count; chunk-- > 0;) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
@@ -216,6 +215,7 @@ struct OneLayer {
     for (Index p = 0; p < steps.B; ++p) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
       const Index b = steps.sequence(p), length = steps.length(b);
+      if (b < grads.each.first || b >= grads.each.end) continue;
       sums.begin(shard);
       if (ways.dy) head.begin(shard);
       bool first = true;
@@ -228,7 +228,7 @@ struct OneLayer {
         const SumRows rows(head_steps, p, 0, 1, passes.scratch_of(shard.thread));
         head.weight_gradients(rows, rows.blocks, shard, given.dy, true, passes.gathered_of(shard), look);
       }
-      take_gradients(shard, length > 0, grads.flat + b * grads.row);
+      take_gradients(shard, length > 0, grads.flat + (b - grads.each.first) * grads.each.row);
     }
   }
 

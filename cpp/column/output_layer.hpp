@@ -20,7 +20,7 @@ struct OutputLayer {
   Strided<Real> dh{};                    // (N, W) by rows
   Real* flat = nullptr;                  // of the gradients
   const Real* later = nullptr;           // and of those from the steps after these
-  Index row = 0;                         // as Gradients has it
+  Each each{};                           // as Gradients has it
   const Net& net;
 
   // h: (N, W) by rows
@@ -44,7 +44,7 @@ struct OutputLayer {
   void pass(const Share& share, Look& look) {
     const Chunks& chunks = passes.chunks;
     const Shard all = whole(share.thread);
-    const bool sums_now = machine.threads == 1 && ways.sums && !row;
+    const bool sums_now = machine.threads == 1 && ways.sums && !each.row;
     bool first = sums_now && begin_sums(all);
     for (Index chunk = chunks.count; chunk-- > 0;) {
       if (passes.stop(share)) return;
@@ -54,12 +54,12 @@ struct OutputLayer {
       if (sums_now) weight_gradients(chunk, all, first, look);
     }
     if (sums_now) take_gradients(all, steps.count > 0 || later, flat);
-    if (machine.threads == 1 && row) weight_pass(all, look);
+    if (machine.threads == 1 && each.row) weight_pass(all, look);
   }
 
   // The weights' gradients for a shard.
   void weight_pass(const Shard& shard, Look& look) {
-    if (row) return each_weight_pass(shard, look);
+    if (each.row) return each_weight_pass(shard, look);
     bool first = begin_sums(shard);
     for (Index chunk = passes.chunks.count; chunk-- > 0;) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
@@ -97,6 +97,7 @@ struct OutputLayer {
     for (Index p = 0; p < steps.B; ++p) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
       const Index b = steps.sequence(p), length = min_of(steps.length(b), steps.longest);
+      if (b < each.first || b >= each.end) continue;
       head.begin(shard);
       bool first = true;
       for (Index end = length, t = 0; end > 0; end = t, first = false) {
@@ -104,7 +105,7 @@ struct OutputLayer {
         const SumRows rows(steps, p, t, end, passes.scratch_of(shard.thread));
         head.weight_gradients(rows, rows.blocks, shard, dy, first, passes.gathered_of(shard), look);
       }
-      take_gradients(shard, length > 0, flat + b * row);
+      take_gradients(shard, length > 0, flat + (b - each.first) * each.row);
     }
   }
 

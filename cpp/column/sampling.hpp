@@ -1,7 +1,7 @@
 // Sampling: a net reads a token, draws the next one by what it then thinks, and reads that.
 #pragma once
 
-#include "stack.hpp"
+#include "stepping.hpp"
 
 namespace rnncore::RNNCORE_ISA::sampling {
 
@@ -31,53 +31,13 @@ Index choose(Real* y, Index V, double u, double temperature, double* c) {
   return token;
 }
 
-// A layer that takes one step at a time, from the states it has left; the last one makes the outputs.
-template <class Real>
-struct Level {
-  Net net;
-  Problem<Real> problem;
-  Real* read;  // (B, X): what the layer below gives
-  stack::OneLayer<Real> step;
-
-  Level(Arena& arena, const Problem<Real>& whole, Index part, const Machine& machine, Index reads)
-      : net(whole.net.part(part, part == whole.net.layers - 1)),
-        problem{net, whole.flat, whole.inputs, whole.state.from(part * whole.steps.B * net.H), whole.steps},
-        read(arena.take<Real>(part > 0 ? whole.steps.B * net.X : 0)),
-        step(arena, part > 0 ? reading(arena) : problem, machine, {true, false, false, false, false}, reads) {
-    step.trace.tape = arena.take<Real>(whole.steps.B * step.n.tape_row());
-  }
-  void* operator new(size_t, void* at) { return at; }
-
-  // The step after `below`, of which h is read.
-  Rows<Real> forward(const Level* below, Look& look) const {
-    const layer::Sizes<Real>& n = step.n;
-    for (Index b = 0; below && b < n.B; ++b) copy(below->step.trace.h + b * below->step.n.ldH, n.X, read + b * n.X);
-    return step.step_forward(look);
-  }
-
- private:
-  const Problem<Real>& reading(const Arena& arena) {
-    problem.inputs = {nullptr, arena.at ? read : problem.flat};  // not read while memory is only counted
-    return problem;
-  }
-};
-
 // The memory of a call: of one step of each layer, and of a row of float64.
 template <class Real>
 struct Memory {
-  Index count;
-  Level<Real>* levels;
+  stepping::Levels<Real> levels;
   double* c;
   Memory(Arena& arena, const Problem<Real>& problem, const Machine& machine, Index reads)
-      : count(problem.net.layers),
-        levels(arena.take<Level<Real>>(count)),
-        c(arena.take<double>(softmax::whole(problem.net.V))) {
-    for (Index part = 0; part < count; ++part)
-      if (levels)
-        new (levels + part) Level<Real>(arena, problem, part, machine, reads);
-      else
-        (void)Level<Real>(arena, problem, part, machine, reads);
-  }
+      : levels(arena, problem, machine, reads), c(arena.take<double>(softmax::whole(problem.net.V))) {}
 };
 
 // Tokens (T, B), drawn one after the other by uniforms (T, B), the first after the problem's tokens and states; last
@@ -86,21 +46,20 @@ template <class Real>
 bool sample(const Problem<Real>& problem, const Sampling<Real>& sampling, const Machine& machine) {
   const Index B = problem.steps.B, V = problem.net.V;
   const Memory<Real> memory = allocate<Memory<Real>>(machine, problem, machine, sampling.T * B);
-  Level<Real>* const levels = memory.levels;
   bool stopped = false;
   Look look(machine, 0, &stopped);
-  for (Index l = 0; l < memory.count; ++l) levels[l].step.pack(0, 1);
+  memory.levels.pack(problem.flat);
+  Inputs<Real> inputs = problem.inputs;
   for (Index t = 0; t < sampling.T; ++t) {
-    Rows<Real> y{};
-    for (Index l = 0; l < memory.count; ++l) y = levels[l].forward(l > 0 ? levels + l - 1 : nullptr, look);
+    const Rows<Real> y = memory.levels.forward(inputs, look);
     if (stopped) return false;
+    memory.levels.go_on();
     int64_t* const tokens = sampling.tokens + t * B;
     for (Index b = 0; b < B; ++b)
       tokens[b] = choose(y(b), V, sampling.uniforms[t * B + b], sampling.temperature, memory.c);
-    levels[0].step.forward_layer.inputs.tokens = tokens;
+    inputs.tokens = tokens;
   }
-  for (Index l = 0; l < memory.count; ++l)  // those from which another step would go on
-    levels[l].step.trace.take_state(Steps::grid(0, B), sampling.last.from(l * B * problem.net.H));
+  memory.levels.take_state(sampling.last);
   return true;
 }
 

@@ -69,15 +69,15 @@ bool backward_of_outputs(Layers<Real>& call, const Kept<Real>& kept, OutputGradi
     by.dh = {call.own_dh, call.W};
   }
   if (!by.dy) {
-    for (Index b = 0; grads.flat && b < (grads.row ? call.steps.B : 1); ++b) {
-      const HeadArrays<Real> none = head_of(net, grads.flat + b * grads.row);
+    for (Index k = 0; grads.flat && k < grads.each.count(); ++k) {
+      const HeadArrays<Real> none = head_of(net, grads.flat + k * grads.each.row);
       fill(none.W_hy, net.V * net.W(), Real(0)), fill(none.b_y, net.V, Real(0));
     }
     return true;
   }
   call.read_by_head();
   const bool done = call.with_output_layer([&](OutputLayer<Real>& output) {
-    output.dy = by.dy, output.flat = grads.flat, output.row = grads.row;
+    output.dy = by.dy, output.flat = grads.flat, output.each = grads.each;
     return output.run();
   });
   if (call.ways.back) through_outputs(call, by);

@@ -21,6 +21,7 @@ namespace rnncore {
 // The numbers of NumPy's types; filled when the module is made, and only read afterwards.
 struct NumpyTypes {
   PyTypeObject* array = py::detail::npy_api::get().PyArray_Type_;
+  PyTypeObject *int64_scalar = scalar_of<int64_t>(), *bool_scalar = scalar_of<bool>();
   int int64 = py::dtype::of<int64_t>().num(), float32 = py::dtype::of<float>().num(),
       float64 = py::dtype::of<double>().num();
 
@@ -30,6 +31,12 @@ struct NumpyTypes {
       return int64;
     else
       return std::is_same_v<T, float> ? float32 : float64;
+  }
+
+ private:
+  template <class T>
+  static PyTypeObject* scalar_of() {
+    return reinterpret_cast<PyTypeObject*>(py::object(py::dtype::of<T>().attr("type")).release().ptr());
   }
 };
 const NumpyTypes& numpy_types();
@@ -64,9 +71,12 @@ struct Seen {
 // Indices of the user's, checked in a copy that no other thread can write to while it is read.
 class IndexCopy {
  public:
-  const int64_t* copy(const int64_t* from, ptrdiff_t count) {
+  int64_t* room(ptrdiff_t count) {
     if (count > few) more_ = std::make_unique<int64_t[]>(static_cast<size_t>(count));
-    int64_t* const to = count > few ? more_.get() : few_;
+    return count > few ? more_.get() : few_;
+  }
+  const int64_t* copy(const int64_t* from, ptrdiff_t count) {
+    int64_t* const to = room(count);
     std::copy_n(from, count, to);
     return to;
   }

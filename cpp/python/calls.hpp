@@ -19,6 +19,13 @@ const Kernels<Real>& kernels(int isa) {
     return column.float64;
 }
 
+// Calls f<Real>: Real is double if an array holds that, else float.
+template <class Function>
+auto by_type(py::handle array, Function f) {
+  const auto* const dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr);
+  return dtype->type_num == numpy_types().float64 ? f(double{}) : f(float{});
+}
+
 // How often a kernel has asked whether to go on, in this thread: for the tests.
 inline thread_local int64_t looks = 0;
 
@@ -46,12 +53,16 @@ void run(int threads, Kernel kernel, const Arguments&... arguments) {
   if (!done) throw py::error_already_set();
 }
 
-// As many threads as asked for (0: as the work is worth), but none without a sequence or hidden units to work on.
-inline int threads_for(int threads, const Net& net, const Steps& steps, int passes) {
+// How many floating-point operations the products of so many steps have.
+inline double operations_of(const Net& net, double steps) {
   const double first = static_cast<double>(net.G() * (net.X + net.H)), head = static_cast<double>(net.W() * net.V);
   const double later = static_cast<double>((net.layers - 1) * net.G() * (net.W() + net.H));
-  const double products = static_cast<double>(net.directions) * (first + later) + head;
-  const int wanted = threads ? threads : threads_worth(2.0 * passes * static_cast<double>(steps.count) * products);
+  return 2.0 * steps * (static_cast<double>(net.directions) * (first + later) + head);
+}
+
+// As many threads as asked for (0: as the work is worth), but none without a sequence or hidden units to work on.
+inline int threads_for(int threads, const Net& net, const Steps& steps, int passes) {
+  const int wanted = threads ? threads : threads_worth(passes * operations_of(net, static_cast<double>(steps.count)));
   return static_cast<int>(std::min<ptrdiff_t>({wanted, std::max(steps.B, net.H), 1024}));
 }
 
@@ -189,19 +200,22 @@ struct Calls {
 
   // The gradients with respect to the parameters, of all steps, or of each sequence by itself, and the inputs or None.
   static py::object sums(int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, py::handle gates,
-                         const Options& options, bool each) {
+                         const Options& options, ptrdiff_t first, ptrdiff_t end) {
     SeenBackward seen;
     bool good = seen.see(net, kept, given, options);
-    const ptrdiff_t N = seen.steps().count, B = seen.steps().B;
+    const bool each = first >= 0;
+    const ptrdiff_t N = seen.steps().count;
     const Real* const all = optional(gates, {net.parts(), splits(net) ? 2 : 1, N, padded<Real>(net.G())}, good);
-    if (!good) throw py::value_error("the arguments of sums must be canonical");
-    auto to = each ? new_array<Real>({B, net.size()}) : new_array<Real>({net.size()});
+    if (!good || (each && (end < first || end > seen.steps().B)))
+      throw py::value_error("the arguments of sums must be canonical");
+    auto to = each ? new_array<Real>({end - first, net.size()}) : new_array<Real>({net.size()});
     GradientArrays grads(net, seen.forward, options.need_dinputs);
     Problem<Real> problem = seen.forward.problem(net, numbers(flat), options.last);
     problem.gates = const_cast<Real*>(all);  // which are only read
     seen.kept.has_gates = true;
     Gradients<Real> pointers = grads.pointers();
-    pointers.flat = to.mutable_data(), pointers.row = each ? net.size() : 0;
+    pointers.flat = to.mutable_data();
+    if (each) pointers.each = {first, end, net.size()};
     run(threads_for(options.threads, net, seen.steps(), 1), kernels<Real>(isa).backward, problem, seen.kept, seen.by,
         pointers);
     return tuple_of(to, grads.dinputs);

@@ -2,7 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "calls.hpp"
+#include "stepper.hpp"
 
 namespace rnncore {
 
@@ -12,13 +12,6 @@ const NumpyTypes& numpy_types() {
 }
 
 namespace {
-
-// Calls f<Real>: Real is double if an array holds that, else float.
-template <class Function>
-auto by_type(py::handle array, Function f) {
-  const auto* const dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr);
-  return dtype->type_num == numpy_types().float64 ? f(double{}) : f(float{});
-}
 
 // The numbers of an array that rnncore has checked: contiguous, and of this type.
 template <class T>
@@ -163,9 +156,9 @@ void define_calls(py::module_& m) {
         flat, [&](auto real) { return Calls<decltype(real)>::gates(isa, net, flat, kept, given, options, states); });
   });
   m.def("sums", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, py::handle gates,
-                   const Options& options, bool each) {
+                   const Options& options, ptrdiff_t first, ptrdiff_t end) {
     return by_type(flat, [&](auto real) {
-      return Calls<decltype(real)>::sums(isa, net, flat, kept, given, gates, options, each);
+      return Calls<decltype(real)>::sums(isa, net, flat, kept, given, gates, options, first, end);
     });
   });
   m.def("bptt", [](int isa, const Net& net, py::handle flat, py::handle problem, py::handle labels, bool checked,
@@ -228,6 +221,7 @@ PYBIND11_MODULE(_core, m) {
   define_options(m);
   define_calls(m);
   define_optimizers(m);
+  define_stepper(m);
 }
 
 }  // namespace rnncore

@@ -73,12 +73,22 @@ struct Shape {
   }
 };
 
+// The same as py::array_t<T>(shape), without its vectors of axes and strides: small nets wait for some such arrays.
+template <class T>
+py::array_t<T> small_array(const Shape& shape) {
+  const auto& numpy = py::detail::npy_api::get();
+  PyObject* const made = numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(),
+                                                     shape.count, shape.axes, nullptr, nullptr, 0, nullptr);
+  if (!made) throw py::error_already_set();
+  return py::reinterpret_steal<py::array_t<T>>(made);
+}
+
 // An array of this shape, whose contents are arbitrary.
 template <class T>
 py::array_t<T> new_array(const Shape& shape) {
   const size_t bytes = sizeof(T) * static_cast<size_t>(shape.size());
+  if (bytes < tuning::large_result) return small_array<T>(shape);
   py::array::ShapeContainer axes(shape.axes, shape.axes + shape.count);
-  if (bytes < tuning::large_result) return py::array_t<T>(std::move(axes));
   auto pages = std::make_unique<Pages>(spare_pages().take(bytes));
   auto* const at = static_cast<T*>(pages->at());
   const py::capsule owner(pages.get(), [](void* owned) {

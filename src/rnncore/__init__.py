@@ -18,6 +18,8 @@ from .masks import dropout_masks
 from .params import Params
 from .results import BackwardResult, BpttResult, ForwardResult
 from .saved import Saved, load
+from .stepper import Stepper
+from .streams import chunks
 from .verify import verify
 
 __version__ = "0.1.0"
@@ -29,11 +31,13 @@ __all__ = [
     "GradientFlow",
     "Params",
     "Saved",
+    "Stepper",
     "__version__",
     "backends",
     "backward",
     "binary_cross_entropy",
     "bptt",
+    "chunks",
     "convert",
     "cross_entropy",
     "dropout_masks",

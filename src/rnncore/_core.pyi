@@ -4,6 +4,8 @@ forward, backward and bptt read arguments as the user gave them, and return None
 canonical.
 """
 
+from typing import Any
+
 from .types import Array, Indices, Inputs, Labels, Mask, States
 
 STANDARD_ROUNDING: int
@@ -22,6 +24,18 @@ class Options:
     """What is asked of a call; loss is a number, and threads is 0 where the core chooses."""
 
     def __init__(self, need_dinputs: bool, last: bool, loss: int, threads: int, /) -> None: ...
+
+class Stepper:
+    """A net that is held from step to step; B is -1 of one sequence without an axis for it.
+
+    step reads arguments as the user gave them, and returns None where they are not canonical.
+    """
+
+    def __init__(self, isa: int, net: Net, flat: Array, B: int, /) -> None: ...
+    def step(self, x: Any, reset: Any, /) -> Array | None: ...
+    def state(self) -> States: ...
+    def put_state(self, state: States, /) -> None: ...
+    def load(self, flat: Array, /) -> None: ...
 
 def instruction_sets() -> list[tuple[str, int]]: ...
 def compiled_sets() -> list[str]: ...
@@ -66,10 +80,11 @@ def sums(
     given: tuple[Array | None, None, None],
     gates: Array,
     options: Options,
-    each: bool,
+    first: int,
+    end: int,
     /,
 ) -> tuple[Array, Array | None]:
-    """each: whether the gradients of each sequence are wanted, as if it were the only one."""
+    """first, end: of which sequences the gradients of each are wanted, as if it were the only one; -1: of all."""
 
 def bptt(
     isa: int,

@@ -78,13 +78,13 @@ class CppEngine:
         return _core.gates(self._isa, net.core or _net(net), flat, (inputs, state, own, h, tape), given, asked, states)
 
     def sums(
-        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: bool = False
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: range | None = None
     ) -> tuple[Array, Array | None]:
-        """Return the gradients with respect to the parameters, of all steps or each sequence, and inputs if needed."""
+        """Return the gradients with respect to the parameters, of all or some sequences each, and inputs if needed."""
         net, inputs, state, steps, h, tape, _ = kept
         own, asked = None if steps is None else steps.core or _steps(steps), options.core or _options(options)
         arrays, given = (inputs, state, own, h, tape), (dy, None, None)
-        return _core.sums(self._isa, net.core or _net(net), flat, arrays, given, gates, asked, each)
+        return _core.sums(self._isa, net.core or _net(net), flat, arrays, given, gates, asked, *_ends(each))
 
     def bptt(
         self,
@@ -118,6 +118,10 @@ class CppEngine:
         """Return tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and the states; last states."""
         return _core.sample(self._isa, net.core or _net(net), flat, first, state, uniforms, temperature)
 
+    def hold(self, net: Net, flat: Array, batch: int | None) -> _core.Stepper:
+        """Return a net that is held from step to step, with a copy of flat and states of zeros."""
+        return _core.Stepper(self._isa, net.core or _net(net), flat, -1 if batch is None else batch)
+
     def norm(self, x: Array) -> float:
         """Return the length of a vector x (n,)."""
         return _core.norm(self._isa, x)
@@ -143,6 +147,11 @@ class CppEngine:
     def elementary(self, name: str, x: Array) -> Array:
         """Return exp, tanh, sigmoid, log or log1p of each element of x (n,)."""
         return _core.elementary(self._isa, name, np.ascontiguousarray(x))
+
+
+def _ends(each: range | None) -> tuple[int, int]:
+    """Return the first of some sequences, and the end of them: -1 and -1 for all of them together."""
+    return (-1, -1) if each is None else (each.start, each.stop)
 
 
 def _net(net: Net) -> Any:

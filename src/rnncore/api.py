@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import arguments, drawing, given, masks, windows
+from . import arguments, drawing, given, gradients, masks
 from .division import UNDIVIDED, Division
 from .engines import current
+from .gradients import PLAIN, Asked
 from .net import described
 from .params import Params, not_params_error
 from .problem import as_tuple, options_of
@@ -46,6 +47,9 @@ def bptt(
     weights: Sequences | None = None,
     dropout_masks: Sequence[Any] | None = None,
     truncate: int | None = None,
+    checkpoint: int | str | None = None,
+    per_sequence: bool | str = False,
+    clip_norm: float | None = None,
     need_dinputs: bool = False,
     backend: str | None = None,
     threads: int | None = None,
@@ -70,17 +74,24 @@ def bptt(
     as labels is a batch of sequences of any lengths, 0 included; lengths, integers (B,), says the same of a padded
     array: padding is never read. offsets, integers (B + 1,) that ascend from 0 to N, says the same of arrays (N, ...)
     in which one sequence follows the other: sequence b has the steps from offsets[b] to offsets[b + 1]. resets:
-    booleans, one for each step: before such a step the state is zero, and no gradient crosses, as if another sequence
-    began there; of networks of one direction. state: the initial hidden state (B, H), or (H,) for one sequence, and for
-    the cell "lstm" a pair of them, (h, c); None is zeros. Of several layers or directions it has a first axis L*D:
-    layer by layer, forward before reverse. dropout_masks: one for each layer but the first, (T, B, D*H), or (B, D*H)
-    for all steps, (T, D*H) or (D*H,) for one sequence, what that layer's inputs are multiplied by; see
-    :func:`dropout_masks`. truncate: k, an integer of at least 1: J_t goes back through the steps t, t - 1 ... t - k + 1
-    only, in all layers, and in two directions also through t + 1 ... t + k - 1; the states that enter these from
+    booleans, one for each step, for lists a list of them: before such a step the state is zero, and no gradient
+    crosses, as if another sequence began there; at the first step of a sequence its initial state is not read, and has
+    the gradient 0. Networks of two directions take None. state: the initial hidden state (B, H), or (H,) for one
+    sequence, and for the cell "lstm" a pair of them, (h, c); None is zeros. Of several layers or directions it has a
+    first axis L*D: layer by layer, forward before reverse. dropout_masks: one for each layer but the first, (T, B,
+    D*H), or (B, D*H) for all steps, (T, D*H) or (D*H,) for one sequence, what that layer's inputs are multiplied by;
+    see :func:`dropout_masks`. truncate: k, an integer of at least 1: J_t goes back through the steps t, t - 1 ... t - k
+    + 1 only, in all layers, and in two directions also through t + 1 ... t + k - 1; the states that enter these from
     outside are constants, and ``dstate`` is what J_0 ... J_(k-1) send. It takes time O(T k). None, and any k from the
-    longest sequence on, give the whole gradient. need_dinputs: whether the gradient with respect to the inputs is
-    wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: on how many cores at most.
-    None chooses, and no choice changes a bit of the result.
+    longest sequence on, give the whole gradient. checkpoint: n, or "auto" for about the square root of T: keep the
+    states of about every n-th step only, and compute the steps between once more on the way back: the same bits, in
+    memory for T / n + n steps rather than T, and about 1.4 times the time; of networks of one direction. per_sequence:
+    the gradient of each sequence by itself, ``result.per_sequence``: True keeps all of them, "norms" their lengths
+    only, and "clipped" shortens each to the length ``clip_norm`` first, as :func:`rnncore.optim.clip_by_norm` does. The
+    last two never hold the gradients of all sequences at once. ``grads`` is then the sum of these gradients, one after
+    the other, which is rounded otherwise than the plain call's. need_dinputs: whether the gradient with respect to the
+    inputs is wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: on how many cores at
+    most. None chooses, and no choice changes a bit of the result.
 
     Returns a :class:`BpttResult`: ``loss``, ``losses``, ``count``, ``grads``, ``state``, ``dstate``, ``dinputs``, and
     ``mean``. Arrays have the dtype of the parameters, and +0 in padding. For lists, losses and dinputs are lists of
@@ -109,11 +120,14 @@ def bptt(
     net, flat, engine = params._net, params.flat, current(backend)
     options, steps = arguments.options(need_dinputs, threads, loss), None
     raw = engine.reads_raw and dropout_masks is None and type(inputs) is not tuple and type(labels) is not tuple
-    raw = raw and truncate is None
+    asked = PLAIN
+    if not (truncate is checkpoint is clip_norm is None and per_sequence is False):
+        asked, raw = Asked(truncate, checkpoint, per_sequence, clip_norm), False
     division = UNDIVIDED if lengths is offsets is resets is None else Division(lengths, offsets, resets)
     if raw and division is not UNDIVIDED:
         steps = division.canonical_steps(inputs, net.directions)
         raw = steps is not None
+    each = None
     both: Any = labels if weights is None else (labels, weights)
     found = engine.bptt(net, flat, inputs, state, steps, options, both) if raw else None  # type: ignore[arg-type]  # raw: as the user gave them
     if found is None:
@@ -122,15 +136,11 @@ def bptt(
         steps, read = batch.steps, masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
         if batch.last:
             options = options_of(options.need_dinputs, options.threads, options.loss, True)
-        if truncate is None:
-            found = engine.bptt(net, flat, read, batch.state, steps, options, batch.labels, True)
-        else:
-            found = windows.bptt(engine, net, flat, batch._replace(inputs=read), options, truncate)
-        assert found is not None  # as the arguments are canonical
+        found, each = gradients.bptt(engine, net, flat, batch._replace(inputs=read), options, asked)
     total, losses, count, grads, last, dstate, dinputs = found
     if steps is not None:
         losses, dinputs = losses if options.last else in_form(losses, steps), optional_in_form(dinputs, steps)
-    return BpttResult(total, losses, count, params._like(grads), last, dstate, dinputs)
+    return BpttResult(total, losses, count, params._like(grads), last, dstate, dinputs, each)
 
 
 def forward(

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import remedies
-from .cells import CELLS
 from .division import UNDIVIDED, Division, of_offsets, with_resets
 from .labels import Reading, Wanted, are_classes, as_labels, as_weights, canonical, readings, step_axes
 from .lists import (
@@ -28,6 +27,7 @@ from .losses import LOSSES
 from .net import Net
 from .problem import DEFAULT, OTHERS, PLAIN, Options, options_of, with_masks
 from .ranges import Where, require_tokens
+from .states import as_states
 from .steps import Steps, packed_steps
 from .types import AnyArray, Array, Inputs, Labels, States
 from .values import (
@@ -110,7 +110,7 @@ def _labelled(
         batch = _list_batch(net, as_sequences("inputs", inputs, "labels"), state, division)
         return _with_list_labels(batch, inputs, labels, "inputs", wanted, weights)
     if isinstance(labels, SEQUENCES):
-        raise TypeError(f"inputs must be a list of sequences, as labels is, got {what(inputs)}")
+        raise remedies.labels_in_a_list_error(inputs, labels, division.offsets is not None)
     x, label = as_numbers("inputs", inputs), as_labels("labels", labels, wanted)
     require_kind(net, "inputs", x)
     if x.ndim == 1 and x.dtype.kind == "f":
@@ -199,7 +199,10 @@ def _unlabelled(net: Net, inputs: object, state: object, division: Division) -> 
 def _flat_batch(net: Net, x: AnyArray, state: object, division: Division) -> Batch:
     """Return the batch of an array (N,) or (N, X) that holds one sequence after the other."""
     if x.ndim not in (1, 2):
-        raise ValueError(f"inputs must be (N,) tokens or (N, X) vectors where offsets is given, got {kind_of(x)}")
+        raise ValueError(
+            f"inputs must be (N,) tokens or (N, X) vectors where offsets is given, one sequence after the other, "
+            f"got {kind_of(x)}; of a padded array (T, B, ...) give lengths instead"
+        )
     require_kind(net, "inputs", x, 1)
     steps = of_offsets(division, len(x))
     return Batch(_inputs(net, x, x.ndim == 1, steps), as_states("state", state, net, steps.batch), steps)
@@ -214,7 +217,7 @@ def _with_flat_labels(batch: Batch, label: AnyArray, wanted: Wanted, weights: ob
     if not leads:
         raise ValueError(
             f"labels must have one for each step, N = {steps.count}, or one for each sequence, B = {steps.B}, "
-            f"got {kind_of(label)}"
+            f"got {kind_of(label)}{remedies.of_one_hot(label, (steps.axes, (steps.B,)), wanted)}"
         )
     last = leads[0] != steps.axes
     found = _array_labels(label, leads[0], wanted, Where(steps, None, last), weights)
@@ -304,32 +307,6 @@ def _with_one_each(batch: Batch, label: AnyArray, name: str, wanted: Wanted, wei
             f"{steps.B} sequences, got {kind_of(label)} beside {name}"
         )
     return batch._replace(labels=_array_labels(label, lead, wanted, where, weights), last=True)
-
-
-def as_states(name: str, value: object, net: Net, batch: tuple[int, ...]) -> States:
-    """Return a state of each sequence: an array (H,) or (B, H), or a tuple of them where the cell has several.
-
-    Of several layers or directions it has a first axis, L*D.
-    """
-    if value is None:
-        return None
-    names, many = CELLS[net.cell].states, net.parts > 1
-    shape = (*([net.parts] if many else []), *batch, net.hidden)
-    letters = f"({'L*D, ' * many}{'B, ' * bool(batch)}H{',' * (not many and not batch)})"
-    if len(names) == 1:
-        state = as_numbers(name, value)
-        require_shape(name, state, letters, shape)
-        return as_real(state, net.dtype)
-    wanted = f"{name} of cell {net.cell!r} must be a tuple ({', '.join(names)}) of arrays {letters} = {shape}"
-    if not isinstance(value, SEQUENCES):
-        raise TypeError(f"{wanted}, got {what(value)}")
-    if len(value) != len(names):
-        raise ValueError(f"{wanted}, got a {type(value).__name__} of {len(value)}")
-    arrays = []
-    for one, letter in zip(value, names, strict=True):
-        arrays.append(as_numbers(f"{letter} of {name}", one))
-        require_shape(f"{letter} of {name}", arrays[-1], letters, shape)
-    return tuple(as_real(array, net.dtype) for array in arrays)
 
 
 class Rows(NamedTuple):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arguments import as_states
 from .net import Net
 from .problem import as_tuple
+from .states import as_states
 from .types import Array, Indices, States
 from .values import as_number, as_numbers, as_real, own_int64
 from .words import kind_of, place_of

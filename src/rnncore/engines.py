@@ -31,6 +31,26 @@ Backward: TypeAlias = "tuple[Array, States, Array | None]"
 Bptt: TypeAlias = "tuple[float, Array, int, Array, States, States, Array | None]"
 
 
+class Held(Protocol):
+    """A net that an engine holds from step to step: what a :class:`rnncore.Stepper` works with.
+
+    Arguments are canonical, and results new. x: a token, () or (B,), or a vector, (X,) or (B, X). reset: None, of a
+    batch booleans (B,), else True or False. One call at a time works with it; one within another is refused.
+    """
+
+    def step(self, x: Any, reset: Any) -> Array | None:
+        """Return y (V,) or (B, V) of a step, or h where there are no outputs; where reset says so, from zeros."""
+
+    def state(self) -> States:
+        """Return the state."""
+
+    def put_state(self, state: States) -> None:
+        """Take a copy of a state; None is zeros."""
+
+    def load(self, flat: Array) -> None:
+        """Take a copy of other parameters."""
+
+
 class Engine(Protocol):
     """What computes, for the rest of the package.
 
@@ -73,12 +93,12 @@ class Engine(Protocol):
         """
 
     def sums(
-        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: bool = False
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: range | None = None
     ) -> tuple[Array, Array | None]:
         """Return the gradients with respect to the parameters, and to the inputs if needed.
 
-        gates: as ``gates`` gives them, or sums of such. each: whether those of each sequence are wanted, (B, size), as
-        if it were the only one, or those of all, (size,).
+        gates: as ``gates`` gives them, or sums of such. each: of which sequences those of each are wanted, as if it
+        were the only one, (len(each), size); None: those of all together, (size,).
         """
 
     def bptt(
@@ -110,6 +130,12 @@ class Engine(Protocol):
         self, net: Net, flat: Array, first: Indices, uniforms: Array, state: States, temperature: float
     ) -> tuple[Indices, States]:
         """Return tokens (T, B) drawn by uniforms float64 (T, B) after tokens first (B,) and the states; last states."""
+
+    def hold(self, net: Net, flat: Array, batch: int | None) -> Held:
+        """Return a net of one direction, held from step to step, with a copy of flat and states of zeros.
+
+        batch: B, or None of one sequence without an axis for it. If the engine ``reads_raw``, so does what it holds.
+        """
 
     def norm(self, x: Array) -> float:
         """Return the length of a vector x (n,)."""

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arguments import as_states
 from .lists import as_list, as_sequences, packed
 from .net import Net
+from .states import as_states
 from .steps import Steps
 from .types import Array, States
 from .values import as_numbers, as_real, require_shape

@@ -52,7 +52,8 @@ def _mask(name: str, value: object, net: Net, lead: tuple[int, ...], steps: Step
         return packed(sequences, (W,), net.dtype)
     mask = as_numbers(name, value)
     if steps is not None and steps.packed and not (steps.form == "flat" and mask.shape == (steps.count, W)):
-        require_shape(name, mask, f"(B, {letters})", (steps.B, W))
+        each_step = f"(N, {letters}) = {(steps.count, W)} or " * (steps.form == "flat")
+        require_shape(name, mask, f"{each_step}(B, {letters})", (steps.B, W))
         return np.repeat(as_real(mask, net.dtype), steps.lengths, axis=0)
     if mask.shape not in ((*lead, W), (*lead[1:], W)):
         axes = ("T, B, ", "B, ") if len(lead) == 2 else ("T, ", "")
@@ -80,8 +81,9 @@ def dropout_masks(
     mean (Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting"; between layers
     only: Zaremba, Sutskever, Vinyals 2014, "Recurrent neural network regularization"). per_step: whether each step has
     a mask of its own, (T, B, D*H) or (T, D*H), or all steps of a sequence share one, (B, D*H) or (D*H,) (Gal and
-    Ghahramani 2016, "A theoretically grounded application of dropout in recurrent neural networks"). inputs and
-    lengths: those of the call; for a list of sequences each mask is a list of arrays (T_b, D*H), or (B, D*H).
+    Ghahramani 2016, "A theoretically grounded application of dropout in recurrent neural networks"). inputs, lengths
+    and offsets: those of the call; for a list of sequences each mask is a list of arrays (T_b, D*H), with offsets
+    (N, D*H), or for both (B, D*H). Resets change no mask.
 
     The same seed gives the same masks, on every machine: PCG64 of NumPy, drawn in float64, for each layer and each
     sequence by itself. So a list has the masks of the padded array, and a shorter sequence the beginning of those of a

@@ -16,6 +16,23 @@ ArrayOrList: TypeAlias = Any  # an array, or a list of them where the arguments 
 
 
 @dataclass(eq=False, repr=False)
+class PerSequence:
+    """Holds what :func:`bptt` returns of each of the B sequences by itself, as if it were the only one."""
+
+    __slots__ = {
+        "grads": "The gradients (B, P), P the numbers of ``Params.flat``; None unless per_sequence is True.",
+        "loss": "J of each sequence, float64 (B,).",
+        "norms": "The length of each gradient, before it is clipped, float64 (B,); None if per_sequence is True.",
+    }
+    loss: Array
+    grads: Array | None
+    norms: Array | None
+
+    def __repr__(self) -> str:
+        return f"PerSequence({len(self.loss)} sequences)"
+
+
+@dataclass(eq=False, repr=False)
 class BpttResult:
     """Holds the loss and the gradients that :func:`bptt` returns, in the dtype of the parameters."""
 
@@ -26,6 +43,7 @@ class BpttResult:
         "grads": "The gradients with respect to the parameters, by name and as one vector ``flat``.",
         "loss": "J, the sum of the losses of all steps of all sequences.",
         "losses": "J_t by step, for lists a list of arrays (T_b,); of labels of sequences, (B,) or ().",
+        "per_sequence": "What belongs to each sequence by itself, a :class:`PerSequence`; None if not asked for.",
         "state": "The last hidden state, shaped as the initial one. The next piece of a stream begins with it.",
     }
     loss: float
@@ -35,6 +53,7 @@ class BpttResult:
     state: States
     dstate: States
     dinputs: ArrayOrList | None
+    per_sequence: PerSequence | None
 
     @property
     def mean(self) -> float:

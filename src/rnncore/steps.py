@@ -58,15 +58,19 @@ class Steps:
     by_place: Indices
     core: Any
 
-    def __init__(self, lengths: Indices, T: int, form: str, resets: Mask | None = None) -> None:
-        count, packed = int(lengths.sum()), FORMS[form]
-        full = not packed and count == T * len(lengths)
-        self._set(T=T, B=len(lengths), count=count, form=form, packed=packed, full=full, lengths=lengths)
-        self._set(resets=resets, core=None)
+    def __init__(
+        self, lengths: Indices, T: int, form: str, resets: Mask | None = None, count: int | None = None
+    ) -> None:
+        """count: how many steps there are, if that is known."""
+        B, packed = len(lengths), FORMS[form]
+        count = int(lengths.sum()) if count is None else count
+        full = not packed and count == T * B
+        self._set(T=T, B=B, count=count, form=form, packed=packed, full=full, lengths=lengths, resets=resets, core=None)
 
     def _set(self, **values: Any) -> None:
+        put = object.__setattr__
         for name, value in values.items():
-            object.__setattr__(self, name, value)
+            put(self, name, value)
 
     def __getattr__(self, name: str) -> Indices:
         """Make the tables, and return one of them."""

@@ -27,15 +27,9 @@ NOTHING = -0.0
 
 def bptt(engine: Engine, net: Net, flat: Array, batch: Batch, options: Options, truncate: object) -> Bptt:
     """Return what an engine's bptt returns of a canonical batch, with gradients that windows give."""
-    k = as_integer("truncate", truncate, 1)
-    if net.directions == 2 and batch.last:
-        raise ValueError(
-            "truncate must be None for one label a sequence and a net of two directions: "
-            "its outputs read both ends, so that no window of steps holds what they depend on"
-        )
     inputs, state, steps, labels, last = batch
-    longest = len(with_masks(inputs)[0]) if steps is None else int(steps.lengths.max())
-    if k >= longest:
+    k = window_of(net, batch, truncate)
+    if k is None:
         found = engine.bptt(net, flat, inputs, state, steps, options, labels, True)
         assert found is not None  # as the arguments are canonical
         return found
@@ -46,6 +40,21 @@ def bptt(engine: Engine, net: Net, flat: Array, batch: Batch, options: Options, 
     gates, dstate = gates_of(engine, kept, flat, dy, k, options)
     grads, dinputs = engine.sums(kept, flat, dy, gates, options)
     return total(losses, None if last else steps), losses, count, grads, final, dstate, dinputs
+
+
+def window_of(net: Net, batch: Batch, truncate: object) -> int | None:
+    """Return how many steps a window has; None if it has all of the longest sequence, or if there are no windows."""
+    if truncate is None:
+        return None
+    k = as_integer("truncate", truncate, 1)
+    if net.directions == 2 and batch.last:
+        raise ValueError(
+            "truncate must be None for one label a sequence and a net of two directions: "
+            "its outputs read both ends, so that no window of steps holds what they depend on"
+        )
+    steps = batch.steps
+    longest = len(with_masks(batch.inputs)[0]) if steps is None else int(steps.lengths.max())
+    return k if k < longest else None
 
 
 def loss_of(engine: Engine, y: Array, batch: Batch, options: Options) -> tuple[Array, Array, int]:
@@ -96,6 +105,10 @@ def gates_of(engine: Engine, kept: Kept, flat: Array, dy: Array, k: int, options
     dstate[:, ~reached] = 0
     in_order = np.empty_like(dstate)
     in_order[:, :, source.order] = dstate
+    short = source.lengths <= k  # no window cuts these: they have the same bits beside longer ones as by themselves
+    if short.any():
+        plain = options_of(False, options.threads, options.loss, last)
+        take_sequences(source, short, engine.gates(kept, flat, (dy, None, None), plain)[:2], (gates, in_order))
     return gates, source.from_states(in_order, source.one)
 
 
@@ -114,6 +127,13 @@ def way_back(
         cut = Cut(source, group, by_last)
         ends = rows[group.position if last else source.start[group.label] + group.position]
         yield cut, *engine.gates(cut.kept, flat, (given(cut, ends), None, None), asked, states)
+
+
+def take_sequences(source: Source, which: Mask, found: tuple[Array, States], to: tuple[Array, Array]) -> None:
+    """Write what an engine's ``gates`` has found for some sequences, by positions, into gates and (S, P, B, H)."""
+    rows, sequences = which[source.position], source.order[which]
+    to[0][:, :, rows] = found[0][:, :, rows]
+    to[1][:, :, sequences] = source.states(found[1], len(source.order))[:, :, sequences]
 
 
 def windows(source: Source, k: int, last: bool) -> Pieces:

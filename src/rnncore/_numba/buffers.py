@@ -52,6 +52,20 @@ class Weights(NamedTuple):
     head: head.Head
 
 
+class Job(NamedTuple):
+    """What of the way back is to be done.
+
+    goes_back: the steps. sums: the gradients of the parameters; begun: to which those of the steps after these are
+    already added up. need_dinputs: the gradients of the inputs. If one of the first two is left out, the gradients with
+    respect to gates are kept: they are what the steps give and the others take.
+    """
+
+    goes_back: bool
+    sums: bool
+    begun: bool
+    need_dinputs: bool
+
+
 class Gradients(NamedTuple):
     """What the way back computes: the gradients of the parameters, like flat, of the states, and of the inputs.
 
@@ -59,9 +73,11 @@ class Gradients(NamedTuple):
     first. bounds: where the blocks of the sums begin and end.
     """
 
+    job: Job
     flat: Array
     carried: Array
     dinputs: Array
+    gates: layer.Gates
     sums: Array
     bounds: Indices
 
@@ -118,15 +134,25 @@ def backward_weights(net: Net, flat: Array, panels: Array, need_dinputs: bool) -
 
 
 @compiled
-def work_of(net: Net, carried: Array, scratch: Array) -> layer.Work:
+def work_of(net: Net, grads: Gradients, scratch: Array) -> layer.Work:
     """Return the arrays in which the way back computes, in a scratch buffer that they fill."""
+    carried = grads.carried
     cell, H, width = layer.NUMBERS[net.cell], net.H, padded(net.H, carried.itemsize)
     GH, size = cell.gates * H, carried.size
     R = (len(scratch) - size) // (width + GH * (1 + cell.own_recurrent_bias))
     dprev, dh = view(scratch, 0, carried.shape), view(scratch, size, (R, width))
     da = view(scratch, size + dh.size, (R, GH))
     du = view(scratch, size + dh.size + da.size * cell.own_recurrent_bias, (R, GH))
-    return layer.Work(carried, dprev, dh, da, du)
+    return layer.Work(carried, dprev, dh, da, du, grads.gates.dstates)
+
+
+@compiled
+def with_gates(work: layer.Work, gates: layer.Gates, N: int, first: int) -> layer.Work:
+    """Return the work of the chunk that begins with a row, da and du in the gates of all N rows if these are kept."""
+    if len(gates.rows) == 0:
+        return work
+    da, du = gates.rows[first:], gates.rows[len(gates.rows) - N + first :]
+    return layer.Work(work.carried, work.dprev, work.dh, da, du, work.dstates)
 
 
 @compiled
@@ -150,6 +176,29 @@ def wide(grad: Array, sums: Array, start: int) -> Array:
     """Return a gradient, or, if its rows are not whole vectors, an array for its sum."""
     width = padded(grad.shape[1], grad.itemsize)
     return grad if grad.shape[1] == width else view(sums, start, (len(grad), width))
+
+
+@inlined
+def begin(net: Net, trace: layer.Trace, sums: Sums, grads: Gradients) -> None:
+    """Copy the gradients to the sums, the opposite of ``finish``."""
+    own, output = arrays_of(net, grads.flat)
+    if trace.inputs.are_tokens:
+        for i in range(len(own.W_xh)):
+            for k in range(net.X):
+                sums.layer.columns[k, i] = own.W_xh[i, k]
+    else:
+        widen(own.W_xh, sums.layer.W_xh)
+    widen(own.W_hh, sums.layer.W_hh)
+    widen(output.W_hy, sums.head.W_hy)
+
+
+@compiled
+def widen(grad: Array, total: Array) -> None:
+    """Copy a gradient to its sum, unless that is what ``wide`` took for it."""
+    if total.shape[1] != grad.shape[1]:
+        for i in range(len(grad)):
+            for j in range(grad.shape[1]):
+                total[i, j] = grad[i, j]
 
 
 @inlined

@@ -10,16 +10,18 @@ import numpy as np
 
 from .. import rounding
 from ..cells import CELLS
+from ..held import Held
 from ..labels import count_of
 from ..losses import NUMBERS
 from ..net import Net
 from ..problem import Kept, Options, copy_of, with_masks
 from ..steps import Steps
-from ..types import AnyArray, Array, Indices, Inputs, Labels, States
-from . import compiled, elementary, layers, linear, optim, sampling, softmax, stack
+from ..types import AnyArray, Array, Indices, Inputs, Labels, Mask, States
+from . import compiled, elementary, layers, linear, optim, sampling, softmax, stack, stepping
 from .entries import entry
+from .layer import Gates
 from .linear import NO_INDICES, NO_RESETS, Rows, grid_rows
-from .spans import Problem
+from .spans import Given, Problem
 
 
 class NumbaEngine:
@@ -47,16 +49,41 @@ class NumbaEngine:
         self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
     ) -> tuple[Array, States, Array | None]:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
-        net, inputs, state, steps, h, tape, only_last = kept
-        form = Form(net, inputs, steps, only_last)
-        problem = form.problem(flat, inputs, state)
-        dy, dh = None if dy is None else form.outputs(dy), None if dh is None else form.rows_of(dh)
-        last = None if dstate is None else form.states(dstate)
+        form, trace = _restored(kept, flat)
         with rounding.standard():
-            grads, first, dinputs = stack.backward(
-                problem, form.rows_of(h), _plain(tape), dy, dh, last, options.need_dinputs
-            )
-        return grads, form.from_states(first), None if dinputs is None else form.from_rows(dinputs)
+            grads, first, dinputs = stack.backward(*trace, form.given(dy, dh, dstate), options.need_dinputs)
+        return grads, form.from_states(first), form.from_dinputs(dinputs)
+
+    def gates(
+        self,
+        kept: Kept,
+        flat: Array,
+        given: tuple[Array | None, Array | None, States],
+        options: Options,
+        states: bool = False,
+    ) -> tuple[Array, States, Array | None]:
+        """Return the gradients with respect to gates, the initial states, and, if so wanted, the states after steps."""
+        net, (form, trace) = kept[0], _restored(kept, flat)
+        N, S = int(form.rows.start[-1]), len(CELLS[net.cell].states) if states else 0
+        of = Gates(np.zeros(net.gates_shape(N), net.dtype), np.empty((net.parts, S, N, net.hidden), net.dtype))
+        with rounding.standard():
+            first, _ = stack.gates(*trace, form.given(*given), of, False)
+        return of.rows, form.from_states(first), of.dstates if states else None
+
+    def sums(
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: range | None = None
+    ) -> tuple[Array, Array | None]:
+        """Return the gradients with respect to the parameters, of all or some sequences each, and inputs if needed."""
+        net, (form, trace), need = kept[0], _restored(kept, flat), options.need_dinputs
+        dy = form.given(dy, None, None).dy
+        of = Gates(_plain(gates), np.empty((net.parts, 0, 0, net.hidden), net.dtype))
+        with rounding.standard():
+            if each is None:
+                grads, dinputs = stack.sums(*trace, dy, of, need)
+            else:
+                grads = stack.sums_of_each(*trace, dy, of, form.positions(each))
+                dinputs = stack.sums(*trace, dy, of, True)[1] if need else None
+        return grads, form.from_dinputs(dinputs)
 
     def bptt(
         self,
@@ -68,23 +95,19 @@ class NumbaEngine:
         options: Options,
         labels: Labels,
         checked: bool = False,
+        after: tuple[States, Array] | None = None,
     ) -> tuple[float, Array, int, Array, States, States, Array | None]:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
         form = Form(net, inputs, steps, options.last)
         problem, number, label = form.problem(flat, inputs, state), NUMBERS[options.loss], form.labels(labels)
+        dstate, later = (None, None) if after is None else after
+        given = form.given(None, None, dstate)._replace(later=later)
         with rounding.standard():
-            loss, losses, grads, last, first, dinputs = stack.bptt(problem, number, label, options.need_dinputs)
+            loss, losses, grads, last, first, dinputs = stack.bptt(problem, number, label, given, options.need_dinputs)
         states = form.from_states(last), form.from_states(first)
         weights = label.weights if label.weights.size else None
         count = count_of(label.classes if label.are_classes else label.reals, weights, options.loss, None)
-        return (
-            loss,
-            form.from_outputs(losses),
-            count,
-            grads,
-            *states,
-            None if dinputs is None else form.from_rows(dinputs),
-        )
+        return loss, form.from_outputs(losses), count, grads, *states, form.from_dinputs(dinputs)
 
     def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
         """Return losses and dy of outputs y."""
@@ -108,6 +131,10 @@ class NumbaEngine:
         with rounding.standard():
             tokens, last = sampling.sample(form.problem(flat, first[None], state), _plain(uniforms), temperature)
         return tokens, form.from_states(last)
+
+    def hold(self, net: Net, flat: Array, batch: int | None) -> Held:
+        """Return a net that is held from step to step, with a copy of flat and states of zeros."""
+        return Held(_take_step, net, flat, batch)
 
     def norm(self, x: Array) -> float:
         """Return the length of a vector x (n,)."""
@@ -223,6 +250,15 @@ class Form:
         array.reshape(self.places, *rows.shape[1:])[self.steps.address] = rows
         return array
 
+    def from_dinputs(self, dinputs: Array | None) -> Array | None:
+        """Return gradients of inputs, if there are any, as the user has these."""
+        return None if dinputs is None else self.from_rows(dinputs)
+
+    def given(self, dy: Array | None, dh: Array | None, dstate: States) -> Given:
+        """Return what the way back begins with."""
+        dy, dh = None if dy is None else self.outputs(dy), None if dh is None else self.rows_of(dh)
+        return Given(dy, dh, None if dstate is None else self.states(dstate))
+
     def labels(self, labels: Labels) -> linear.Labels:
         """Return labels and weights as rows."""
         label, weights = labels if isinstance(labels, tuple) else (labels, None)
@@ -251,6 +287,28 @@ class Form:
             states = ordered
         arrays = tuple(states[..., 0, :] if self.one else states)
         return arrays if len(arrays) > 1 else arrays[0]
+
+    def positions(self, sequences: range) -> list[int]:
+        """Return where some sequences are in the order of rows."""
+        if self.steps is None:
+            return list(sequences)
+        numbers: list[int] = np.argsort(self.steps.order)[sequences.start : sequences.stop].tolist()
+        return numbers
+
+
+def _restored(kept: Kept, flat: Array) -> tuple[Form, tuple[Problem, Array, Array]]:
+    """Return the form of what forward kept, and the problem with h and the tape."""
+    net, inputs, state, steps, h, tape, last = kept
+    form = Form(net, inputs, steps, last)
+    return form, (form.problem(flat, inputs, state), form.rows_of(h), _plain(tape))
+
+
+def _take_step(net: Net, flat: Array, inputs: Inputs, state: States, which: Mask) -> tuple[Array, States]:
+    """Return the outputs of the one step that the inputs have, and the states after it."""
+    form = Form(net, inputs, None)
+    with rounding.standard():
+        out, last = stepping.step(form.problem(flat, inputs, state), which)
+    return out[0] if form.one else out, form.from_states(last)
 
 
 def _plain(array: Any) -> Any:

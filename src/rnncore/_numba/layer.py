@@ -69,8 +69,8 @@ class Work(NamedTuple):
     """What the way back computes: gradients with respect to states, and of a chunk's rows.
 
     carried (S*B, H): with respect to the states after the step that is reached, complete but for the terms from
-    outside the layer. dprev (S*B, H): a scratch buffer. dh (R, H or more): the term from the outputs. da, du (R, G*H),
-    one array of a cell with one bias.
+    outside the layer. dprev (S*B, H): a scratch buffer. dh (R, H or more): the term from the outputs. da, du (R, G*H or
+    more), one array of a cell with one bias. dstates: as ``Gates`` has it.
     """
 
     carried: Array
@@ -78,6 +78,18 @@ class Work(NamedTuple):
     dh: Array
     da: Array
     du: Array
+    dstates: Array
+
+
+class Gates(NamedTuple):
+    """What the way back gives of each step but its end, of all rows, or nothing where it is not kept.
+
+    rows (D*N, G*H or more): da, then, if they differ, du. dstates (S*N, H): the gradients with respect to the states
+    after each step, state by state.
+    """
+
+    rows: Array
+    dstates: Array
 
 
 class Sums(NamedTuple):
@@ -97,7 +109,8 @@ class Sums(NamedTuple):
 class Batch(NamedTuple):
     """Some blocks of the sums: their rows by place, ``order``, and where among them the blocks begin and end.
 
-    chunk: the first row of the chunk that they are in. is_last: whether the last block of all is among them.
+    chunk: the first row of the chunk that they are in. is_last: whether the last block of all is among them, with which
+    the sums begin.
     """
 
     order: Indices
@@ -221,9 +234,21 @@ def backward(layer: Layer, trace: Trace, has_dy: bool, dh: Array, work: Work, t:
                 for j in range(work.carried.shape[1]):
                     work.carried[i, j] += dh[term, j]
                 term += N
+        keep_states(work, row, count, cell_of(layer).states)
         before = previous_states(trace, step, cell_of(layer).kept)
         step_backward(layer, trace, before, work, first, row, count)
         end_at_resets(trace.rows, step, work.carried, len(work.carried) // cell_of(layer).states)
+
+
+@compiled
+def keep_states(work: Work, row: int, count: int, states: int) -> None:
+    """Keep the gradient with respect to the states after a step, ``count`` rows from ``row`` on, if it is wanted."""
+    B, N = len(work.carried) // states, len(work.dstates) // states
+    if N > 0:
+        for s in range(states):
+            for i in range(count):
+                for j in range(work.carried.shape[1]):
+                    work.dstates[s * N + row + i, j] = work.carried[s * B + i, j]
 
 
 @inlined

@@ -20,8 +20,9 @@ from ..cells import parts
 from ..net import LayerArrays
 from ..types import Array, Indices
 from . import spans
+from .layer import Gates
 from .linear import NO_INDICES, Rows
-from .spans import Problem
+from .spans import Given, Problem, Task
 
 
 class Alone(NamedTuple):
@@ -123,47 +124,55 @@ def turned_rows(rows: Rows) -> Indices:
 
 
 def backward(
-    problem: Problem, trace: Trace, dhs: Sequence[Array], dstate: Array | None, need_dinputs: bool, grads: Array
+    problem: Problem, trace: Trace, dhs: Sequence[Array], dstate: Array | None, task: Task
 ) -> tuple[Array, Array | None]:
     """Return the gradients of the initial states (S, P, B, H), and of the inputs if needed.
 
-    Those of the layers' parameters are written into grads, like flat. dhs: the terms (N, D*H) of the gradient with
-    respect to what the last layer gives, added in this order. dstate (S, P, B, H): the gradient with respect to the
-    last states, None if J does not depend on them directly.
+    The others are written to where the task says. dhs: the terms (N, D*H) of the gradient with respect to what the last
+    layer gives, added in this order. dstate (S, P, B, H): the gradient with respect to the last states, None if J does
+    not depend on them directly.
     """
-    net, first = problem.net, np.empty_like(problem.states)
+    net, first, job = problem.net, np.empty_like(problem.states), task.job
     for number in reversed(range(net.layers)):
-        x, dxs, need = read_by_layer(problem, trace, number), [], number > 0 or need_dinputs
+        need = job.goes_back if number > 0 else job.need_dinputs
+        x, own, dxs = read_by_layer(problem, trace, number), task._replace(job=job._replace(need_dinputs=need)), []
         for part in parts_of(net, number):
-            first[:, part], dx = part_backward(problem, trace, part, x, dhs, dstate, need, grads)
-            if dx is not None:
-                dxs.append(input_gradients(problem, part, dx))
-        if dxs:
-            dx = dxs[0] if len(dxs) == 1 else dxs[0] + dxs[1]
-            dhs = [masked(dx, problem, number) if number > 0 and problem.masks else dx]
-    return first, dhs[0] if need_dinputs else None
+            first[:, part], dx = part_backward(problem, trace, part, x, dhs, dstate, own)
+            dxs.append(dx)
+        if need:
+            dhs = [read_gradients(problem, number, dxs)]
+    return first, dhs[0] if job.need_dinputs else None
 
 
 def part_backward(
-    problem: Problem,
-    trace: Trace,
-    part: int,
-    x: Any,
-    dhs: Sequence[Array],
-    dstate: Array | None,
-    need_dx: bool,
-    grads: Array,
+    problem: Problem, trace: Trace, part: int, x: Any, dhs: Sequence[Array], dstate: Array | None, task: Task
 ) -> tuple[Array, Array | None]:
     """Return the gradients of the initial states (S, B, H) of a part that reads x, and of x if needed, in its order."""
     net, own = problem.net, [of_part(dh, problem, part) for dh in dhs]
     h, last = of_part(trace.given[part // net.directions], problem, part), None if dstate is None else dstate[:, part]
-    itself, dh = part_problem(problem, part, x), np.concatenate(own) if own else None
-    found, first, dx = spans.backward(itself, h, trace.tapes[part], None, dh, last, need_dx)
+    itself, given = part_problem(problem, part, x), Given(None, np.concatenate(own) if own else None, last)
+    places = alone_of(net, part).places
+    alone = task_of(task, part)._replace(grads=np.concatenate([task.grads[place] for place in places]))
+    first, dx = spans.backward(itself, h, trace.tapes[part], given, alone)
     start = 0
-    for place in alone_of(net, part).places:
+    for place in places:
         end = start + place.stop - place.start
-        grads[place], start = found[start:end], end
+        task.grads[place], start = alone.grads[start:end], end
     return first, dx
+
+
+def task_of(task: Task, part: int) -> Task:
+    """Return the task with the gates of a part, if they are kept."""
+    if task.gates is None:
+        return task
+    return task._replace(gates=Gates(*(array[part].reshape(-1, array.shape[-1]) for array in task.gates)))
+
+
+def read_gradients(problem: Problem, number: int, dxs: Sequence[Any]) -> Array:
+    """Return the gradient with respect to what a layer reads, before its mask, from those of its parts."""
+    turned = [input_gradients(problem, part, dx) for part, dx in zip(parts_of(problem.net, number), dxs, strict=True)]
+    dx = turned[0] if len(turned) == 1 else turned[0] + turned[1]
+    return masked(dx, problem, number) if number > 0 and problem.masks else dx
 
 
 def input_gradients(problem: Problem, part: int, dx: Array) -> Array:

@@ -151,9 +151,10 @@ def row_blocks(rows: Rows) -> Indices:
 def outer_sum(out: Array, D: Array, start: int, W: Array, bounds: Indices, first: bool) -> None:
     """Add ``sum_r D[r, i] E[r, j]``, the gradient of a weight matrix, to ``out[i, j]``, for some blocks of rows.
 
-    out (I, J), D (R, I) from the column ``start`` on, W the panels of E (R, J). Block n is the rows from bounds[n] to
-    bounds[n + 1], counted from bounds[0]. A block is a chain of fma from +0, r ascending. Blocks are added from the
-    last to the first, the order in which the loop back through time meets them. ``out`` is +0 before the first of them.
+    out (I, J), D (R, I or more) from the column ``start`` on, W the panels of E (R, J). Block n is the rows from
+    bounds[n] to bounds[n + 1], counted from bounds[0]. A block is a chain of fma from +0, r ascending. Blocks are added
+    from the last to the first, the order in which the loop back through time meets them. first: whether the last of
+    them is the first to be added; ``out`` is +0 before.
     """
     I, blocks = len(out), len(bounds) - 1
     o, a, w = bare(out), bare(D.T[start:, :]), bare(W)
@@ -183,25 +184,28 @@ def block_of_rows(out: Bare, D: Bare, E: Bare, bounds: Indices, n: int, first: b
 def token_sum(out: Array, D: Array, tokens: Indices, bounds: Indices, part: Array) -> None:
     """Add the sum of D[r, i] over the rows r whose token is k to ``out[k, i]``: outer_sum with one-hot rows.
 
-    out (X, I), D (R, I), tokens (R,); part (X, I) is +0 between calls. A sum that starts from +0 by plain additions is
-    never -0, so that tokens without a row need no addition.
+    out (X, I), D (R, I or more), tokens (R,); part (X, I) is +0 between calls. A sum that starts from +0 by plain
+    additions is never -0, so that tokens without a row need no addition.
     """
     for n in range(len(bounds) - 2, -1, -1):
         start, end = bounds[n] - bounds[0], bounds[n + 1] - bounds[0]
         for r in range(start, end):
             k = tokens[r]
-            for i in range(D.shape[1]):
+            for i in range(out.shape[1]):
                 part[k, i] += D[r, i]
         for r in range(start, end):
             k = tokens[r]
-            for i in range(D.shape[1]):
+            for i in range(out.shape[1]):
                 out[k, i] += part[k, i]
                 part[k, i] = 0
 
 
 @compiled
 def row_sum(out: Array, D: Array, bounds: Indices) -> None:
-    """Add ``sum_r D[r, i]``, the gradient of a bias, to ``out[i]``, block by block; plain additions. D (R, I)."""
+    """Add ``sum_r D[r, i]``, the gradient of a bias, to ``out[i]``, block by block; plain additions.
+
+    D (R, I or more).
+    """
     part = np.empty_like(out)
     for n in range(len(bounds) - 2, -1, -1):
         for i in range(len(part)):

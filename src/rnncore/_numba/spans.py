@@ -18,19 +18,33 @@ from ..types import Array, Indices
 from . import compiled, head, inlined, layer
 from .buffers import (
     Gradients,
+    Job,
     Net,
     Scratch,
     Sums,
     Weights,
     backward_weights,
+    begin,
     finish,
     forward_weights,
     plan_of,
     sums_of,
+    with_gates,
     work_of,
 )
 from .entries import entry
-from .linear import BLOCK, NOTHING, Rows, batch_start, chunk_end, chunk_start, row_blocks, rows_by_place, where
+from .linear import (
+    BLOCK,
+    NO_INDICES,
+    NOTHING,
+    Rows,
+    batch_start,
+    chunk_end,
+    chunk_start,
+    row_blocks,
+    rows_by_place,
+    where,
+)
 from .tile import fill_panels
 
 
@@ -63,6 +77,32 @@ class Problem(NamedTuple):
     def states(self) -> Array:
         """Return the states before the first step as (S, P, B, H)."""
         return self.state.reshape(-1, self.net.parts, self.rows.B, self.net.hidden)
+
+
+class Given(NamedTuple):
+    """What the way back begins with; None for what J does not depend on directly.
+
+    dy (N, V), dh (M*N, D*H), dstate, like ``Problem.state``: the gradients with respect to the outputs, the hidden
+    states, M terms of it one after the other, and the last states. later: the gradients of the parameters, like flat,
+    from the steps after these.
+    """
+
+    dy: Array | None = None
+    dh: Array | None = None
+    dstate: Array | None = None
+    later: Array | None = None
+
+
+class Task(NamedTuple):
+    """What of the way back is to be done, and where to.
+
+    grads: the gradients of the parameters, like flat: +0 before, or, if they are begun, those of the steps after these.
+    gates: None if they are not kept. Of a net of several parts, both arrays have an axis of them first.
+    """
+
+    job: Job
+    grads: Array
+    gates: layer.Gates | None
 
 
 class Loss(NamedTuple):
@@ -111,33 +151,23 @@ def forward_span(net: Net, flat: Array, panels: Array, trace: layer.Trace, y: Ar
     return t
 
 
-def backward(
-    problem: Problem,
-    h: Array,
-    tape: Array,
-    dy: Array | None,
-    dh: Array | None,
-    dstate: Array | None,
-    need_dinputs: bool,
-) -> tuple[Array, Array, Array | None]:
-    """Return the gradients of the parameters, like flat, of the initial states (S, B, H), and of the inputs if needed.
+def backward(problem: Problem, h: Array, tape: Array, given: Given, task: Task) -> tuple[Array, Array | None]:
+    """Return the gradients of the initial states (S, B, H), and of the inputs if needed.
 
-    h and tape as ``forward`` returned them. dy (N, V), dh (M*N, H), dstate (S, B, H): the gradients with respect to the
-    outputs, the hidden states, M terms of it one after the other, and the last states; None for what J does not depend
-    on directly.
+    h and tape as ``forward`` returned them. The others are written to where the task says.
     """
-    net, (N, T), plan = problem.net, problem.sizes, plan_of(problem.net)
-    carried, empty = np.empty_like(problem.state), np.empty((0, 0), net.dtype)
-    carried[:] = NOTHING if dstate is None else dstate
-    loss = Loss(dy is not None, empty if dy is None else dy, empty if dh is None else dh)
-    dinputs = np.empty((N, net.inputs), net.dtype) if need_dinputs else empty
-    grads, scratch, position = gradients_of(problem, carried, dinputs), scratch_of(problem, need_dinputs), 2 * T + 1
-    trace, span = trace_of(problem, h, tape), entry(backward_span)
+    net, (N, T), plan, job, empty = problem.net, problem.sizes, plan_of(problem.net), task.job, nothing(problem.net)
+    carried = np.empty_like(problem.state)
+    carried[:] = NOTHING if given.dstate is None else given.dstate
+    loss = Loss(given.dy is not None, empty if given.dy is None else given.dy, empty if given.dh is None else given.dh)
+    dinputs = np.empty((N, net.inputs), net.dtype) if job.need_dinputs else empty
+    grads, scratch = gradients_of(problem, task, carried, dinputs), scratch_of(problem, job.need_dinputs)
+    trace, span, position = trace_of(problem, h, tape), entry(backward_span), 2 * T + 1
     while position > 1:
         position = span(net.dtype, plan.net, problem.flat, trace, loss, grads, scratch, position, plan.most)
-    if dstate is None:
+    if given.dstate is None:
         carried[:, problem.rows.start[1] if T else 0 :] = 0  # of sequences without steps
-    return grads.flat, carried, dinputs if need_dinputs else None
+    return carried, dinputs if job.need_dinputs else None
 
 
 @compiled
@@ -155,53 +185,65 @@ def backward_span(
 
     At 2t + 1 all steps from t on are done. At 2t, of the chunk that ends at t, the sums are left to do.
     """
-    start, done = trace.rows.start, 0
-    weights, sums = backward_weights(net, flat, scratch.panels, len(grads.dinputs) > 0), sums_of(net, trace, grads)
-    work = work_of(net, grads.carried, scratch.work)
+    start, done, job = trace.rows.start, 0, grads.job
+    weights, sums = backward_weights(net, flat, scratch.panels, job.need_dinputs), sums_of(net, trace, grads)
+    work = work_of(net, grads, scratch.work)
     if position == 2 * len(start) - 1:
         layer.fill_backward_panels(weights.layer)
         fill_panels(weights.head.W_hy, weights.head.arrays.W_hy.T)
+        if job.begun:
+            begin(net, trace, sums, grads)
     while position > 1 and done < most:
         end = position // 2
         t = chunk_start(start, end, trace.rows.B)
+        own = with_gates(work, grads.gates, len(trace.h), start[t])
         if position % 2 == 1:
-            if loss.has_dy:
-                head.backward(weights.head, loss.dy, start[t], start[end], work.dh)
-            layer.backward(weights.layer, trace, loss.has_dy, loss.dh, work, t, end)
+            if job.goes_back:
+                if loss.has_dy:
+                    head.backward(weights.head, loss.dy, start[t], start[end], own.dh)
+                layer.backward(weights.layer, trace, loss.has_dy, loss.dh, own, t, end)
             position -= 1
         else:
-            weight_gradients(weights, trace, loss, work, sums, grads.bounds, t, end)
-            if len(grads.dinputs) > 0:
-                layer.input_gradients(weights.layer, work.da, start[t], start[end], grads.dinputs)
+            if job.sums:
+                weight_gradients(weights, trace, loss, own, sums, grads, t, end)
+            if job.need_dinputs:
+                layer.input_gradients(weights.layer, own.da, start[t], start[end], grads.dinputs)
             position = 2 * t + 1
         done += start[end] - start[t]
-    if position == 1:
+    if position == 1 and job.sums:
         finish(net, trace, sums, grads)
     return position
 
 
 @inlined
 def weight_gradients(
-    weights: Weights, trace: layer.Trace, loss: Loss, work: layer.Work, sums: Sums, bounds: Indices, t: int, end: int
+    weights: Weights, trace: layer.Trace, loss: Loss, work: layer.Work, sums: Sums, grads: Gradients, t: int, end: int
 ) -> None:
     """Add the blocks of a chunk to the sums, from the last to the first, as many at a time as have 128 rows."""
-    first, n = trace.rows.start[t], where(bounds, trace.rows.start[end])
+    first, bounds = trace.rows.start[t], grads.bounds
+    n = where(bounds, trace.rows.start[end])
     while bounds[n] > first:
         m = batch_start(bounds, n, first)
         index = rows_by_place(trace.rows, bounds[m], bounds[n])
-        batch = layer.Batch(index, bounds[m : n + 1], first, n == len(bounds) - 1)
+        batch = layer.Batch(index, bounds[m : n + 1], first, n == len(bounds) - 1 and not grads.job.begun)
         layer.weight_gradients(weights.layer, trace, work, sums.layer, batch, t)
         if loss.has_dy:
             head.weight_gradients(sums.head, trace, loss.dy, batch)
         n = m
 
 
-def gradients_of(problem: Problem, carried: Array, dinputs: Array) -> Gradients:
+def gradients_of(problem: Problem, task: Task, carried: Array, dinputs: Array) -> Gradients:
     """Return where the way back writes to."""
-    net, plan = problem.net, plan_of(problem.net)
-    sums = plan.sums + (plan.tokens if problem.inputs.ndim == 1 else plan.vectors)
-    flat, rows = np.zeros(net.size, net.dtype), carried.reshape(-1, net.hidden)
-    return Gradients(flat, rows, dinputs, np.zeros(sums, net.dtype), row_blocks(problem.rows))
+    net, plan, job = problem.net, plan_of(problem.net), task.job
+    sums = np.zeros(plan.sums + (plan.tokens if problem.inputs.ndim == 1 else plan.vectors), net.dtype)
+    bounds = row_blocks(problem.rows) if job.sums else NO_INDICES
+    gates = layer.Gates(nothing(net), nothing(net)) if task.gates is None else task.gates
+    return Gradients(job, task.grads, carried.reshape(-1, net.hidden), dinputs, gates, sums, bounds)
+
+
+def nothing(net: nets.Net) -> Array:
+    """Return an array for what there is not."""
+    return np.empty((0, 0), net.dtype)
 
 
 def scratch_of(problem: Problem, need_dinputs: bool) -> Scratch:

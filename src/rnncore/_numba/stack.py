@@ -13,9 +13,10 @@ import numpy as np
 
 from ..net import HeadArrays
 from ..types import Array, Indices
-from . import compiled, head, layer, layers, spans
-from .buffers import OF_A_UNIT, most_rows
+from . import compiled, head, inlined, layer, layers, spans
+from .buffers import OF_A_UNIT, Job, most_rows
 from .entries import entry
+from .layer import Gates
 from .linear import (
     NO_INDICES,
     NOTHING,
@@ -24,21 +25,24 @@ from .linear import (
     batch_start,
     chunk_start,
     fold,
+    grid_rows,
     lane_sum,
     row_blocks,
     rows_by_place,
     where,
 )
-from .spans import Problem
+from .spans import Given, Problem, Task
 from .tile import fill_panels, panels_in, whole_vectors
 
 
 class Detached(NamedTuple):
     """What the way back through a detached output layer computes with.
 
-    panels: a scratch buffer. dy (N, V), dh (N, D*H or more). bounds: where the blocks of the sums begin and end.
+    job: what of it is to be done. panels: a scratch buffer. dy (N, V), dh (N, D*H or more). bounds: where the blocks of
+    the sums begin and end.
     """
 
+    job: Job
     panels: Array
     dy: Array
     dh: Array
@@ -108,48 +112,105 @@ def add_to_last(problem: Problem, dstate: Array | None, dh: Array) -> Array:
     return total
 
 
+def gates(
+    problem: Problem, h: Array, tape: Array, given: Given, of: Gates, need_dinputs: bool
+) -> tuple[Array, Array | None]:
+    """Return the gradients of the initial states, and of the inputs if needed; write those of each part into ``of``.
+
+    h and tape as ``forward`` returned them. States are as ``problem.state``.
+    """
+    job = Job(goes_back=True, sums=False, begun=False, need_dinputs=need_dinputs)
+    return way_back(problem, h, tape, given, Task(job, np.zeros_like(problem.flat), of))
+
+
+def sums(
+    problem: Problem, h: Array, tape: Array, dy: Array | None, of: Gates, need_dinputs: bool
+) -> tuple[Array, Array | None]:
+    """Return the gradients of the parameters, like flat, from those of what each part computes; of inputs if needed."""
+    job, grads = Job(goes_back=False, sums=True, begun=False, need_dinputs=need_dinputs), np.zeros_like(problem.flat)
+    _, dinputs = way_back(problem, h, tape, Given(dy), Task(job, grads, of))
+    return grads, dinputs
+
+
+def sums_of_each(problem: Problem, h: Array, tape: Array, dy: Array | None, of: Gates, positions: list[int]) -> Array:
+    """Return the gradients of the parameters of some sequences, each as if it were the only one, (M, size)."""
+    net, rows = problem.net, problem.rows
+    grads = np.empty((len(positions), net.size), net.dtype)
+    count = np.diff(rows.start)  # of the sequences that have a step
+    for m, b in enumerate(positions):
+        index = rows.start[: np.searchsorted(-count, -b)] + b
+        own = alone(problem, index, b), h[index], tape_of_one(problem, tape, index)
+        dy_b = None if dy is None else dy[index if problem.head_rows is None else slice(b, b + 1)]
+        gates = Gates(np.ascontiguousarray(of.rows[:, :, index]), of.dstates)
+        grads[m], _ = sums(*own, dy_b, gates, False)
+    return grads
+
+
+def alone(problem: Problem, index: Indices, b: int) -> Problem:
+    """Return the problem of the b-th sequence in the order of rows by itself, whose rows have these numbers."""
+    own, steps = problem.rows, len(index)
+    rows = grid_rows(1, steps, own.resets[index] if len(own.resets) > 0 else own.resets)
+    return problem._replace(
+        inputs=problem.inputs[own.address[index] if len(own.address) > 0 else index],
+        masks=tuple(mask[index] for mask in problem.masks),
+        state=np.ascontiguousarray(problem.state[..., b : b + 1, :]),
+        rows=rows,
+        last=np.arange(steps)[-1:],
+        head_rows=None if problem.head_rows is None else grid_rows(1, min(steps, 1)),
+        turned=layers.turned_rows(rows) if problem.net.bidirectional else NO_INDICES,
+    )
+
+
+def tape_of_one(problem: Problem, tape: Array, index: Indices) -> Array:
+    """Return the tape of a sequence by itself, whose rows have these numbers."""
+    given, tapes = layers.cut_tape(problem, tape)
+    numbers = np.concatenate([array[index].reshape(-1) for array in (*given, *tapes)])
+    return numbers.reshape(problem.net.tape_shape(len(index)))
+
+
 def backward(
-    problem: Problem,
-    h: Array,
-    tape: Array,
-    dy: Array | None,
-    dh: Array | None,
-    dstate: Array | None,
-    need_dinputs: bool,
+    problem: Problem, h: Array, tape: Array, given: Given, need_dinputs: bool
 ) -> tuple[Array, Array, Array | None]:
     """Return the gradients of the parameters, like flat, of the initial states, and of the inputs if needed.
 
-    h and tape as ``forward`` returned them. dy (N, V), dh (N, D*H), dstate: the gradients with respect to the outputs,
-    the hidden states and the last states; None for what J does not depend on directly. States are as ``problem.state``.
+    h and tape as ``forward`` returned them. States are as ``problem.state``.
     """
+    job = Job(goes_back=True, sums=True, begun=given.later is not None, need_dinputs=need_dinputs)
+    grads = np.zeros_like(problem.flat) if given.later is None else given.later.copy()
+    return grads, *way_back(problem, h, tape, given, Task(job, grads, None))
+
+
+def way_back(problem: Problem, h: Array, tape: Array, given: Given, task: Task) -> tuple[Array, Array | None]:
+    """Return the gradients of the initial states, and of the inputs if needed; the task says what else, and where."""
     if not is_detached(problem):
-        return spans.backward(problem, h, tape, dy, dh, dstate, need_dinputs)
-    net, grads, dhs = problem.net, np.zeros(problem.net.size, problem.net.dtype), [] if dh is None else [dh]
-    given, tapes = layers.cut_tape(problem, tape)
+        return spans.backward(problem, h, tape, given, layers.task_of(task, 0))
+    dhs, dstate = [] if given.dh is None else [given.dh], given.dstate
     dstate = None if dstate is None else dstate.reshape(problem.states.shape)
+    outputs, tapes = layers.cut_tape(problem, tape)
     with np.errstate(all="ignore"):
-        if dy is not None:
-            from_outputs = through_outputs(problem, read_by_head(problem, h), dy, net.head(grads))
-            if problem.head_rows is not None:
+        if given.dy is not None:
+            from_outputs = through_outputs(problem, read_by_head(problem, h), given.dy, task)
+            if task.job.goes_back and problem.head_rows is not None:
                 dstate = add_to_last(problem, dstate, from_outputs)
-            else:
+            elif task.job.goes_back:
                 dhs.insert(0, from_outputs)
-        trace = layers.Trace([*given, h], tapes)
-        first, dinputs = layers.backward(problem, trace, dhs, dstate, need_dinputs, grads)
-    return grads, first.reshape(problem.state.shape), dinputs
+        first, dinputs = layers.backward(problem, layers.Trace([*outputs, h], tapes), dhs, dstate, task)
+    return first.reshape(problem.state.shape), dinputs
 
 
-def through_outputs(problem: Problem, read: Array, dy: Array, grads: HeadArrays) -> Array:
-    """Return dh (R, D*H) of dy (R, V), and write the gradients of the output layer into grads, +0 before."""
-    arrays, dtype, rows = problem.net.head(problem.flat), problem.net.dtype, problem.head_rows or problem.rows
+def through_outputs(problem: Problem, read: Array, dy: Array, task: Task) -> Array:
+    """Return dh (R, D*H) of dy (R, V), and add the gradients of the output layer to those of the task."""
+    net, job, rows = problem.net, task.job, problem.head_rows or problem.rows
+    arrays, grads, dtype = net.head(problem.flat), net.head(task.grads), net.dtype
     V, width = arrays.W_hy.shape
     wide = whole_vectors(width, dtype)
     sums = head.Sums(grads.W_hy if wide == width else np.zeros((V, wide), dtype), grads.b_y)
+    sums.W_hy[:, :width] = grads.W_hy
     dh, panels = np.empty((len(read), wide), dtype), np.empty(wide * V, dtype)
-    own, most = Detached(panels, dy, dh, row_blocks(rows)), most_rows(4 * arrays.W_hy.size)
+    own = Detached(job, panels, dy, dh, row_blocks(rows) if job.sums else NO_INDICES)
     nothing = layer.Inputs(False, NO_INDICES, read)
     trace = layer.Trace(rows, nothing, read[:0], read[:0], read, np.empty((0, 0), dtype))
-    end = len(rows.start) - 1 if len(read) > 0 else 0
+    end, most = len(rows.start) - 1 if len(read) > 0 else 0, most_rows(4 * arrays.W_hy.size)
     while end > 0:
         end = entry(backward_head)(dtype, arrays, sums, trace, own, end, most)
     grads.W_hy[:] = sums.W_hy[:, :width]
@@ -159,35 +220,45 @@ def through_outputs(problem: Problem, read: Array, dy: Array, grads: HeadArrays)
 @compiled
 def backward_head(arrays: HeadArrays, sums: head.Sums, trace: layer.Trace, own: Detached, end: int, most: int) -> int:
     """Go back from step ``end``, for ``most`` rows or a chunk more; return the step to go on from."""
-    (V, width), start, bounds, done = arrays.W_hy.shape, trace.rows.start, own.bounds, 0
+    (V, width), start, job, done = arrays.W_hy.shape, trace.rows.start, own.job, 0
     output = head.Head(arrays, panels_in(own.panels, 0, width, V))
     if end == len(start) - 1:
         fill_panels(output.W_hy, arrays.W_hy.T)
     while end > 0 and done < most:
         t = chunk_start(start, end, trace.rows.B)
-        head.backward(output, own.dy, start[t], start[end], own.dh[start[t] :])
-        n = where(bounds, start[end])
-        while bounds[n] > start[t]:
-            m = batch_start(bounds, n, start[t])
-            index = rows_by_place(trace.rows, bounds[m], bounds[n])
-            batch = layer.Batch(index, bounds[m : n + 1], bounds[0], n == len(bounds) - 1)
-            head.weight_gradients(sums, trace, own.dy, batch)
-            n = m
+        if job.goes_back:
+            head.backward(output, own.dy, start[t], start[end], own.dh[start[t] :])
+        if job.sums:
+            head_gradients(sums, trace, own, start[t], start[end])
         done += start[end] - start[t]
         end = t
     return end
 
 
+@inlined
+def head_gradients(sums: head.Sums, trace: layer.Trace, own: Detached, first: int, end: int) -> None:
+    """Add the blocks of a chunk of rows to the sums, as ``spans.weight_gradients`` does."""
+    bounds = own.bounds
+    n = where(bounds, end)
+    while bounds[n] > first:
+        m = batch_start(bounds, n, first)
+        index = rows_by_place(trace.rows, bounds[m], bounds[n])
+        batch = layer.Batch(index, bounds[m : n + 1], bounds[0], n == len(bounds) - 1 and not own.job.begun)
+        head.weight_gradients(sums, trace, own.dy, batch)
+        n = m
+
+
 def bptt(
-    problem: Problem, number: int, labels: Labels, need_dinputs: bool
+    problem: Problem, number: int, labels: Labels, after: Given, need_dinputs: bool
 ) -> tuple[float, Array, Array, Array, Array, Array | None]:
     """Return J, losses (N,), and gradients and last states as ``backward`` and ``forward`` do.
 
     In this order: J, losses, gradients of the parameters, last states, gradients of the initial states, of the inputs.
+    after: what the steps after these give, if there are any.
     """
     y, h, tape, last = forward(problem)
     losses, dy = loss(number, y, labels)
-    grads, first, dinputs = backward(problem, h, tape, dy, None, None, need_dinputs)
+    grads, first, dinputs = backward(problem, h, tape, after._replace(dy=dy), need_dinputs)
     return entry(total)(y.dtype, losses, problem.head_rows or problem.rows), losses, grads, last, first, dinputs
 
 

@@ -8,12 +8,13 @@ import numpy as np
 
 from .. import rounding
 from ..cells import CELLS
+from ..held import Held
 from ..labels import count_of
 from ..net import Net
 from ..problem import Kept, Options, as_tuple, copy_of, with_masks
 from ..steps import Steps
 from ..types import AnyArray, Array, Indices, Inputs, Labels, States
-from . import elementary, layers, optim, sampling, softmax, stack
+from . import elementary, layers, optim, sampling, softmax, stack, stepping
 from .layer import Gates
 from .layers import Problem, Trace, as_rows
 from .linear import Mask
@@ -63,16 +64,16 @@ class NumpyEngine:
         return form.from_gates(of), form.from_states(first), form.from_dstates(of) if states else None
 
     def sums(
-        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: bool = False
+        self, kept: Kept, flat: Array, dy: Array | None, gates: Array, options: Options, each: range | None = None
     ) -> tuple[Array, Array | None]:
-        """Return the gradients with respect to the parameters, of all steps or each sequence, and inputs if needed."""
+        """Return the gradients with respect to the parameters, of all or some sequences each, and inputs if needed."""
         form, problem, trace = _restored(kept, flat)
         of, given = form.gates(gates), form.given(dy, None, None)
         with _ieee():
-            if each:
-                grads = np.stack([stack.sums(problem, trace, given, of, b) for b in range(form.exist.shape[1])])
-            else:
+            if each is None:
                 grads = stack.sums(problem, trace, given, of)
+            else:
+                grads = np.stack([stack.sums(problem, trace, given, of, b) for b in each])
             dinputs = layers.read_gradients(problem, 0, of) if options.need_dinputs else None
         return grads, form.from_dinputs(dinputs)
 
@@ -122,6 +123,10 @@ class NumpyEngine:
         with _ieee():
             tokens, last = sampling.sample(form.problem(flat, first[None], state), uniforms, temperature)
         return tokens, form.from_states(last)
+
+    def hold(self, net: Net, flat: Array, batch: int | None) -> Held:
+        """Return a net that is held from step to step, with a copy of flat and states of zeros."""
+        return Held(_take_step, net, flat, batch)
 
     def norm(self, x: Array) -> float:
         """Return the length of a vector x (n,)."""
@@ -281,6 +286,14 @@ def _restored(kept: Kept, flat: Array) -> tuple[Form, Problem, Trace]:
     net, inputs, state, steps, h, tape, last = kept
     form = Form(net, inputs, steps, last)
     return form, form.problem(flat, inputs, state), form.trace(h, tape)
+
+
+def _take_step(net: Net, flat: Array, inputs: Inputs, state: States, which: Mask) -> tuple[Array, States]:
+    """Return the outputs of the one step that the inputs have, and the states after it."""
+    form = Form(net, inputs, None)
+    with _ieee():
+        out, last = stepping.step(form.problem(flat, inputs, state), which)
+    return out[0] if form.one else out, form.from_states(last)
 
 
 @contextlib.contextmanager

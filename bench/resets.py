@@ -1,0 +1,137 @@
+"""What resets cost: python bench/resets.py [--quick] [--cells rnn,lstm,gru] [--out FILE].
+
+A rollout of an agent, T = 128 steps of B = 16 environments, with resets at random places, beside the same rollout
+without. Both are timed in turn on one thread, by the processor's time of this thread, which other programs disturb
+less than the clock. A ratio is the median of the ratios of all turns.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    import rnncore
+
+T, B, X, V = 128, 16, 10, 4
+HIDDEN = (32, 64, 128)
+CELLS = ("rnn", "lstm", "gru")
+SHARES = (0.01, 0.05)  # of the steps that are reset
+PASSES = ("bptt", "forward and backward")
+TURN = 4e-3  # seconds of calls in a turn, at least
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A net and what it saw: inputs (T, B, X), labels (T, B), dy (T, B, V)."""
+
+    params: "rnncore.Params"
+    inputs: "npt.NDArray[Any]"
+    labels: "npt.NDArray[np.int64]"
+    dy: "npt.NDArray[Any]"
+
+    def call(self, which: str, resets: "npt.NDArray[np.bool_] | None", backend: str = "cpp") -> "rnncore.Params":
+        """The gradient, by one call of bptt, or by forward and backward, as for a policy gradient."""
+        import rnncore
+
+        given: dict[str, Any] = {"backend": backend, "threads": 1}
+        if which == "bptt":
+            return rnncore.bptt(self.params, self.inputs, self.labels, resets=resets, **given).grads
+        out = rnncore.forward(self.params, self.inputs, resets=resets, **given)
+        return rnncore.backward(self.params, out, dy=self.dy, **given).grads
+
+
+def rollout(cell: str, H: int, steps: int = T) -> Rollout:
+    """Numbers by chance."""
+    import rnncore
+
+    random = np.random.default_rng(H)
+    shape = (steps, B)
+    return Rollout(
+        rnncore.init_params(cell, inputs=X, hidden=H, outputs=V, seed=0, tokens=False),
+        random.normal(size=(*shape, X)).astype(np.float32),
+        random.integers(0, V, shape),
+        random.normal(size=(*shape, V)).astype(np.float32),
+    )
+
+
+def some(share: float, steps: int = T) -> "npt.NDArray[np.bool_]":
+    """Resets of a share of the steps, at random places."""
+    return np.random.default_rng(round(1000 * share)).random((steps, B)) < share
+
+
+def verify(cell: str, H: int) -> None:
+    """Raise unless C++ and NumPy agree to the bit on the beginning of the rollout."""
+    short = rollout(cell, H, 12)
+    for which in PASSES:
+        found, wanted = (short.call(which, some(0.05, 12), backend) for backend in ("cpp", "numpy"))
+        if found.flat.tobytes() != wanted.flat.tobytes():
+            raise RuntimeError(f"{cell}, H = {H}: the gradients of C++ and NumPy differ")
+
+
+def seconds(call: Callable[[], object], calls: int) -> float:
+    """Seconds of this thread for one call."""
+    start = time.thread_time()
+    for _ in range(calls):
+        call()
+    return (time.thread_time() - start) / calls
+
+
+def measure(cell: str, H: int, which: str, turns: int) -> dict[str, Any]:
+    """One row: the time without resets, and the ratios of the times with and without for each share."""
+    net = rollout(cell, H)
+    all_resets = (None, *(some(share) for share in SHARES))
+    calls = [lambda resets=resets: net.call(which, resets) for resets in all_resets]
+    for call in calls:
+        call()
+    each = max(1, round(TURN / max(seconds(calls[0], 3), 1e-6)))
+    times = np.empty((turns, len(calls)))
+    for turn in range(turns):
+        for place in range(len(calls)):
+            n = (turn + place) % len(calls)
+            times[turn, n] = seconds(calls[n], each)
+    ratios = [median(times[:, n] / times[:, 0]) for n in range(1, len(calls))]
+    best = [times[:, n].min() / times[:, 0].min() for n in range(1, len(calls))]
+    return {"cell": cell, "H": H, "pass": which, "seconds": median(times[:, 0]), "ratios": ratios, "best": best}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows in Markdown."""
+    head = ["cell", "H", "pass", "without, ms"]
+    head += [text for share in SHARES for text in (f"{share:.0%} reset", "by fastest turns")]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        figures = [f"{x:.3f}" for pair in zip(row["ratios"], row["best"], strict=True) for x in pair]
+        lines.append(
+            "| " + " | ".join([row["cell"], str(row["H"]), row["pass"], f"{1e3 * row['seconds']:.2f}", *figures]) + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure and print, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few turns: rough figures")
+    parser.add_argument("--cells", default=",".join(CELLS))
+    parser.add_argument("--out", type=Path, help="a file for the table")
+    arguments = parser.parse_args()
+    rows = []
+    for cell in arguments.cells.split(","):
+        for H in HIDDEN:
+            verify(cell, H)
+            rows += [measure(cell, H, which, 15 if arguments.quick else 201) for which in PASSES]
+            print("\n".join(table(rows[-len(PASSES) :]).splitlines()[-len(PASSES) :]), flush=True)
+    print(table(rows))
+    if arguments.out:
+        arguments.out.write_text(f"# What resets cost\n\nT = {T}, B = {B}, X = {X}, V = {V}, float32\n\n{table(rows)}")
+
+
+if __name__ == "__main__":
+    main()
