@@ -341,7 +341,7 @@ def test_later_changes_of_parameters_do_not_matter() -> None:
         ({"params": 1}, TypeError, "params must be"),
         ({"labels": np.array([0, 1])}, ValueError, "inputs and labels must have the same steps"),
         ({"loss": "none"}, ValueError, "loss must be"),
-        ({"resets": np.zeros(3, int)}, TypeError, "resets must be booleans"),
+        ({"resets": np.zeros(3, int)}, TypeError, "resets must be an array of booleans"),
         ({"threads": 0}, ValueError, "threads must be"),
     ],
 )

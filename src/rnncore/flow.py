@@ -170,7 +170,7 @@ def gradient_flow(
     - ``by_step`` (L*D, B, T, T) at [t, k], without the axis L*D if that is 1, and without B for one sequence. It is 0
       where J_t does not depend on h_k: for k > t (but with two directions), before a reset, in padding, and where step
       t has no label. With one label a sequence, t is its last step. ``by_step_c``: the same of the state c of the cell
-      "lstm", None of other cells.
+      "lstm", with h_k held fixed, so that it is 0 for k = t; None of other cells.
     - ``by_lag`` (L*D, B, T): the mean of ``by_step[t, t - lag]`` over the steps t >= lag that have a label; NaN where
       none has.
     - ``contribution(k)``: what step k adds to the gradient, a :class:`Params`; their sum is the gradient within
