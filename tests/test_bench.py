@@ -386,3 +386,39 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, monkeypatch: pytes
     assert not found["complete"]
     assert [(r["cell"], r["contender"]) for r in found["rows"]] == [("lstm", "a")]
     assert "INTERRUPTED" in (tmp_path / "trial.md").read_text()
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_windows_find_the_same_gradient_where_pytorch_is_installed(cell: str) -> None:
+    pytest.importorskip("torch")
+    peers, problems, shapes, truncate = load("peers"), load("problems"), load("shapes"), load("truncate")
+    task = problems.problem(shapes.Shape("", 3, 5, 4, 2, 6, cell=cell), "float32")
+    torch = truncate.by_torch(task, 3)
+    torch.run(1)
+    assert peers.error(windowed(task, 3), torch.results()) < peers.TOLERANCE["float32"]
+
+
+def test_the_double_loop_has_the_same_windows() -> None:
+    peers, problems, shapes, truncate = load("peers"), load("problems"), load("shapes"), load("truncate")
+    task = problems.problem(shapes.Shape("", 3, 5, 4, 2, 6), "float32")
+    loop = truncate.by_double_loop(task, 3)
+    loop.run(1)
+    assert peers.error(windowed(task, 3), loop.results()) < peers.TOLERANCE["float32"]
+    assert peers.error(windowed(task, 4), loop.results()) > 0.01
+
+
+def windowed(task: Any, k: int) -> dict[str, Any]:
+    """What the definition finds with windows of k steps."""
+    options = {"state": task.state, "truncate": k, "backend": "numpy"}
+    found: dict[str, Any] = load("engines").named(rnncore.bptt(task.params, task.inputs, task.labels, **options))
+    return found
+
+
+def test_windows_are_told_beside_the_others() -> None:
+    truncate = load("truncate")
+    seconds = {truncate.PLAIN: [1e-3, 9e-4], truncate.WINDOWS: [5e-3, 4e-3], truncate.TORCH: [1.0, 1.0]}
+    rows = [{"cell": "gru", "sizes": "3,5,4,6,20", "k": 10, "seconds": seconds}]
+    growth = [{"cell": "gru", "sizes": "3,5,4,6,20", "seconds": {"10": 5e-3}}]
+    page = truncate.markdown({**load("environment").describe(), "rows": rows, "growth": growth})
+    lines = [[text.strip() for text in line.split("|")[3:-1]] for line in page.splitlines() if line.startswith("| gru")]
+    assert lines == [["10", "1 ms", "5 ms", "5 x", "200 x", ""], ["10", "5 ms", "500 us"]]

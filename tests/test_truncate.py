@@ -88,6 +88,16 @@ class Slowly:
         for t in reversed(range(len(net.inputs))):
             for b in np.flatnonzero(t == self.lengths - 1 if last else t < self.lengths):
                 self.add(t, b)
+        self.take_short()
+
+    def take_short(self) -> None:
+        """Sequences of at most k steps are as without windows."""
+        short, options = self.lengths <= self.k, options_of(False, None, last=self.last)
+        engine, given = engine_of("numpy"), (self.dy, None, None)
+        gates, dstate, _ = engine.gates(self.out._kept, self.net.params.flat, given, options)
+        for total, of in zip(self.gates, self.form.gates(gates), strict=True):
+            total.da[:, short], total.du[:, short] = of.da[:, short], of.du[:, short]
+        self.dstate[:, :, short] = self.form.states(dstate)[:, :, short]
 
     def loss_and_dy(self) -> tuple[Array, Array]:
         of = getattr(rnncore, self.loss)

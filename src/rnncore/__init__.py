@@ -12,6 +12,7 @@ T steps, B sequences, X inputs, H hidden units, V outputs.
 from . import convert, optim
 from .api import backward, binary_cross_entropy, bptt, cross_entropy, forward, sample, softmax, squared_error
 from .engines import backends, use_backend
+from .flow import GradientFlow, gradient_flow
 from .init import init_params
 from .masks import dropout_masks
 from .params import Params
@@ -27,6 +28,7 @@ __all__ = [
     "BackwardResult",
     "BpttResult",
     "ForwardResult",
+    "GradientFlow",
     "Params",
     "Saved",
     "Stepper",
@@ -40,6 +42,7 @@ __all__ = [
     "cross_entropy",
     "dropout_masks",
     "forward",
+    "gradient_flow",
     "init_params",
     "load",
     "optim",

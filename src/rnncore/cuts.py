@@ -18,8 +18,8 @@ from .problem import Kept, as_tuple, with_masks
 from .steps import Steps
 from .types import AnyArray, Array, Indices, Mask, States
 
-GROUP = 2**24
-"""Bytes: what is cut at once takes about so much memory."""
+GROUP = 2**25
+"""Bytes: what is cut at once takes about so much memory. Fewer windows at once would make slower products."""
 
 
 class Pieces(NamedTuple):
@@ -49,12 +49,12 @@ class Source:
 
     start (T + 1,): the rows of step t are [start[t], start[t + 1]). step (N,), position (N,): of each row. lengths,
     order (B,): of each position. address (N,): where each row lies in the arrays of the call. given: what each layer
-    gives, (N, D*H). tapes, (N, K, ...): of each part. masks, (N, D*H). state (S, P, B, H): the initial states. begun
-    (N,): the step from which on a row's states have come, 0 or that of the last reset. reset (N,).
+    gives, (N, D*H). tapes, (N, K, ...): of each part. inputs (N, ...). masks, (N, D*H). state (S, P, B, H): the initial
+    states. begun (N,): the step from which on a row's states have come, 0 or that of the last reset. reset (N,).
     """
 
     def __init__(self, kept: Kept) -> None:
-        net, inputs, state, steps, h, tape, _ = kept
+        net, inputs, state, steps, h, tape, self.last = kept
         self.net, self.steps, self.one = net, steps, h.ndim == 2 if steps is None else steps.form == "one"
         if steps is None:
             T, B = len(h), 1 if self.one else h.shape[1]
@@ -68,7 +68,9 @@ class Source:
         self.position = np.arange(N) - self.start[self.step]
         below, self.tapes = net.cut_tape(tape, N)
         self.given = [*below, self.rows(h, net.width)]
-        self.masks = [self.rows(mask, net.width) for mask in with_masks(inputs)[1]]
+        read, masks = with_masks(inputs)
+        self.inputs = self.rows(read, *read.shape[-1:] if read.dtype.kind == "f" else ())
+        self.masks = [self.rows(mask, net.width) for mask in masks]
         self.state = self.states(state, len(self.order))[:, :, self.order]
         self.reset, self.begun = self._resets()
 
@@ -83,9 +85,9 @@ class Source:
             begun[start:stop] = since[: stop - start]
         return reset, begun
 
-    def rows(self, array: AnyArray, width: int) -> AnyArray:
-        """Return an array of the call as rows (N, width)."""
-        rows = array.reshape(-1, width)
+    def rows(self, array: AnyArray, *width: int) -> AnyArray:
+        """Return an array of the call as rows (N, width) or (N,)."""
+        rows = array.reshape(-1, *width)
         return rows if self.steps is None else rows[self.address]
 
     def states(self, states: States, sequences: int) -> Array:
@@ -132,14 +134,20 @@ class Cut:
 
     def rows_of(self, part: int) -> Indices:
         """Return the rows of the source, in the order of a part, of the rows here."""
+        places = self._places(part)
+        rows: Indices = places.reshape(-1) if self.full else places[self.there]
+        return rows
+
+    def _places(self, part: int) -> Indices:
+        """Return the rows of the source at places (L, M); beyond the end of a piece, some row."""
         source, (position, first, last, _) = self.source, self.pieces
         begin = source.own_step(part, position, first if part % source.net.directions == 0 else last)
-        rows: Indices = source.start[np.arange(len(self.there))[:, None] * self.there + begin] + position
-        return rows.reshape(-1) if self.full else rows[self.there]
+        places: Indices = source.start[np.arange(len(self.there))[:, None] * self.there + begin] + position
+        return places
 
     def _kept(self) -> Kept:
         source, net, lengths = self.source, self.source.net, self.pieces.lengths
-        rows = [self.rows_of(way) for way in range(net.directions)]
+        rows, places = [self.rows_of(way) for way in range(net.directions)], self._places(0)
         tape = np.empty(net.tape_shape(len(rows[0])), net.dtype)
         given, tapes = net.cut_tape(tape, len(rows[0]))
         for of, to in zip(source.given, given, strict=False):
@@ -147,19 +155,10 @@ class Cut:
         for part, (of, to) in enumerate(zip(source.tapes, tapes, strict=True)):
             np.take(of, rows[part % net.directions], axis=0, out=to, mode="clip")
         steps = None if self.full else Steps(lengths, len(self.there), "grid")
-        masks = tuple(self.grid(mask[rows[0]]) for mask in source.masks)
-        none = np.zeros(self.there.shape, np.int64)  # the way back reads no inputs: any will do
-        h, state = self.grid(source.given[-1][rows[0]]), source.from_states(self.before())
-        read: Any = (none, masks) if masks else none
-        return net, read, state, steps, h, tape, self.last
-
-    def grid(self, rows: AnyArray) -> AnyArray:
-        """Return rows as a padded grid (L, M, ...)."""
-        if self.full:
-            return rows.reshape(*self.there.shape, *rows.shape[1:])
-        grid = np.zeros((*self.there.shape, *rows.shape[1:]), rows.dtype)
-        grid[self.there] = rows
-        return grid
+        h, *masks = (np.take(array, places, axis=0) for array in (source.given[-1], *source.masks))
+        none = np.zeros(self.there.shape, np.int64)  # the way back reads no inputs: any token will do
+        read: Any = (none, tuple(masks)) if masks else none
+        return net.of_tokens(), read, source.from_states(self.before()), steps, h, tape, self.last
 
     def before(self) -> Array:
         """Return the states (S, P, M, H) before the first step of each piece: those that the source has there."""

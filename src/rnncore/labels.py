@@ -151,14 +151,16 @@ def as_weights(value: object, lead: tuple[int, ...], dtype: np.dtype[Any], where
     return canonical
 
 
-def count_of(label: AnyArray, weights: Array | None, loss: str, exist: Mask | None) -> int:
-    """Return how many steps or sequences that exist have a label and a weight, of canonical labels."""
+def with_loss(label: AnyArray, weights: Array | None, loss: str) -> Mask:
+    """Return which steps or sequences have a label and a weight, of canonical labels."""
     if not LOSSES[loss].classes:
-        counted = np.ones(label.shape[:-1], bool)
+        counted: Mask = np.ones(label.shape[:-1], bool)
     else:
         counted = label >= 0 if label.dtype.kind == "i" else (label != 0).any(axis=-1)
-    if weights is not None:
-        counted = counted & (weights > 0)
-    if exist is not None:
-        counted = counted & exist
-    return int(np.count_nonzero(counted))
+    return counted if weights is None else counted & (weights > 0)
+
+
+def count_of(label: AnyArray, weights: Array | None, loss: str, exist: Mask | None) -> int:
+    """Return how many steps or sequences that exist have a label and a weight, of canonical labels."""
+    counted = with_loss(label, weights, loss)
+    return int(np.count_nonzero(counted if exist is None else counted & exist))

@@ -7,6 +7,8 @@ the gradients of the weights are summed once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .arguments import Batch
@@ -93,15 +95,11 @@ def gates_of(engine: Engine, kept: Kept, flat: Array, dy: Array, k: int, options
     source, net, last = Source(kept), kept[0], kept[-1]
     gates, ways = np.full(net.gates_shape(len(source.step)), NOTHING, net.dtype), net.directions
     dstate, reached = np.full_like(source.state, NOTHING), np.zeros(source.state.shape[1:3], bool)
-    asked, pieces = options_of(False, options.threads, options.loss, ways == 1), windows(source, k, last)
-    rows = dy.reshape(-1, net.outputs)[source.order] if last else source.rows(dy, net.outputs)
-    for group in source.groups(pieces):
-        cut = Cut(source, group, ways == 1)
-        ends = rows[group.position if last else source.start[group.label] + group.position]
-        own, first, _ = engine.gates(cut.kept, flat, (given(cut, ends), None, None), asked)
+    pieces = windows(source, k, last)
+    for cut, own, first, _ in way_back(engine, source, flat, dy, pieces, options):
         for way in range(ways):
             add_gates(gates[way::ways], own[way::ways], cut, way)
-        add_states(dstate, reached, source.states(first, len(ends)), cut)
+        add_states(dstate, reached, source.states(first, len(cut.pieces.first)), cut)
     if last:
         gates[:, :, outside(source, pieces)] = 0
     dstate[:, ~reached] = 0
@@ -112,6 +110,23 @@ def gates_of(engine: Engine, kept: Kept, flat: Array, dy: Array, k: int, options
         plain = options_of(False, options.threads, options.loss, last)
         take_sequences(source, short, engine.gates(kept, flat, (dy, None, None), plain)[:2], (gates, in_order))
     return gates, source.from_states(in_order, source.one)
+
+
+def way_back(
+    engine: Engine, source: Source, flat: Array, dy: Array, pieces: Pieces, options: Options, states: bool = False
+) -> Iterator[tuple[Cut, Array, States, Array | None]]:
+    """Yield pieces, in groups from the last to the first, with what an engine's gates returns of them.
+
+    dy: the gradients with respect to outputs of the whole batch, of which each piece has that at its label.
+    """
+    last, V = source.last, source.net.outputs
+    by_last = last or source.net.directions == 1  # whether the outputs of a piece are made of its last states
+    rows = dy.reshape(-1, V)[source.order] if last else source.rows(dy, V)
+    asked = options_of(False, options.threads, options.loss, by_last)
+    for group in source.groups(pieces):
+        cut = Cut(source, group, by_last)
+        ends = rows[group.position if last else source.start[group.label] + group.position]
+        yield cut, *engine.gates(cut.kept, flat, (given(cut, ends), None, None), asked, states)
 
 
 def take_sequences(source: Source, which: Mask, found: tuple[Array, States], to: tuple[Array, Array]) -> None:
