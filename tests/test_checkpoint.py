@@ -103,8 +103,8 @@ def test_what_is_wrong_is_said(options: dict[str, Any], error: type[Exception], 
 
 def test_two_directions_and_labels_of_sequences_are_refused() -> None:
     net = net_of("directions")
-    with pytest.raises(ValueError, match="^checkpoint must be None for a net of two directions: the reverse one"):
+    with pytest.raises(ValueError, match=r"^checkpoint must be None for a net of two directions: the reverse one"):
         call(net, checkpoint=2)
     net = net_of("plain")
-    with pytest.raises(ValueError, match="^checkpoint must be None for one label a sequence: give one a step"):
+    with pytest.raises(ValueError, match=r"^checkpoint must be None for one label a sequence: give one a step"):
         rnncore.bptt(net.params, net.inputs, net.labels[0], checkpoint=2)
