@@ -19,7 +19,7 @@ from .values import as_numbers, as_real_dtype, common_real_dtype, require_shape
 from .words import cannot_change_error, what
 
 FORMAT = "rnncore.Params 1"
-FIXED = ("cell", "inputs", "hidden", "outputs", "layers", "bidirectional", "tokens", "dtype", "_net", "_views")
+FIXED = ("cell", "inputs", "hidden", "outputs", "layers", "bidirectional", "tokens", "dtype", "net", "_net", "_views")
 
 
 class Params:
@@ -119,6 +119,11 @@ class Params:
         _put_net(self, net)
         _put_flat(self, flat)
         _put_views(self, None)
+
+    @property
+    def net(self) -> Net:
+        """What is computed, without the numbers: ``net.views(flat)`` names the arrays in any vector, as of JAX."""
+        return self._net
 
     @property
     def cell(self) -> str:
