@@ -89,8 +89,8 @@ def bptt_loss(
 ) -> Any:
     """Return J, the sum of the losses of all steps of all sequences, in the dtype of ``flat``.
 
-    Its gradient is that of :func:`rnncore.bptt`, computed in one pass. The losses, and labels and weights, which have no
-    gradient, are those of :func:`rnncore.bptt` as well: one label a step, or one a sequence. The other arguments are
+    Its gradient is that of :func:`rnncore.bptt`, computed in one pass. The losses are those of :func:`rnncore.bptt` as
+    well, and so are labels, one a step or one a sequence, and weights, which have no gradient. The other arguments are
     those of :func:`rnn`.
 
     >>> import jax, numpy as np, rnncore

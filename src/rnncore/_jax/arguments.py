@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -42,7 +41,7 @@ def as_array(name: str, value: Any) -> Any:
         raise TypeError(f"{name} must have real numbers, got {kind_of(value)}")
     try:
         array = jnp.asarray(value)
-    except TypeError as why:
+    except (TypeError, ValueError) as why:
         raise TypeError(f"{name} must be an array, got {what(value)}") from why
     if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and (value.astype(array.dtype) != value).any():
         raise ValueError(f"{name} must fit {array.dtype.name}, to which JAX converts {kind_of(value)}")
@@ -129,7 +128,7 @@ def as_lengths(value: Any, B: int, one: bool) -> Any:
     """Return the lengths of a batch, (B,); None stays None."""
     if value is None:
         return None
-    lengths = as_array("lengths", value)
+    lengths = as_array("lengths", np.asarray(value) if isinstance(value, SEQUENCES) else value)
     shape = () if one else (B,)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be integers, got {kind_of(lengths)}")

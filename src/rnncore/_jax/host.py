@@ -50,9 +50,9 @@ class Given(NamedTuple):
 
     flat: Any
     inputs: Any
-    states: tuple[Any, ...]
+    states: Any
     lengths: Any
-    masks: tuple[Any, ...]
+    masks: Any
     labels: Any = None
     weights: Any = None
 
@@ -152,7 +152,7 @@ class Backward:
         net, last, given = self.call.net, self.call.last or self.call.loss is None, canonical(given)
         h, *tape = kept
         steps = None if given.lengths is None else padded_steps(given.lengths, len(h))
-        inputs = (given.inputs, given.masks) if given.masks else given.inputs
+        inputs: Any = (given.inputs, given.masks) if given.masks else given.inputs
         own: Kept = net, inputs, as_states(given.states), steps, h, tape_of(net, steps, tape), last
         options = arguments.options(self.need_dinputs, self.call.threads, last=last)
         found = engine(self.call.backend).backward(own, given.flat, dy, dh, as_states(dlast), options)

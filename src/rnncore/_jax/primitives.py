@@ -7,10 +7,10 @@ vmap, it runs the task for each element.
 with more sequences: by itself, that is without a gradient inside of what is mapped. So ``grad(vmap)`` is one larger
 batch, forward and back, while ``vmap(grad)``, which has a gradient for each element, runs each by itself.
 
-The tape goes through JAX as arrays. A compiled program may run its way back never, once or several times, after others
-have begun, so that nobody but JAX knows how long a tape is needed; to compute it again would cost a way forward, and
-``jax.checkpoint`` does that for those who want it. A loss that is not mapped needs no tape: the way forward computes the
-gradient in one pass.
+The tape goes through JAX as arrays. A compiled program may run its way back never, once or several times, and after
+others have begun, so that nobody but JAX knows how long a tape is needed. To compute it again would cost a way
+forward, and ``jax.checkpoint`` does that for those who want it. A loss that is not mapped needs no tape: its way
+forward computes the gradient in one pass.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Residual(NamedTuple):
     """
 
     need_dinputs: Any
-    given: Given
+    given: Given | None = None
     grads: Any = None
     dy: Any = None
     kept: Any = None
@@ -151,7 +151,7 @@ def forth(call: Call, marked: Given) -> tuple[list[Any], Residual]:
         return [h, *rest[:-2]], Residual(need, given, kept=(h, *rest[-2:]))
     if call.groups == 1:
         J, *grads = host(Gradient(call, need_dinputs), given)
-        return [J], Residual(need, given, grads=grads)
+        return [J], Residual(need, grads=grads)
     J, dy, *kept = host(Losses(call, True), given)
     return [J], Residual(need, given, dy=dy, kept=tuple(kept))
 
@@ -245,7 +245,8 @@ def axes_of_sequences(call: Call, given: Given) -> list[int]:
         None if labels is None else of_labels,
         None if weights is None else of_labels,
     )
-    return jax.tree_util.tree_leaves(own)
+    axes: list[int] = jax.tree_util.tree_leaves(own)
+    return axes
 
 
 def join(array: Any, axis: int | None, at: int, size: int) -> Any:
@@ -255,7 +256,7 @@ def join(array: Any, axis: int | None, at: int, size: int) -> Any:
         array = jnp.broadcast_to(jnp.expand_dims(array, at), shape)
     else:
         array = jnp.moveaxis(array, axis, at)
-    return array.reshape(*array.shape[:at], -1, *array.shape[at + 2 :])
+    return array.reshape(*array.shape[:at], size * array.shape[at + 1], *array.shape[at + 2 :])
 
 
 def split(array: Any, at: int, size: int) -> Any:
