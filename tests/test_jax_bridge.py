@@ -125,10 +125,25 @@ def test_the_loss_has_the_bits_of_bptt(cell: str, name: str, how: Any, dtype: st
 
 
 @each_cell
-def test_the_loss_has_these_bits_from_every_engine(cell: str, engine: str, dtype: str) -> None:
-    net = own_net(cell, "ragged, two layers, two directions", dtype)
-    found = jax.jit(jax.grad(loss_of(net, backend=engine)))(moved(net))
-    assert_same_bits(expected_gradients(net, bptt_of(net)), named_gradients(net, found), cell)
+def test_every_engine_gives_these_bits(cell: str, engine: str, dtype: str) -> None:
+    """The loss in one pass, the loss by parts, as a mapped one is, and rnn."""
+    net = own_net(cell, "ragged, two layers, two directions", dtype, own_loss=True)
+    expected = expected_gradients(net, bptt_of(net))
+    own, at = loss_of(net, backend=engine), moved(net)
+    assert_same_bits(expected, named_gradients(net, jax.grad(own)(at)), cell)
+    out = rnncore.forward(net.params, **fixed(net))
+    expected = expected_gradients(
+        net, rnncore.backward(net.params, out, dh=net.dh, dstate=net.dstate, need_dinputs=True)
+    )
+    (h, _), found = rnn_and_gradient(net, net.dh, net.dstate, backend=engine)(at)
+    assert_same_bits(expected | {"h": out.h}, named_gradients(net, found) | {"h": np.asarray(h)}, cell)
+    one = lambda flat, x: bridge.bptt_loss(  # noqa: E731
+        net.params.net, flat, x, net.labels, lengths=net.lengths, backend=engine
+    )
+    x, labels = (side_by_side(array[:2]) for array in elements(net))
+    expected = {"flat": rnncore.bptt(net.params, x, labels, lengths=np.tile(net.lengths, 2)).grads.flat}
+    mapped = lambda flat: jax.vmap(one, (None, 0))(flat, elements(net)[0][:2]).sum()  # noqa: E731
+    assert_same_bits(expected, {"flat": np.asarray(jax.grad(mapped)(net.params.flat))}, cell)
 
 
 @each_case
@@ -143,12 +158,12 @@ def test_rnn_has_the_bits_of_forward_and_backward(cell: str, name: str, how: Any
         assert_same_bits({"h": out.h} | named_states("state", cell, out.state), {"h": np.asarray(h)} | states, cell)
 
 
-def rnn_and_gradient(net: Net, dh: Any, dstate: Any) -> Callable[[dict[str, Any]], Any]:
+def rnn_and_gradient(net: Net, dh: Any, dstate: Any, **options: Any) -> Callable[[dict[str, Any]], Any]:
     """The results, and the gradient of a loss that is linear in them."""
 
     def run(at: dict[str, Any]) -> tuple[Any, Any]:
         given = {**fixed(net), **at}
-        h, state = bridge.rnn(net.params.net, given.pop("flat"), **given)
+        h, state = bridge.rnn(net.params.net, given.pop("flat"), **given, **options)
         J = 0 if dh is None else (h * dh).sum()
         for one, gradient in zip(state_arrays(state), () if dstate is None else state_arrays(dstate), strict=False):
             J += (one * gradient).sum()
@@ -303,8 +318,8 @@ def test_it_is_what_jax_differentiates(cell: str, name: str) -> None:
     """The same net as a lax.scan: within the bound of two correct implementations, as in test_outside."""
     net = net_of(cell, name)
     expected = by_jax(net)  # switches to float64
-    results = {"loss": np.asarray(jax.jit(whole_loss(net, own=False))(moved(net))[1])}
-    found = jax.jit(jax.grad(lambda at: whole_loss(net, own=True)(at)[0]))(moved(net))
+    (_, loss), found = jax.value_and_grad(whole_loss(net), has_aux=True)(moved(net))
+    results = {"loss": np.asarray(loss)}
     grads = net.params.copy()
     grads.flat = np.asarray(found["flat"])
     results |= {f"grads.{array}": value for array, value in named_arrays(grads).items()}
@@ -312,14 +327,14 @@ def test_it_is_what_jax_differentiates(cell: str, name: str) -> None:
     compare(net, expected, results)
 
 
-def whole_loss(net: Net, own: bool) -> Callable[[dict[str, Any]], tuple[Any, Any]]:
+def whole_loss(net: Net) -> Callable[[dict[str, Any]], tuple[Any, Any]]:
     """J with a loss of the net's own, if it has one; and the cross-entropy alone."""
 
     def J(at: dict[str, Any]) -> tuple[Any, Any]:
         given = {**fixed(net), **at}
         flat = given.pop("flat")
         loss = total = bridge.bptt_loss(net.params.net, flat, labels=net.labels, **given)
-        if own and net.own_loss:
+        if net.own_loss:
             h, state = bridge.rnn(net.params.net, flat, **given)
             total = loss + (h * net.dh).sum()
             total += sum((a * b).sum() for a, b in zip(state_arrays(state), state_arrays(net.dstate), strict=True))
