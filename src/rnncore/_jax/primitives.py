@@ -107,20 +107,25 @@ def bridge(call: Call, given: Given) -> list[Any]:
     return found
 
 
-def task_of(call: Call, keep: bool) -> Any:
-    """Return what the way forward computes."""
-    return Forward(call, keep) if call.loss is None else Losses(call, keep)
+def results_of(call: Call) -> Any:
+    """Return the task that computes the results and keeps nothing."""
+    return Forward(call, keep=False) if call.loss is None else Losses(call, keep=False)
+
+
+def plain(call: Call, given: Given) -> list[Any]:
+    """Return the results without a gradient."""
+    return host(results_of(call), given)
 
 
 def evaluate(*leaves: Any, call: Call, tree: Any) -> list[Any]:
-    """Return the results without a gradient."""
-    return host(task_of(call, False), tree.unflatten(leaves))
+    """Return the results without a gradient, of arrays one after the other."""
+    return plain(call, tree.unflatten(leaves))
 
 
 def abstract_bridge(*avals: Any, call: Call, tree: Any) -> list[Any]:
     """Return the shapes and dtypes of the results."""
-    task = task_of(call, False)
-    return [jax.core.ShapedArray(shape, call.net.dtype) for shape in task.shapes(tree.unflatten(avals))]
+    shapes = results_of(call).shapes(tree.unflatten(avals))
+    return [jax.core.ShapedArray(shape, call.net.dtype) for shape in shapes]
 
 
 class Residual(NamedTuple):
@@ -136,23 +141,18 @@ class Residual(NamedTuple):
     kept: Any = None
 
 
-def plain(call: Call, given: Given) -> list[Any]:
-    """Return the results without a gradient: what ``differentiable`` computes when it is not differentiated."""
-    return host(task_of(call, False), given)
-
-
 def forth(call: Call, marked: Given) -> tuple[list[Any], Residual]:
     """Return the results, and what the way back needs of it."""
     given = jax.tree_util.tree_map(lambda leaf: leaf.value, marked)
     need_dinputs = bool(marked.inputs.perturbed)
     need = () if need_dinputs else None
     if call.loss is None:
-        h, *rest = host(Forward(call, True), given)
+        h, *rest = host(Forward(call, keep=True), given)
         return [h, *rest[:-2]], Residual(need, given, kept=(h, *rest[-2:]))
     if call.groups == 1:
         J, *grads = host(Gradient(call, need_dinputs), given)
         return [J], Residual(need, grads=grads)
-    J, dy, *kept = host(Losses(call, True), given)
+    J, dy, *kept = host(Losses(call, keep=True), given)
     return [J], Residual(need, given, dy=dy, kept=tuple(kept))
 
 
