@@ -1,4 +1,4 @@
-"""What layers, directions and losses cost, beside the parts they are made of and PyTorch: python bench/deep.py.
+"""What layers, directions and losses cost, beside their parts, PyTorch, JAX and oneDNN: python bench/deep.py.
 
 Usage: python bench/deep.py [--quick] [--rounds N] [--out DIR]
 """
@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 NETS = {"2-layer lstm": ("lstm", 2, False), "bidirectional gru": ("gru", 1, True)}
 SHAPES = "S3,S4"
 LONGEST = 3.0  # seconds of turns at one row, after which a contender sits out
-WHOLE, PARTS, TORCH, JAX = "rnncore", "its layers alone", "torch", "jax"
+WHOLE, PARTS, TORCH, JAX, ONEDNN = "rnncore", "its layers alone", "torch", "jax", "onednn"
 LOSSES = ("cross_entropy", "squared_error", "binary_cross_entropy", "one label a sequence")
 
 
@@ -167,8 +167,24 @@ def by_jax(net: Deep) -> "Contender":
     return Contender(JAX, 1, repeat(call), results)
 
 
+def by_onednn(net: Deep, threads: int) -> "Contender | None":
+    """A primitive for each layer, of both directions at once; None without oneDNN."""
+    import peers
+
+    from rnncore.cells import CELLS
+
+    library, shape = peers.onednn_library(), net.shape
+    if isinstance(library, str):
+        return None
+    library.library.onednn_threads(threads)
+    sizes = [shape.T, shape.B, shape.X, shape.H, shape.V, peers.ONEDNN_CELLS.index(net.params.cell)]
+    parts = len(net.params.layers) * (1 + net.params.bidirectional)
+    states = np.zeros((len(CELLS[net.params.cell].states), parts, shape.B, shape.H), "float32")
+    return peers.onednn_contender(library, net.params, sizes, (net.inputs, states, net.labels), threads)
+
+
 def require_same(own: "Contender", peer: "Contender", what: str) -> None:
-    """Raise unless a peer finds the same loss and the same gradient of the output layer."""
+    """Raise unless a peer finds the same loss and the same gradients, of all arrays that it names."""
     from peers import TOLERANCE, error
 
     own.run(1)
@@ -199,6 +215,8 @@ def measure(name: str, shape: Shape, threads: int, rounds: int) -> dict[str, Any
     chosen = [by_rnncore(net, threads), alone(net, threads)]
     peers = [by_torch(net, threads)] if find_spec("torch") else []
     peers += [by_jax(net)] if find_spec("jax") and threads == 1 else []  # XLA is held to one thread
+    onednn = by_onednn(net, threads)
+    peers += [] if onednn is None else [onednn]
     for peer in peers:
         require_same(chosen[0], peer, f"{name} {shape.name}")
     chosen += peers
@@ -243,16 +261,18 @@ def markdown(results: dict[str, Any]) -> str:
         "by fastest",
         "times JAX",
         "by fastest",
+        "times oneDNN",
+        "by fastest",
     ]
     body = []
     for row in results["rows"]:
         (middle, best), (parts, best_parts) = row["seconds"][WHOLE], row["seconds"][PARTS]
-        torch, jax = (row["seconds"].get(peer, (None, None)) for peer in (TORCH, JAX))
+        peers = [row["seconds"].get(peer, (None, None)) for peer in (TORCH, JAX, ONEDNN)]
+        ratios = [time and time / own for peer in peers for time, own in zip(peer, (middle, best), strict=True)]
         body.append([
             row["net"], row["shape"], row["sizes"], str(row["threads"]), report.seconds(middle),
             f"{middle / parts:.2f}", f"{best / best_parts:.2f}",
-            report.ratio(torch[0] and torch[0] / middle), report.ratio(torch[1] and torch[1] / best),
-            report.ratio(jax[0] and jax[0] / middle), report.ratio(jax[1] and jax[1] / best),
+            *map(report.ratio, ratios),
         ])  # fmt: skip
     head_of_losses = ["cell", "shape", "X,H,V,B,T", LOSSES[0], *(f"{name}, over it" for name in LOSSES[1:])]
     losses = []

@@ -16,6 +16,8 @@ from native import BuildError, OneDnn, pointer
 from problems import Problem
 from timing import Contender, Results, repeat
 
+from rnncore.cells import parts
+
 ONEDNN_CELLS = ("rnn", "rnn_relu", "lstm", "gru", "gru_reset_before")  # by their numbers in native/onednn.cpp
 ONEDNN_SWAPPED = ("gru", "gru_reset_before")
 TOLERANCE = {"float32": 2e-4, "float64": 1e-11}
@@ -189,15 +191,26 @@ def by_onednn(task: Problem, threads: int) -> Contender:
         raise UnavailableError("its RNN has float32 vectors only")
     library, shape, cell = found.library, task.shape, task.shape.cell
     library.onednn_threads(threads)
-    sizes = np.array([shape.T, shape.B, shape.X, shape.H, shape.V, ONEDNN_CELLS.index(cell)], np.int64)
-    weights = onednn_weights(task.params)
-    arrays = (sizes, task.inputs, task.states, task.labels, *weights)
+    sizes = [shape.T, shape.B, shape.X, shape.H, shape.V, ONEDNN_CELLS.index(cell)]
+    return onednn_contender(found, task.params, sizes, (task.inputs, task.states, task.labels), threads)
+
+
+def onednn_contender(
+    onednn: OneDnn, params: Any, sizes: list[int], given: tuple[Any, Any, Any], threads: int
+) -> Contender:
+    """A net of any layers and directions. sizes: T, B, X, H, V and the cell; given: inputs, states and labels."""
+    library, (inputs, states, labels), weights = onednn.library, given, onednn_weights(params)
+    counts = np.array([*sizes, len(params.layers), 1 + params.bidirectional], np.int64)
+    W_xh, W_hh, b = map(np.concatenate, weights)
+    arrays = (counts, inputs, states, labels, W_xh, W_hh, params.W_hy, b, params.b_y)
     handle = Handle(library, ctypes.c_void_p(library.onednn_create(*map(pointer, arrays))))
 
     def results() -> Results:
-        gradients, dstates, loss = [np.empty_like(array) for array in weights], np.empty_like(task.states), np.empty(1)
-        library.onednn_results(handle.value, *map(pointer, (*gradients, dstates, loss)))
-        return {"loss": loss[0], "dstate": dstates, **onednn_gradients(cell, gradients)}
+        dW_xh, dW_hh, dW_hy, db, db_y, dstates = map(np.empty_like, (W_xh, W_hh, params.W_hy, b, params.b_y, states))
+        loss = np.empty(1)
+        library.onednn_results(handle.value, *map(pointer, (dW_xh, dW_hh, dW_hy, db, db_y, dstates, loss)))
+        found = {"loss": loss[0], "dstate": dstates, "W_hy": dW_hy, "b_y": db_y}
+        return found | onednn_gradients(params, weights, (dW_xh, dW_hh, db))
 
     return Contender(
         "onednn", threads, lambda k: library.onednn_run(handle.value, k), results,
@@ -205,28 +218,47 @@ def by_onednn(task: Problem, threads: int) -> Contender:
     )  # fmt: skip
 
 
-def onednn_weights(params: Any) -> list[Any]:
-    """W_xh, W_hh, W_hy, the bias and b_y, with the gates in oneDNN's order: of a GRU z, r, n.
+def onednn_parts(params: Any) -> list[tuple[str, Any]]:
+    """What the names of a layer's arrays begin with, and the layer, of each layer in each direction."""
+    ways = [way for layer in params.layers for way in (layer if params.bidirectional else (layer,))]
+    return list(zip(parts(len(params.layers), params.bidirectional), ways, strict=True))
+
+
+def onednn_weights(params: Any) -> list[list[Any]]:
+    """W_xh, W_hh and the bias of each part as vectors, with the gates in oneDNN's order: of a GRU z, r, n.
 
     Its GRU has one bias, and lbr_gru another for the last gate's recurrent part.
     """
-    bias = params.b_h
-    if params.cell in ONEDNN_SWAPPED:
-        b_r, b_z, b_n = np.split(params.b_x + params.b_h, 3)
-        apart = np.split(params.b_x, 3)[2], np.split(params.b_h, 3)[2]
-        bias = np.concatenate([b_z, b_r, *(apart if params.cell == "gru" else (b_n,))])
-    W_xh, W_hh = (onednn_order(params.cell, W) for W in (params.W_xh, params.W_hh))
-    return [W_xh, W_hh, params.W_hy, bias, params.b_y]
+    found: list[list[Any]] = [[], [], []]
+    for _, own in onednn_parts(params):
+        bias = own.b_h
+        if params.cell in ONEDNN_SWAPPED:
+            b_r, b_z, b_n = np.split(own.b_x + own.b_h, 3)
+            apart = np.split(own.b_x, 3)[2], np.split(own.b_h, 3)[2]
+            bias = np.concatenate([b_z, b_r, *(apart if params.cell == "gru" else (b_n,))])
+        arrays = (onednn_order(params.cell, own.W_xh), onednn_order(params.cell, own.W_hh), bias)
+        for kind, array in zip(found, arrays, strict=True):
+            kind.append(array.reshape(-1))
+    return found
 
 
-def onednn_gradients(cell: str, gradients: list[Any]) -> Results:
-    """Gradients by rnncore's names, of what :func:`onednn_weights` gives."""
-    dW_xh, dW_hh, dW_hy, db, db_y = gradients
-    found = {"W_xh": onednn_order(cell, dW_xh), "W_hh": onednn_order(cell, dW_hh), "W_hy": dW_hy, "b_y": db_y}
-    if cell not in ONEDNN_SWAPPED:
-        return found | {"b_h": db}
-    db_z, db_r, *db_n = np.split(db, 4 if cell == "gru" else 3)
-    return found | {"b_x": np.concatenate([db_r, db_z, db_n[0]]), "b_h": np.concatenate([db_r, db_z, db_n[-1]])}
+def onednn_gradients(params: Any, weights: list[list[Any]], gradients: tuple[Any, Any, Any]) -> Results:
+    """Gradients by rnncore's names, of what :func:`onednn_weights` gives, part after part."""
+    cell, found = params.cell, {}
+    cut = [
+        np.split(whole, np.cumsum([len(part) for part in kind])[:-1])
+        for whole, kind in zip(gradients, weights, strict=True)
+    ]
+    for (prefix, own), dW_xh, dW_hh, db in zip(onednn_parts(params), *cut, strict=True):
+        found[f"{prefix}W_xh"] = onednn_order(cell, dW_xh.reshape(own.W_xh.shape))
+        found[f"{prefix}W_hh"] = onednn_order(cell, dW_hh.reshape(own.W_hh.shape))
+        if cell not in ONEDNN_SWAPPED:
+            found[f"{prefix}b_h"] = db
+            continue
+        db_z, db_r, *db_n = np.split(db, 4 if cell == "gru" else 3)
+        found[f"{prefix}b_x"] = np.concatenate([db_r, db_z, db_n[0]])
+        found[f"{prefix}b_h"] = np.concatenate([db_r, db_z, db_n[-1]])
+    return found
 
 
 def onednn_order(cell: str, rows: Any) -> Any:

@@ -290,13 +290,18 @@ def test_packed_sequences_find_the_same_gradient_where_pytorch_is_installed(cell
 
 
 @pytest.mark.parametrize("name", ["2-layer lstm", "bidirectional gru"])
-@pytest.mark.parametrize("peer", ["torch", "jax"])
+@pytest.mark.parametrize("peer", ["torch", "jax", "onednn"])
 def test_deep_nets_find_the_same_gradient_where_the_peer_is_installed(name: str, peer: str) -> None:
-    pytest.importorskip(peer)
     deep, shapes = load("deep"), load("shapes")
     net = deep.deep(name, shapes.Shape("", 3, 5, 4, 2, 6))
-    own = deep.by_rnncore(net, 1)
-    deep.require_same(own, deep.by_torch(net, 1) if peer == "torch" else deep.by_jax(net), name)
+    if peer == "onednn":
+        found = deep.by_onednn(net, 1)
+        if found is None:
+            pytest.skip("oneDNN is not installed")
+    else:
+        pytest.importorskip(peer)
+        found = deep.by_torch(net, 1) if peer == "torch" else deep.by_jax(net)
+    deep.require_same(deep.by_rnncore(net, 1), found, name)
 
 
 def test_what_deep_nets_cost_is_told_beside_their_parts() -> None:
@@ -307,7 +312,7 @@ def test_what_deep_nets_cost_is_told_beside_their_parts() -> None:
     other = {"cell": "rnn", "shape": "S3", "sizes": "1,2,3,4,5", "seconds": losses}
     page = deep.markdown({**load("environment").describe(), "rows": [row], "losses": [other]})
     cells = [[text.strip() for text in line.split("|")[5:]] for line in page.splitlines() if "1,2,3,4,5" in line]
-    assert cells[0] == ["2 ms", "2.00", "1.00", "2 x", "3 x", "", "", ""]
+    assert cells[0] == ["2 ms", "2.00", "1.00", "2 x", "3 x", "", "", "", "", ""]
     assert cells[1] == ["2.00", "3.00", "4.00", ""]
 
 

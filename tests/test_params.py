@@ -403,3 +403,13 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ValueError, match="foreign' is not a whole file"):
             rnncore.Params.load(path)
+
+
+def test_net_is_public_and_fixed() -> None:
+    params = rnncore.init_params("lstm", inputs=2, hidden=3, outputs=2, layers=2)
+    assert params.net is params.copy().net
+    assert {name: array.tolist() for name, array in params.net.views(params.flat).items()} == {
+        name: array.tolist() for name, array in dict(params).items()
+    }
+    with pytest.raises(AttributeError, match="net of a Params cannot be changed"):
+        params.net = params.net  # type: ignore[misc]

@@ -15,6 +15,8 @@ PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 DOCUMENTS = [path for path in PAGES if path.exists()]
 PACKAGE = Path(rnncore.__file__).parent
 SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>>" in path.read_text()]
+LIBRARIES = ("torch", "jax")
+"""What some examples need, and not everybody has."""
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 FENCE = re.compile(r"^```(?P<language>\w+)[^\n]*\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -30,8 +32,7 @@ def blocks(document: Path, language: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_python_blocks_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order and in one namespace, as a reader would type them; those with prompts print what they show."""
-    if "import torch" in document.read_text():
-        pytest.importorskip("torch")
+    skip_without_libraries(document)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     names: dict[str, object] = {"__name__": "__main__"}
@@ -40,6 +41,12 @@ def test_python_blocks_run(document: Path, tmp_path: Path, monkeypatch: pytest.M
             run_prompts(code, names, document, line)
         else:
             exec(compile("\n" * (line - 1) + code, str(document), "exec"), names)
+
+
+def skip_without_libraries(file: Path) -> None:
+    for library in LIBRARIES:
+        if re.search(rf"^(\s*>>> )?import {library}\b", file.read_text(), re.MULTILINE):
+            pytest.importorskip(library, reason=f"{library} is not installed")
 
 
 def run_prompts(code: str, names: dict[str, object], document: Path, line: int) -> None:
@@ -53,6 +60,7 @@ def run_prompts(code: str, names: dict[str, object], document: Path, line: int) 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_docstring_examples_run(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_without_libraries(source)
     monkeypatch.chdir(tmp_path)
     parts = ("rnncore", *source.relative_to(PACKAGE).with_suffix("").parts)
     module = importlib.import_module(".".join(part for part in parts if part != "__init__"))

@@ -70,3 +70,8 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
         opened.seek(0)
         file = np.load(opened, allow_pickle=False)
         return {name: file[name] for name in file.files}
+
+
+def not_ours_error(path: str | os.PathLike[str], why: object) -> ValueError:
+    """Return the error for a file that is not one of parameters, or damaged."""
+    return ValueError(f"{os.fspath(path)!r} is not a whole file of rnncore.Params: {why or type(why).__name__}")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .cells import parts
-from .files import read_npz, write_whole
+from .files import not_ours_error, read_npz, write_whole
 from .layers import Directions, Layer
 from .net import Net, described
 from .sizes import Reset, as_named_arrays, cell_name, letters_of, net_of_arrays, of_layers, sized_net, structure_of
@@ -19,7 +19,7 @@ from .values import as_numbers, as_real_dtype, common_real_dtype, require_shape
 from .words import cannot_change_error, what
 
 FORMAT = "rnncore.Params 1"
-FIXED = ("cell", "inputs", "hidden", "outputs", "layers", "bidirectional", "tokens", "dtype", "_net", "_views")
+FIXED = ("cell", "inputs", "hidden", "outputs", "layers", "bidirectional", "tokens", "dtype", "net", "_net", "_views")
 
 
 class Params:
@@ -121,6 +121,11 @@ class Params:
         _put_views(self, None)
 
     @property
+    def net(self) -> Net:
+        """What is computed, without the numbers: ``net.views(flat)`` names the arrays in any vector, as of JAX."""
+        return self._net
+
+    @property
     def cell(self) -> str:
         """The name of the cell."""
         return self._net.cell
@@ -181,8 +186,7 @@ class Params:
         array([[3.]])
         """
         vector = as_numbers("flat", flat)
-        wide = np.dtype(np.float64)
-        net = sized_net(cell_name(cell, reset), inputs, hidden, outputs, wide, layers, bidirectional, tokens)
+        net = sized_net(cell_name(cell, reset), inputs, hidden, outputs, np.dtype("f8"), layers, bidirectional, tokens)
         require_shape("flat", vector, "(n,)", (net.size,))
         net = net.with_dtype(common_real_dtype({"flat": vector}))
         return cls._of(net, np.array(vector, net.dtype))
@@ -365,16 +369,16 @@ class Params:
         except OSError:
             raise
         except Exception as why:  # a damaged file makes zipfile and NumPy raise nearly anything
-            raise _not_ours_error(path, why) from why
+            raise not_ours_error(path, why) from why
         if str(arrays.pop("format", "")) != FORMAT:
-            raise _not_ours_error(path, f"it has no entry format={FORMAT!r}; rnncore.load opens models as well")
+            raise not_ours_error(path, f"it has no entry format={FORMAT!r}; rnncore.load opens models as well")
         try:
             cell, tokens = str(arrays.pop("cell", "")), arrays.pop("tokens", None)
             params = cls(cell, tokens=None if tokens is None else tokens[()], **arrays)
         except (ValueError, TypeError) as why:
-            raise _not_ours_error(path, why) from why
+            raise not_ours_error(path, why) from why
         if set(arrays) != set(params.names()):  # a damaged directory can lose some
-            raise _not_ours_error(path, f"it has only {', '.join(arrays)}")
+            raise not_ours_error(path, f"it has only {', '.join(arrays)}")
         return params
 
 
@@ -394,7 +398,3 @@ def require_params(name: str, value: object) -> None:
     """Raise unless a value is parameters."""
     if not isinstance(value, Params):
         raise not_params_error(name, value)
-
-
-def _not_ours_error(path: str | os.PathLike[str], why: object) -> ValueError:
-    return ValueError(f"{os.fspath(path)!r} is not a whole file of rnncore.Params: {why or type(why).__name__}")
