@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import os
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from . import file
 from .model import DivergedError, Training
+from .text import UTF_8, Source
 
 SECONDS = 60.0  # of training, unless the command line says otherwise
 SAVE_EVERY = 30.0  # seconds
@@ -32,7 +32,7 @@ class Saver:
 
     path: str | None
     training: Training
-    source: str | None
+    source: Source
     text_digest: str
     saved_at: int | None = None
     last_try: float = field(default_factory=time.monotonic)
@@ -66,8 +66,9 @@ class Saver:
         if self.saved_at is None:
             return "nothing new to save"
         again = f"python -m rnncore train --resume {self.path}"
-        if self.source is not None and not os.path.isfile(self.source):  # a pipe cannot be read again
-            again += " --text FILE, a file of the same text"
+        if file.path_from(self.path, self.source) == "":  # a pipe cannot be read again
+            encoding = "" if self.source.encoding == UTF_8 else f" --encoding {self.source.encoding}"
+            again += f" --text FILE{encoding}, a file of the same text"
         return f"saved {self.path} at iteration {self.saved_at}; continue with: {again}"
 
 
@@ -194,7 +195,8 @@ class Run:
         line += f" | held out {held_out:.3f} nats" if held_out is not None else " nats"
         say(f"{line} | {self.display.speed:,.0f} characters/s")
         if self.args.sample_length:
-            say(indented(training.sample(self.args.sample_length, TEMPERATURE)) + "\n")
+            sample = written(training.sample(self.args.sample_length, TEMPERATURE))
+            say("\n".join("    " + line for line in sample.split("\n")) + "\n")
         self.reported = training.iteration
         self.seconds += time.perf_counter() - start
 
@@ -207,10 +209,11 @@ class Run:
             self.stop.saving = False
 
 
-def indented(text: str) -> str:
-    """Return a sample, indented; what would move the cursor of a terminal becomes a replacement character."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join("    " + "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line) for line in lines)
+def written(text: str) -> str:
+    """Return what a model wrote, as it is; for a terminal without the characters that would move its cursor."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(c if c.isprintable() or c in "\t\n" else "\ufffd" for c in text.replace("\r\n", "\n"))
 
 
 def say(text: str) -> None:
