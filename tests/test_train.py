@@ -41,7 +41,8 @@ def text(tmp_path):
 
 def start(*arguments, **options):
     """``python -m rnncore`` with the package under test, as a process."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(rnncore.__file__).parents[1]), **options.pop("env", {})}
+    named = {"PYTHONPATH": str(Path(rnncore.__file__).parents[1]), "RNNCORE_BACKEND": rnncore.backends()[0]}
+    environment = {**os.environ, **named, **options.pop("env", {})}
     return subprocess.Popen(
         [sys.executable, "-m", "rnncore", *map(str, arguments)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options,
