@@ -11,7 +11,7 @@ T steps, B sequences, X inputs, H hidden units, V outputs.
 
 from . import convert, optim
 from .api import backward, binary_cross_entropy, bptt, cross_entropy, forward, sample, softmax, squared_error
-from .engines import backends, use_backend
+from .engines import backends, release_memory, use_backend
 from .init import init_params
 from .masks import dropout_masks
 from .params import Params
@@ -39,6 +39,7 @@ __all__ = [
     "init_params",
     "load",
     "optim",
+    "release_memory",
     "sample",
     "softmax",
     "squared_error",
