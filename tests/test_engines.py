@@ -181,7 +181,7 @@ except ValueError as error:
 
 
 def test_a_core_that_does_not_load_is_told_once_and_done_without() -> None:
-    result = python("BROKEN = ['rnncore._cpp', 'rnncore._numba.engine']\n" + BROKEN)
+    result = python("BROKEN = ['rnncore._cpp', 'rnncore._numba']\n" + BROKEN)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("numpy numpy ['numpy'] ['numpy']")
     assert (
@@ -193,7 +193,7 @@ def test_a_core_that_does_not_load_is_told_once_and_done_without() -> None:
     assert (
         "rnncore computes with numpy, with the same results, more slowly (cpp: it does not load, ImportError" in told[0]
     )
-    assert "; numba: it does not load, ImportError: rnncore._numba.engine: undefined symbol)" in told[0]
+    assert "; numba: it does not load, ImportError: rnncore._numba: undefined symbol)" in told[0]
 
 
 MISSING = """
