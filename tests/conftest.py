@@ -1,11 +1,12 @@
 """What all tests share: the engines of this machine, and hypothesis without surprises."""
 
 import os
+import warnings
 
 import hypothesis
 import pytest
 
-from rnncore.engines import engines
+from rnncore.engines import current, engines
 
 try:
     from rnncore._core import compiled_sets
@@ -42,6 +43,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the default is not the compiled core, where this is so
+        current(None)
     missing = required() - set(engines())
     if missing:
         pytest.exit(f"RNNCORE_REQUIRE_ENGINES asks for {', '.join(sorted(missing))}: not here", returncode=1)

@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import rnncore
+from rnncore.__main__ import main
 from rnncore.cells import CELLS
 from rnncore.engines import current, engine, engines
 
@@ -179,16 +181,105 @@ except ValueError as error:
 
 
 def test_a_core_that_does_not_load_is_told_once_and_done_without() -> None:
-    result = python("BROKEN = ['rnncore._cpp', 'rnncore._numba.engine']\n" + BROKEN)
+    result = python("BROKEN = ['rnncore._cpp', 'rnncore._numba']\n" + BROKEN)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("numpy numpy ['numpy'] ['numpy']")
     assert (
-        "backend must be one that works here, 'numpy', got 'cpp': ImportError: rnncore._cpp: undefined" in result.stdout
+        "backend must be one that works here, 'numpy', got 'cpp': it does not load, ImportError: rnncore._cpp: "
+        "undefined symbol" in result.stdout
     )
     told = [line for line in result.stderr.splitlines() if "Warning" in line]
-    assert len(told) == 2
-    assert "the compiled core is present but does not load, so the next backend is used (ImportError" in told[0]
-    assert "numba is installed but does not load" in told[1]
+    assert len(told) == 1
+    assert (
+        "rnncore computes with numpy, with the same results, more slowly (cpp: it does not load, ImportError" in told[0]
+    )
+    assert "; numba: it does not load, ImportError: rnncore._numba: undefined symbol)" in told[0]
+
+
+MISSING = """
+import importlib.util
+import rnncore
+from rnncore import engines
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name in MISSING else real(name, package)
+engines.__file__ = FILE
+print(engines.current(None).name)
+print(rnncore.backends())
+print(engines.not_working())
+"""
+
+
+@pytest.mark.parametrize("built", ["", "_core.cpython-309-x86_64-linux-gnu.so"])
+def test_what_is_missing_is_named_once_with_the_remedy(tmp_path: Path, built: str) -> None:
+    (tmp_path / "_core.pyi").touch()
+    if built:
+        (tmp_path / built).touch()
+    code = f"FILE, MISSING = {str(tmp_path / 'engines.py')!r}, ['rnncore._core', 'numba']\n" + MISSING
+    result = python(code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("numpy\n['numpy']\n{'cpp': ")
+    told = [line for line in result.stderr.splitlines() if "Warning" in line]
+    assert len(told) == 1
+    why = (
+        f"it was built for another Python, {built}; install" if built else "was not built; install rnncore again where"
+    )
+    assert why in told[0]
+    assert "numba: it is not installed; pip install numba" in told[0]
+    assert python(code, RNNCORE_BACKEND="numpy").stderr == ""
+    strict = python(code, PYTHONWARNINGS="error")  # the option -W of `python` comes first
+    assert "RuntimeWarning" in strict.stderr
+
+
+@pytest.mark.skipif("numba" not in rnncore.backends(), reason="Numba does not work here")
+@pytest.mark.parametrize(
+    ("before", "environment", "why"),
+    [
+        ("", {"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT is set"),
+        (
+            "import numba; numba.version_info = numba.version_info._replace(short=(0, 59))",
+            {},
+            "rnncore needs Numba 0.60",
+        ),
+    ],
+)
+def test_a_numba_that_does_not_work_is_not_listed(before: str, environment: dict[str, str], why: str) -> None:
+    code = (
+        before
+        + """
+import numpy, rnncore
+from rnncore.engines import engines, not_working
+print(rnncore.backends(), engines(), not_working()["numba"])
+try:
+    rnncore.softmax(numpy.zeros(1), backend="numba")
+except ValueError as error:
+    print(error)
+"""
+    )
+    result = python(code, **environment)
+    assert result.returncode == 0, result.stderr
+    assert "'numba'" not in result.stdout.split(" it does")[0]
+    assert result.stdout.count(why) == 2
+    assert result.stderr == ""  # nothing is slower than it would be
+
+
+@pytest.mark.skipif("numba" not in rnncore.backends(), reason="Numba does not work here")
+def test_numba_works_where_its_code_cannot_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code = "import numpy, rnncore; print(rnncore.backends(), rnncore.softmax(numpy.zeros(1), backend='numba'))"
+    result = python(code, NUMBA_CACHE_DIR=str(tmp_path / "file"))
+    assert "'numba'" in result.stdout
+    assert "[1.]" in result.stdout
+
+
+def test_info_says_what_does_not_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("rnncore.engines._reasons", {"cpp": "it is broken"})
+    monkeypatch.setattr("rnncore.engines._loaded", set())
+    monkeypatch.setattr("rnncore.engines._made", {})
+    monkeypatch.setattr("rnncore.engines._default", None)
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "cpp does not work here: it is broken" in out
+    assert "cpp." not in out
 
 
 def test_import_is_light() -> None:
@@ -204,8 +295,10 @@ print(took)
     assert min(float(python(code).stdout) for _ in range(3)) < 0.15
 
 
-def test_looking_does_not_import_numba() -> None:
-    assert python("import rnncore, sys; rnncore.backends(); assert 'numba' not in sys.modules").returncode == 0
+@pytest.mark.skipif("cpp" not in rnncore.backends(), reason="the compiled core does not work here")
+def test_what_is_not_needed_is_not_loaded() -> None:
+    code = "import numpy, rnncore, sys; rnncore.softmax(numpy.zeros(1)); print(*sys.modules)"
+    assert not {"numba", "rnncore._numpy.engine"} & set(python(code).stdout.split())
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -242,7 +242,7 @@ def test_a_state_is_taken_over_whole_or_not_at_all(rule):
         wrong = np.zeros(6) if isinstance(value, np.ndarray) else -1.0
         with pytest.raises((ValueError, TypeError), match=name):
             optimizer.load_state_dict({**before, name: wrong})
-        with pytest.raises(KeyError, match=name):
+        with pytest.raises(ValueError, match=name):
             optimizer.load_state_dict({key: value for key, value in before.items() if key != name})
     after = optimizer.state_dict()
     assert all(np.array_equal(before[name], after[name]) for name in before)
@@ -471,7 +471,7 @@ def test_a_foreign_state_is_refused_by_name(rule):
     with pytest.raises(ValueError, match=r"must have the entries learning_rate, .*, got 'nonsense' as well"):
         optimizer.load_state_dict({**before, "learning_rate": 0.5, "nonsense": 1})
     for name in before:
-        with pytest.raises(KeyError, match=rf"must have the entries learning_rate, .*'{name}' is missing"):
+        with pytest.raises(ValueError, match=rf"must have the entries learning_rate, .*'{name}' is missing"):
             optimizer.load_state_dict({key: value for key, value in before.items() if key != name})
         if isinstance(before[name], np.ndarray):
             with pytest.raises(ValueError, match=f"{name} must be float64 of shape"):

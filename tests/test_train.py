@@ -21,8 +21,9 @@ from rnncore.cells import CELLS
 from rnncore.charmodel import cli
 from rnncore.charmodel import file as modelfile
 from rnncore.charmodel import run as session
+from rnncore.charmodel import text as source_of_texts
 from rnncore.charmodel.model import LEARNING_RATES, OPTIMIZERS, Settings, Training, generate, smoothed
-from rnncore.charmodel.text import Streams, TextError, Vocabulary, code_points, python_documentation, read_text
+from rnncore.charmodel.text import Source, Streams, TextError, Vocabulary, code_points, python_documentation, read_text
 
 SMALL = ["--hidden", "24", "--steps", "8", "--batch", "4"]
 PATTERN = "a stitch in time saves nine; "
@@ -40,7 +41,8 @@ def text(tmp_path):
 
 def start(*arguments, **options):
     """``python -m rnncore`` with the package under test, as a process."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(rnncore.__file__).parents[1]), **options.pop("env", {})}
+    named = {"PYTHONPATH": str(Path(rnncore.__file__).parents[1]), "RNNCORE_BACKEND": rnncore.backends()[0]}
+    environment = {**os.environ, **named, **options.pop("env", {})}
     return subprocess.Popen(
         [sys.executable, "-m", "rnncore", *map(str, arguments)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options,
@@ -286,7 +288,7 @@ def test_resume_with_another_learning_rate(text, tmp_path, capsys):
     training = modelfile.resume(model, modelfile.load(model), read_text(text), 0.002)
     for _ in range(7):
         training.step()
-    modelfile.save(expected, training, str(text), modelfile.digest(read_text(text)))
+    modelfile.save(expected, training, Source(str(text)), modelfile.digest(read_text(text)))
     capsys.readouterr()
     assert called("train", "--resume", model, "--learning-rate", 0.002, "--iterations", 3) == 0
     assert "the learning rate was 0.003, and is 0.002 from now on" in capsys.readouterr().out
@@ -314,12 +316,94 @@ def test_resume_with_another_text_of_the_same_characters(text, tmp_path, capsys)
     assert called("train", "--resume", model, "--iterations", 2) == 0  # it is its text now
 
 
+def test_a_text_in_another_encoding(tmp_path, capsys):
+    """It is decoded to the character, a mark at its start is none, and a resumed model still knows how to read it."""
+    content = PATTERN * 50 + "na\u00efve caf\u00e9\n"
+    for name, encoded in (
+        ("latin-1", content.encode("latin-1")),
+        ("utf-16", content.encode("utf-16")),
+        ("utf-16-le", ("\ufeff" + content).encode("utf-16-le")),
+        ("UTF8", b"\xef\xbb\xbf" + content.encode()),
+    ):
+        path, model = tmp_path / f"{name}.txt", tmp_path / f"{name}.npz"
+        path.write_bytes(encoded)
+        new = ["train", *SMALL, "--text", path, "--iterations", 1, "--save", model]
+        assert called(*new, "--encoding", name) == 0
+        assert "".join(map(chr, modelfile.load(model).vocabulary.codes)) == "".join(sorted(set(content)))
+        assert called("train", "--resume", model, "--iterations", 1) == 0
+        assert called("train", "--resume", model, "--encoding", name, "--iterations", 1) == 0
+    capsys.readouterr()
+    code = called("train", "--text", tmp_path / "utf-16.txt", "--encoding", "ascii")
+    assert_one_line(code, *capsys.readouterr(), "not ASCII text: byte 0xff at offset 0; --encoding NAME says")
+    (tmp_path / "odd").write_bytes(b"abc")
+    assert_one_line(called("train", "--text", tmp_path / "odd", "--encoding", "utf-32"), *capsys.readouterr(), "UTF-32")
+    for more in ([], ["--resume", tmp_path / "UTF8.npz"]):
+        code = called("train", "--encoding", "latin-1", *more)
+        assert_one_line(code, *capsys.readouterr(), "--encoding iso8859-1: it is that of a file")
+    for wrong in ("hex", "klingon", "", "a\0b"):
+        with pytest.raises(SystemExit):
+            called("train", "--encoding", wrong)
+        assert "is not an encoding that Python knows" in capsys.readouterr().err
+
+
+def test_the_file_has_no_absolute_path_and_moves_with_its_text(text, tmp_path, capsys, monkeypatch):
+    home, away = tmp_path / "home", tmp_path / "away"
+    (home / "texts").mkdir(parents=True)
+    (home / "models").mkdir()
+    os.rename(text, home / "texts" / "a.txt")
+    monkeypatch.chdir(home)
+    new = ["train", *SMALL, "--iterations", 1, "--text"]
+    assert called(*new, "texts/a.txt", "--save", "models/m.npz") == 0
+    assert called(*new, home / "texts" / "a.txt", "--save", "models/n.npz") == 0
+    assert_same_file("models/m.npz", "models/n.npz")
+    assert modelfile.load("models/m.npz").numbers["source"] == "../texts/a.txt"
+    assert not any(str(tmp_path) in str(array) for array in entries("models/m.npz").values())
+    monkeypatch.chdir(tmp_path)
+    os.rename(home, away)
+    assert called("train", "--resume", away / "models" / "m.npz", "--iterations", 1) == 0
+    assert called("train", "--resume", away / "models" / "m.npz", "--save", tmp_path / "o", "--iterations", 1) == 0
+    assert modelfile.load(tmp_path / "o").numbers["source"] == "away/texts/a.txt"
+    os.remove(away / "texts" / "a.txt")
+    capsys.readouterr()
+    code = called("train", "--resume", tmp_path / "o")
+    assert_one_line(code, *capsys.readouterr(), "a.txt: not a file that can be read again", "--text FILE")
+
+
+def test_an_absolute_path_of_an_earlier_version_is_followed(text, tmp_path):
+    model = tmp_path / "folder" / "model.npz"
+    model.parent.mkdir()
+    assert called("train", *SMALL, "--text", text, "--iterations", 2, "--save", model) == 0
+    with_numbers(model, source=text, encoding=None, python=None)
+    assert called("train", "--resume", model, "--iterations", 1) == 0
+    assert modelfile.load(model).numbers["source"] == "../text.txt"
+
+
+def with_numbers(path, **changed):
+    """Change the numbers of a file; None takes one away."""
+    found = entries(path)
+    numbers = {**json.loads(str(found["numbers"])), **changed}
+    found["numbers"] = json.dumps({name: value for name, value in numbers.items() if value is not None})
+    with open(path, "wb") as file:
+        np.savez(file, **found)
+
+
+def test_the_default_text_of_another_python_says_what_to_do(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(source_of_texts, "python_documentation", lambda: PATTERN * 100)
+    model = tmp_path / "model.npz"
+    assert called("train", *SMALL, "--iterations", 1, "--save", model) == 0
+    assert "the documentation of Python 3." in capsys.readouterr().out
+    monkeypatch.setattr(source_of_texts, "python_documentation", lambda: PATTERN * 101)
+    with_numbers(model, python="3.99.1")
+    code = called("train", "--resume", model)
+    assert_one_line(code, *capsys.readouterr(), "Python 3.99.1", "differs: resume with that Python", "--text FILE")
+
+
 def without_news(captured):
     """What was printed, but for what was said of another text."""
     return captured.out.replace(captured.out, ""), captured.err
 
 
-def test_a_text_from_a_pipe_is_named_again(text, tmp_path):
+def test_a_text_from_a_pipe_is_named_again(text, tmp_path, capsys):
     model = tmp_path / "model.npz"
     command = [sys.executable, "-m", "rnncore", "train", *SMALL, "--text", "/dev/stdin", "--save", str(model)]
     if not os.path.exists("/dev/stdin"):
@@ -328,6 +412,8 @@ def test_a_text_from_a_pipe_is_named_again(text, tmp_path):
         [*map(str, command), "--iterations", "1"], input=read_text(text), capture_output=True, text=True, check=True
     )
     assert f"--resume {model} --text FILE" in learned.stdout
+    capsys.readouterr()
+    assert_one_line(called("train", "--resume", model), *capsys.readouterr(), "came from a pipe", "--text FILE names")
     assert called("train", "--resume", model, "--text", text, "--iterations", 1) == 0
 
 
@@ -424,9 +510,7 @@ def test_characters_of_all_kinds(tmp_path, capsys):
     path.write_bytes(b"\xef\xbb\xbf" + content.encode())
     assert read_text(path) == content
     assert called("train", "--text", path, *SMALL, "--iterations", 3, "--save", model) == 0
-    out = capsys.readouterr().out
-    assert "\x1b" not in out
-    assert "\0" not in out
+    capsys.readouterr()
     assert modelfile.load(model).vocabulary.codes.tolist() == sorted(map(ord, set(content)))
     code, sample, err = run("sample", model, "--length", 50, env={"PYTHONIOENCODING": "ascii"})
     assert (code, err) == (0, "")
@@ -707,6 +791,50 @@ def test_temperature_0_needs_no_luck(model, capsys):
 def test_a_prime_that_the_model_cannot_read(model, capsys):
     assert_one_line(called("sample", model, "--prime", "a\u20acb"), *capsys.readouterr(), "'\\u20ac' (number 2)")
     assert_one_line(called("sample", model, "--prime", "\udcff"), *capsys.readouterr(), "'\\udcff' (number 1)")
+
+
+def test_what_a_model_does_not_know_of_a_prime_can_be_left_out(model, capsys):
+    """It is said, and the rest is read as if it had stood alone."""
+    assert called("sample", model, "--prime", "a \u20acst\u20ac\u00e9i", "--skip-unknown", "--length", 20) == 0
+    out, err = capsys.readouterr()
+    assert err == "rnncore: left out of the prime: '\\u20ac\\xe9'\n"
+    assert out == sampled(capsys, model, "--prime", "a sti", "--length", 20)
+    assert called("sample", model, "--prime", "a sti", "--skip-unknown", "--length", 20) == 0
+    assert capsys.readouterr() == (out, "")
+    assert sampled(capsys, model, "--prime", "\u20ac", "--skip-unknown") == sampled(capsys, model)
+
+
+def test_parameters_alone_sample_numbers(tmp_path, capsys):
+    path, params = tmp_path / "params", rnncore.init_params("gru", 12, 5, 12, tokens=True, seed=1)
+    params.save(path)
+    uniforms = np.random.Generator(np.random.PCG64(4)).random(6)
+    tokens, _ = rnncore.sample(params, np.array([3, 11]), uniforms, temperature=0.5)
+    said = sampled(capsys, path, "--prime", "3 11", "--length", 6, "--temperature", 0.5, "--seed", 4)
+    assert said == " ".join(map(str, [3, 11, *tokens.tolist()])) + "\n"
+    assert sampled(capsys, path, "--length", 4).startswith("0 ")
+    for prime in ("The ", "12", "-1", str(10**30)):
+        code = called("sample", path, "--prime=" + prime)
+        assert_one_line(code, *capsys.readouterr(), "has parameters alone, whose tokens are numbers, such as")
+    rnncore.init_params("gru", 3, 5, 4).save(path)
+    assert_one_line(called("sample", path), *capsys.readouterr(), "reads what it says, X = V")
+
+
+def test_samples_are_written_alike_by_both_commands(tmp_path, capsys, monkeypatch):
+    """As they are; for a terminal without what would move its cursor."""
+    content, path, model = "\x1b\0\r\n\t\u2028", tmp_path / "text", tmp_path / "model"
+    path.write_bytes(content.encode() * 40)
+    new = ["train", "--text", path, *SMALL, "--iterations", 1, "--sample-length", 99]
+    assert called(*new, "--save", model) == 0
+    written = capsys.readouterr().out
+    said = sampled(capsys, model, "--length", 99)
+    for character in content:
+        assert character in written
+        assert character in said
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert called(*new) == 0
+    for out in (capsys.readouterr().out, sampled(capsys, model, "--length", 99)):
+        assert "\ufffd" in out
+        assert not set(out) & set("\x1b\0\r\u2028")
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -215,6 +215,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("set_rounding_mode", set_rounding_mode, "Set this thread's mode and return what it was.");
   m.attr("STANDARD_ROUNDING") = standard_rounding_mode;
   m.def("looks", [] { return looks; }, "Return how often kernels of this thread asked whether to go on.");
+  m.def(
+      "release_memory", [] { return spare_pages().release() + release_work_areas(); },
+      "Give back what is kept between calls; return how many bytes.");
   m.def("usable_cores", usable_cores, "Return how many cores this process may use.");
   m.def("cores_of_quota", cores_of_quota, "Return how many cores the CPU quotas under a root allow, 0 for all.");
   define_nouns(m);

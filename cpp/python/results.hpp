@@ -39,6 +39,12 @@ class SparePages {
     size_ += spare_.back().size();
     for (; size_ > tuning::kept_memory; spare_.erase(spare_.begin())) size_ -= spare_.front().size();
   }
+  // Gives all back to the system; returns how many bytes.
+  size_t release() noexcept {
+    const size_t released = size_;
+    spare_.clear(), size_ = 0;
+    return released;
+  }
 
  private:
   static bool fits(const Pages& pages, size_t bytes) { return pages.size() >= bytes && pages.size() <= 2 * bytes; }

@@ -2,8 +2,10 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdint>
 #include <new>
+#include <thread>
 
 #include "../tuning.hpp"
 
@@ -29,25 +31,73 @@ Pages::~Pages() {
 
 namespace {
 
-// What a thread keeps.
+enum class Use { unclaimed, idle, busy };
+
+// What a thread keeps. These are linked, never destroyed, and claimed by another thread when the one before has ended.
+// Nothing here waits for a lock: a fork may come at any time.
 struct KeptPages {
   Pages pages;
-  bool in_use = false;
+  std::atomic<Use> use{Use::idle};
+  KeptPages* next = nullptr;
+
+  bool change(Use from, Use to) { return use.compare_exchange_strong(from, to, std::memory_order_acq_rel); }
+};
+
+std::atomic<KeptPages*> first_kept{nullptr};
+std::atomic<size_t> kept_by_all{0};  // bytes
+
+// Gives pages back that nobody else uses now.
+size_t drop(KeptPages& kept) {
+  const size_t bytes = kept.pages.size();
+  kept.pages = Pages();
+  kept_by_all.fetch_sub(bytes, std::memory_order_relaxed);
+  return bytes;
+}
+
+KeptPages* claim() {
+  for (KeptPages* kept = first_kept.load(std::memory_order_acquire); kept; kept = kept->next)
+    if (kept->change(Use::unclaimed, Use::idle)) return kept;
+  auto* const kept = new KeptPages;
+  kept->next = first_kept.load(std::memory_order_relaxed);
+  while (!first_kept.compare_exchange_weak(kept->next, kept, std::memory_order_acq_rel)) continue;
+  return kept;
+}
+
+// A thread's own until it ends.
+class OwnPages {
+ public:
+  OwnPages() : kept_(claim()) {}
+  ~OwnPages() {
+    for (int tries = 0; tries < 1000; ++tries) {  // release_work_areas() may hold them, for a moment
+      if (kept_->change(Use::idle, Use::busy)) {
+        drop(*kept_);
+        kept_->use.store(Use::unclaimed, std::memory_order_release);
+        return;
+      }
+      std::this_thread::yield();
+    }
+  }
+  KeptPages& kept() { return *kept_; }
+
+ private:
+  KeptPages* kept_;
 };
 
 KeptPages& kept_pages() {
-  thread_local KeptPages kept;
-  return kept;
+  thread_local OwnPages own;
+  return own.kept();
 }
 
 }  // namespace
 
-WorkArea::WorkArea() : is_kept_(!kept_pages().in_use) {
-  if (is_kept_) kept_pages().in_use = true;
-}
+WorkArea::WorkArea() : is_kept_(kept_pages().change(Use::idle, Use::busy)) {}
 
 WorkArea::~WorkArea() {
-  if (is_kept_) kept_pages().in_use = false;
+  if (!is_kept_) return;
+  KeptPages& kept = kept_pages();
+  const size_t all = kept_by_all.load(std::memory_order_relaxed);
+  if (all > tuning::kept_memory && all > kept.pages.size()) drop(kept);  // others keep some as well
+  kept.use.store(Use::idle, std::memory_order_release);
 }
 
 // If there is much of it a call that needs less gives the rest back.
@@ -55,10 +105,22 @@ void* WorkArea::reserve(size_t bytes) {
   Pages& pages = is_kept_ ? kept_pages().pages : own_;
   const size_t wanted = (bytes + huge_page - 1) / huge_page * huge_page, had = pages.size();
   if (wanted > had || (had > tuning::kept_memory && wanted < had)) {
+    if (is_kept_) drop(kept_pages());
     pages = Pages();
     pages = Pages(wanted);
+    if (is_kept_) kept_by_all.fetch_add(wanted, std::memory_order_relaxed);
   }
   return pages.at();
+}
+
+size_t release_work_areas() {
+  size_t released = 0;
+  for (KeptPages* kept = first_kept.load(std::memory_order_acquire); kept; kept = kept->next) {
+    if (!kept->change(Use::idle, Use::busy)) continue;
+    released += drop(*kept);
+    kept->use.store(Use::idle, std::memory_order_release);
+  }
+  return released;
 }
 
 }  // namespace rnncore

@@ -28,7 +28,8 @@ class Pages {
 };
 
 // The memory of a call. A thread keeps one from call to call, because fresh pages cost more than small nets do; if it
-// is in use, as where a signal handler calls within a call, the inner call has one of its own.
+// is in use, as where a signal handler calls within a call, the inner call has one of its own. All threads together
+// keep no more than tuning::kept_memory, or one area if that is larger: what is beyond goes back at the end of a call.
 class WorkArea {
  public:
   WorkArea();
@@ -43,5 +44,8 @@ class WorkArea {
   bool is_kept_;
   Pages own_;
 };
+
+// Gives back what threads keep and do not use now; returns how many bytes.
+size_t release_work_areas();
 
 }  // namespace rnncore

@@ -11,7 +11,7 @@ T steps, B sequences, X inputs, H hidden units, V outputs.
 
 from . import convert, optim
 from .api import backward, binary_cross_entropy, bptt, cross_entropy, forward, sample, softmax, squared_error
-from .engines import backends, use_backend
+from .engines import backends, release_memory, use_backend
 from .flow import GradientFlow, gradient_flow
 from .init import init_params
 from .masks import dropout_masks
@@ -46,6 +46,7 @@ __all__ = [
     "init_params",
     "load",
     "optim",
+    "release_memory",
     "sample",
     "softmax",
     "squared_error",

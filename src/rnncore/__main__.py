@@ -4,12 +4,13 @@ import argparse
 import os
 import platform
 import sys
+import warnings
 
 import numpy as np
 
 from . import __version__
 from .charmodel import cli
-from .engines import backends, current, engines
+from .engines import backends, current, engines, not_working
 from .examples import examples
 from .verify import Report
 
@@ -47,12 +48,21 @@ def run_info(chosen: argparse.Namespace) -> int:
         "numpy": np.__version__,
         "backends": ", ".join(backends()),
         "engines": ", ".join(engines()),
-        "default": current(None).name,
+        "default": default(),
         "cores": str(cores()),
     }
     for name, value in lines.items():
         print(f"{name:9} {value}")
+    for name, why in not_working().items():
+        print(f"{name} does not work here: {why}")
     return 0
+
+
+def default() -> str:
+    """Return the name of the default engine, without the warning that it is not the fastest."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return current(None).name
 
 
 def cores() -> int:

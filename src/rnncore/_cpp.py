@@ -18,6 +18,9 @@ _CELLS = {name: number for number, (name, *_) in enumerate(_core.cells())}
 _RULES = {name: i for i, name in enumerate(("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"))}
 
 
+release_memory = _core.release_memory
+
+
 def instruction_sets() -> list[str]:
     """Return the instruction sets that this machine runs, worst to best."""
     return list(_NUMBERS)

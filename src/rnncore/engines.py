@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from .net import Net
@@ -163,20 +164,42 @@ class Engine(Protocol):
 _made: dict[str, Engine] = {}
 _default: Engine | None = None
 _chosen: ContextVar[Engine | None] = ContextVar("rnncore backend", default=None)
-_failed: dict[str, str] = {}
+_reasons: dict[str, str] = {}
+"""Of each backend that does not work here, why."""
+_loaded: set[str] = set()
+_MODULES = {"cpp": "._cpp", "numba": "._numba.engine", "numpy": "._numpy.engine"}
 
 
 def backends() -> list[str]:
     """Return the backends that work here, the one used by default first.
 
-    "cpp" is the compiled core, "numba" compiles on the first use, "numpy" is the definition, slow. Numba is looked
-    up, not imported. ``RNNCORE_BACKEND`` in the environment, read at the first call that computes, chooses another
-    default. :func:`use_backend` chooses for a block, and ``backend=`` for a call.
+    "cpp" is the compiled core, "numba" compiles on the first use, "numpy" is the definition, slow. Each is loaded to
+    find out, Numba too, which takes a second; a call loads only what it needs. ``RNNCORE_BACKEND`` in the environment,
+    read at the first call that computes, chooses another default. :func:`use_backend` chooses for a block, and
+    ``backend=`` for a call.
 
     >>> "numpy" in backends()
     True
     """
     return [name for name in ORDER if _works(name)]
+
+
+def not_working() -> dict[str, str]:
+    """Return the backends that do not work here, and why."""
+    return {name: _reasons[name] for name in ORDER if not _works(name)}
+
+
+def release_memory() -> int:
+    """Give the memory that rnncore keeps between calls back to the system; return how many bytes it was.
+
+    The compiled core keeps the work areas of the threads that called it, and the pages of large results that are no
+    longer used, because fresh ones cost time: up to 256 MB of each over all threads, or one work area if that is
+    larger. What a call uses at this moment stays. It may be called at any time, from any thread, and changes no result.
+
+    >>> release_memory() >= 0
+    True
+    """
+    return int(_core().release_memory()) if "cpp" in _loaded else 0
 
 
 @contextlib.contextmanager
@@ -220,11 +243,7 @@ def engine(name: str) -> Engine:
         return _made[name]
     backend, _, isa = _known(name).partition(".")
     if not _works(backend) or (backend == "cpp" and isa and isa not in _core().instruction_sets()):
-        raise _does_not_work_error(name, _failed.get(backend))
-    if backend == "numba":
-        _try_import("numba", "._numba.engine")
-        if backend in _failed:
-            raise _does_not_work_error(name, _failed[backend])
+        raise _does_not_work_error(name, _reasons.get(backend))
     return _made.setdefault(name, _make(backend, isa))
 
 
@@ -232,51 +251,66 @@ def _make(backend: str, isa: str) -> Engine:
     if backend == "cpp":
         made: Engine = _core().CppEngine(isa or _core().best())
     elif backend == "numba":
-        made = _module("._numba.engine").NumbaEngine()
+        made = _module(_MODULES[backend]).NumbaEngine()
     else:
-        made = _module("._numpy.engine").NumpyEngine()
+        made = _module(_MODULES[backend]).NumpyEngine()
     return made
 
 
 def _choose_default() -> Engine:
-    """Return what RNNCORE_BACKEND names, or the first that works; chosen once, as every call needs it."""
+    """Return what RNNCORE_BACKEND names, or the first that works; chosen once, as every call needs it.
+
+    If it is not the first of all, a RuntimeWarning says why.
+    """
     global _default
     wanted = os.environ.get("RNNCORE_BACKEND")
     if wanted:
         _default = engine(wanted)
         return _default
-    for name in ORDER:
-        if _works(name) and (name != "numba" or _try_import("numba", "._numba.engine")):
-            _default = engine(name)
-            break
-    assert _default is not None  # numpy always works
+    name = next(name for name in ORDER if _works(name))  # numpy always does
+    _default = engine(name)
+    if name != ORDER[0]:
+        reasons = "; ".join(f"{other}: {_reasons[other]}" for other in ORDER[: ORDER.index(name)])
+        warnings.warn(
+            f"rnncore computes with {name}, with the same results, more slowly ({reasons})",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     return _default
 
 
 def _works(backend: str) -> bool:
-    """Return whether a backend is there and, as far as is known, loads."""
-    if backend == "numpy":
+    """Return whether a backend loads; it is tried once."""
+    if backend in _loaded:
         return True
-    if backend in _failed:
-        return False
-    if backend == "numba":
-        return importlib.util.find_spec("numba") is not None
-    if importlib.util.find_spec("rnncore._core") is None:
-        return False
-    return _try_import("cpp", "._cpp")
+    if backend not in _reasons:
+        missing = _missing(backend)
+        if missing:
+            _reasons[backend] = missing
+        else:
+            _load(backend)
+    return backend in _loaded
 
 
-def _try_import(backend: str, module: str) -> bool:
-    """Import a backend that is there, and return whether that worked; if not, warn once and say why."""
-    if backend in _failed:
-        return False
+def _load(backend: str) -> None:
     try:
-        _module(module)
-    except Exception as why:
-        _failed[backend] = f"{type(why).__name__}: {why}"
-        warnings.warn(_does_not_load(backend, _failed[backend]), RuntimeWarning, stacklevel=2)
-        return False
-    return True
+        _module(_MODULES[backend])
+    except Exception as why:  # a broken library makes the import raise nearly anything
+        _reasons[backend] = f"it does not load, {type(why).__name__}: {why}"
+    else:
+        _loaded.add(backend)
+
+
+def _missing(backend: str) -> str:
+    """Return why a backend is not there, and what to do; "" if it is."""
+    if backend == "numba" and importlib.util.find_spec("numba") is None:
+        return "it is not installed; pip install numba"
+    if backend == "cpp" and importlib.util.find_spec("rnncore._core") is None:
+        others = [path.name for path in Path(__file__).parent.glob("_core*") if path.suffix in (".so", ".pyd")]
+        if others:
+            return f"it was built for another Python, {', '.join(others)}; install rnncore again with this one"
+        return "the compiled core was not built; install rnncore again where there is a C++ compiler"
+    return ""
 
 
 def _module(name: str) -> Any:
@@ -284,7 +318,7 @@ def _module(name: str) -> Any:
 
 
 def _core() -> Any:
-    return _module("._cpp")
+    return _module(_MODULES["cpp"])
 
 
 def _known(name: object) -> str:
@@ -300,9 +334,3 @@ def _known(name: object) -> str:
 def _does_not_work_error(name: str, why: str | None) -> ValueError:
     reason = f": {why}" if why else ""
     return ValueError(f"backend must be one that works here, {one_of(engines())}, got {name!r}{reason}")
-
-
-def _does_not_load(backend: str, why: str) -> str:
-    """Return the warning about a backend that is there and broken."""
-    there = "the compiled core is present" if backend == "cpp" else f"{backend} is installed"
-    return f"rnncore: {there} but does not load, so the next backend is used ({why})"

@@ -64,7 +64,7 @@ def _cannot_write_error(path: str, error: OSError) -> OSError:
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return all arrays of an npz file, read to the end, so that its checksums are compared."""
-    with open(path, "rb") as opened:
+    with open(os.fspath(path), "rb") as opened:  # an integer would be a descriptor, and closed afterwards
         if not zipfile.is_zipfile(opened):
             raise ValueError("it is no npz file, or not all of one")
         opened.seek(0)

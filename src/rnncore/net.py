@@ -89,7 +89,9 @@ class Net:
         raise AttributeError(f"{name} of a Net cannot be changed")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return net_of, self._key
+        from .sizes import restored_net  # which is built on this module, and checks what a pickle says
+
+        return restored_net, self._key
 
     @property
     def _key(self) -> tuple[Any, ...]:

@@ -218,8 +218,8 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where ``state_dict`` was taken. Numbers may be arrays of no axes, as ``np.load`` gives them.
 
-        Raises, and changes nothing: KeyError or ValueError if an entry is missing or foreign, ValueError or TypeError
-        if a vector has another length or dtype, or a number is out of range.
+        Raises ValueError or TypeError, and changes nothing, if an entry is missing or foreign, a vector has another
+        length or dtype, or a number is out of range.
         """
         given = self._entries(state)
         vectors = [_vector_like(name, given[name], self._memory[0]) for name in self._vectors]
@@ -238,7 +238,7 @@ class Optimizer:
             if name not in names:
                 raise ValueError(f"{wanted}, got {name!r} as well")
             if name not in state:
-                raise KeyError(f"{wanted}, and {name!r} is missing")
+                raise ValueError(f"{wanted}, and {name!r} is missing")
         return dict(state)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from .kept import require_kept
 from .net import described
 from .params import Params
 from .problem import Kept
@@ -106,7 +107,7 @@ class ForwardResult:
         raise cannot_change_error("ForwardResult", name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.y, self.h, self.state, self._kept)
+        return _restored, (self.y, self.state, self._kept)
 
     def __repr__(self) -> str:
         net, _, _, steps, h, _, _ = self._kept
@@ -132,11 +133,11 @@ def forward_result(y: ArrayOrList, h: ArrayOrList, state: States, kept: Kept) ->
     return result
 
 
-def _restored(y: ArrayOrList, h: ArrayOrList, state: States, kept: Kept) -> ForwardResult:
-    """Return a ForwardResult of copies, as pickle and deepcopy make them, with h read-only again."""
-    for array in (kept[4], *(h if isinstance(h, list) else (h,))):
-        array.flags.writeable = False
-    return forward_result(y, h, state, kept)
+def _restored(y: ArrayOrList, state: States, kept: Any) -> ForwardResult:
+    """Return a ForwardResult as pickle and deepcopy make it, with h read-only again, if nothing is damaged."""
+    _, _, _, steps, h, _, _ = kept = require_kept(kept)
+    h.flags.writeable = False
+    return forward_result(y, in_form(h, steps), state, kept)
 
 
 def in_form(array: AnyArray, steps: Steps | None) -> ArrayOrList:

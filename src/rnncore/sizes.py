@@ -13,7 +13,7 @@ from .cells import CELLS, parts, rows_in_letters, shapes
 from .layers import Directions, Layer
 from .net import Net, net_of
 from .types import AnyArray
-from .values import SEQUENCES, as_flag, as_integer, as_numbers, require_shape
+from .values import SEQUENCES, as_flag, as_integer, as_numbers, as_real_dtype, require_shape
 from .words import kind_of, one_of, what
 
 Reset: TypeAlias = Literal["after", "before"]
@@ -63,6 +63,13 @@ def sized_net(
             names, numbers = "inputs, hidden and outputs", f"{X}, {H} and {V}"
         raise ValueError(f"{names} must fit into memory, got {numbers}: {total} parameters")
     return net_of(cell, X, H, V, dtype, L, both, None if tokens is None else as_flag("tokens", tokens))
+
+
+def restored_net(
+    cell: object, X: object, H: object, V: object, dtype: object, layers: object, both: object, tokens: object
+) -> Net:
+    """Return the net that a pickle names, if it is one: another would spoil what :func:`net_of` has interned."""
+    return sized_net(cell_name(cell), X, H, V, as_real_dtype("dtype", dtype), layers, both, tokens)
 
 
 def _numbers(arrays: Mapping[str, tuple[int, ...]]) -> int:

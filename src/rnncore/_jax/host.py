@@ -22,7 +22,7 @@ from ..net import Net
 from ..params import Params
 from ..problem import Kept
 from ..results import ForwardResult
-from ..steps import Steps, padded_steps
+from ..steps import Steps, grid_steps
 from ..types import AnyArray, Array, States
 
 
@@ -151,7 +151,7 @@ class Backward:
         """Return the gradients. kept: h and the tape. dlast: the gradients with respect to the last states, or ()."""
         net, last, given = self.call.net, self.call.last or self.call.loss is None, canonical(given)
         h, *tape = kept
-        steps = None if given.lengths is None else padded_steps(given.lengths, len(h))
+        steps = None if given.lengths is None else grid_steps(given.lengths, len(h))
         inputs: Any = (given.inputs, given.masks) if given.masks else given.inputs
         own: Kept = net, inputs, as_states(given.states), steps, h, tape_of(net, steps, tape), last
         options = arguments.options(self.need_dinputs, self.call.threads, last=last)

@@ -15,6 +15,14 @@ import numpy as np
 from numba import extending
 from numba.core import cgutils as numba_cgutils
 
+OLDEST = (0, 60)
+
+_config: Any = numba.config
+if _config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set, so that Numba compiles nothing")
+if numba.version_info.short < OLDEST:
+    raise ImportError(f"rnncore needs Numba {'.'.join(map(str, OLDEST))}, and {numba.__version__} is installed")
+
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 ONE: Any = np.int8(1)  # a number so narrow that it does not widen float32
 ZERO: Any = np.int8(0)

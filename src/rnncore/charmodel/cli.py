@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import math
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,14 +14,17 @@ from dataclasses import asdict
 
 import numpy as np
 
-from rnncore import use_backend
+from rnncore import Params, load, use_backend
+from rnncore import sample as draw
 from rnncore.cells import CELLS
 from rnncore.engines import current
+from rnncore.types import Array
 
 from . import file
+from .kinds import count, encoding, natural, not_negative, positive, positive_or_inf, share
 from .model import LEARNING_RATES, OPTIMIZERS, DivergedError, Settings, Training, generate
-from .run import SAVE_EVERY, SECONDS, TEMPERATURE, Display, Run, Saver, Stop, say
-from .text import TextError, python_documentation, read_text
+from .run import SAVE_EVERY, SECONDS, TEMPERATURE, Display, Run, Saver, Stop, say, written
+from .text import UTF_8, Source, TextError, Vocabulary, code_points
 
 SAMPLE_EVERY = 500
 SAMPLE_LENGTH = 300
@@ -73,7 +77,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser, default: Settings) -> None:
     data = parser.add_argument_group("text and model (a resumed model keeps its own, but for text and learning rate)")
-    data.add_argument("--text", metavar="FILE", help="UTF-8 text to learn (default: Python's documentation)")
+    data.add_argument("--text", metavar="FILE", help="text to learn (default: Python's documentation)")
+    data.add_argument("--encoding", type=encoding, metavar="NAME", help=f"of that file (default: {UTF_8})")
     data.add_argument("--cell", choices=list(CELLS), help=f"the kind of network (default: {default.cell})")
     data.add_argument(
         "--hidden", type=count(100_000), metavar="H", help=f"hidden units of a layer (default: {default.hidden})"
@@ -104,12 +109,21 @@ def _add_settings(parser: argparse.ArgumentParser, default: Settings) -> None:
 
 def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``sample``."""
-    parser.description = "Print text by a model that 'train --save FILE' has saved."
-    parser.add_argument("file", metavar="FILE", help="the saved model")
+    parser.description = (
+        "Print text by a model that 'train --save FILE' has saved. A file of parameters alone, by Params.save, has no "
+        "characters: its tokens are numbers."
+    )
+    parser.add_argument("file", metavar="FILE", help="the saved model, or parameters")
     parser.add_argument(
         "--length", type=natural, default=500, metavar="N", help="characters to write (default: %(default)s)"
     )
-    parser.add_argument("--prime", default="", metavar="TEXT", help="how the text starts; it is printed, too")
+    parser.add_argument(
+        "--prime", default="", metavar="TEXT",
+        help="how the text starts; it is printed, too. Of parameters alone: numbers between spaces (default: 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--skip-unknown", action="store_true", help="leave out characters of the prime that the model does not know"
+    )
     parser.add_argument(
         "--temperature", type=not_negative, default=TEMPERATURE, metavar="X",
         help="1: as learned; below: likelier text; 0: the likeliest character each time (default: %(default)s)",
@@ -124,72 +138,6 @@ def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("who computes (never a question of results)")
     group.add_argument("--backend", metavar="NAME", help="cpp, numba or numpy (default: the first that works)")
     group.add_argument("--threads", type=count(), metavar="N", help="(default: as many as pay)")
-
-
-def number(text: str) -> float:
-    """Return a number; NaN is none."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if math.isnan(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return value
-
-
-def positive_or_inf(text: str) -> float:
-    """Return a number greater than 0, infinity included."""
-    value = number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"must be greater than 0, got {text}")
-    return value
-
-
-def positive(text: str) -> float:
-    """Return a finite number greater than 0."""
-    value = positive_or_inf(text)
-    if value == math.inf:
-        raise argparse.ArgumentTypeError(f"must be finite, got {text}")
-    return value
-
-
-def not_negative(text: str) -> float:
-    """Return a finite number of at least 0."""
-    value = number(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be finite and at least 0, got {text}")
-    return value
-
-
-def share(text: str) -> float:
-    """Return a number in [0, 1)."""
-    value = number(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, got {text}")
-    return value
-
-
-def natural(text: str) -> int:
-    """Return an integer of at least 0."""
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
-    return value
-
-
-def count(most: int | None = None) -> Callable[[str], int]:
-    """Return a converter to an integer of at least 1, and of at most ``most``."""
-
-    def convert(text: str) -> int:
-        value = natural(text)
-        if value == 0 or (most is not None and value > most):
-            raise argparse.ArgumentTypeError(f"must be at least 1{f' and at most {most}' if most else ''}, got {text}")
-        return value
-
-    return convert
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -245,12 +193,41 @@ def engine(name: str | None) -> Iterator[str]:
 
 def sample(args: argparse.Namespace) -> int:
     """Print the prime and what the model writes after it."""
-    model = file.load(args.file)
+    try:
+        saved = load(args.file)
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
     uniforms = np.random.Generator(np.random.PCG64(args.seed)).random(args.length)
     with engine(args.backend):
-        text = generate(model.params, model.vocabulary, args.prime, uniforms, args.temperature)
-    print(args.prime + text)
+        if saved.vocabulary is None:
+            print(sampled_numbers(args, saved.params, uniforms))
+            return 0
+        vocabulary = Vocabulary(code_points(saved.vocabulary))
+        prime = known(args.prime, vocabulary) if args.skip_unknown else args.prime
+        text = generate(saved.params, vocabulary, prime, uniforms, args.temperature)
+    print(written(prime + text))
     return 0
+
+
+def known(prime: str, vocabulary: Vocabulary) -> str:
+    """Return the characters of a prime that a model knows; say which it does not."""
+    left = vocabulary.known(prime)
+    if left != prime:
+        unknown = "".join(dict.fromkeys(character for character in prime if character not in left))
+        print(f"rnncore: left out of the prime: {unknown!a}", file=sys.stderr)
+    return left
+
+
+def sampled_numbers(args: argparse.Namespace, params: Params, uniforms: Array) -> str:
+    """Return the tokens of the prime and of what follows, as numbers: nothing says what they stand for."""
+    try:
+        prime = np.array([int(word) for word in args.prime.split()] or [0])
+        tokens, _ = draw(params, prime, uniforms, temperature=args.temperature)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise RefusedError(
+            f"{args.file} has parameters alone, whose tokens are numbers, such as --prime '3 1 4': {error}"
+        ) from error
+    return " ".join(map(str, [*prime, *tokens]))
 
 
 def train(args: argparse.Namespace) -> int:
@@ -273,34 +250,55 @@ def start(args: argparse.Namespace) -> tuple[Training, Saver]:
     if path is not None:
         file.require_place(path)
     if args.resume is None:
-        source = None if args.text is None else os.path.abspath(args.text)
-        text = text_of(args.text)
+        source = named_text(args)
+        text = source.read()
         training = Training(text, settings(args))
     else:
         model = file.load(args.resume)
         require_same_settings(args, model.settings)
-        source = model.numbers.get("source") if args.text is None else os.path.abspath(args.text)
-        text = text_of(source)
-        require_text(args, model, text)
+        source = named_text(args) if args.text is not None else text_in(args, model)
+        text = source.read()
+        require_text(args, model, text, source)
         rate = model.settings.learning_rate if args.learning_rate is None else args.learning_rate
         training = file.resume(args.resume, model, text, rate)
     return training, Saver(path, training, source, file.digest(text))
 
 
-def require_text(args: argparse.Namespace, model: file.Model, text: str) -> None:
+def named_text(args: argparse.Namespace) -> Source:
+    """Return the text that --text names, or the default one."""
+    if args.text is None and args.encoding is not None:
+        raise RefusedError(f"--encoding {args.encoding}: it is that of a file, which --text names")
+    return Source(None if args.text is None else os.path.abspath(args.text), args.encoding or UTF_8)
+
+
+def text_in(args: argparse.Namespace, model: file.Model) -> Source:
+    """Return the text that a resumed file names, and raise if it is not there."""
+    source = file.source_in(args.resume, model)
+    if args.encoding not in (None, source.encoding):
+        raise RefusedError(f"--encoding {args.encoding}: it is that of a file, which --text names")
+    if not source.is_there():
+        raise RefusedError(
+            f"{source.path}: not a file that can be read again, and {args.resume} names it; --text FILE names another"
+        )
+    return source
+
+
+def require_text(args: argparse.Namespace, model: file.Model, text: str, source: Source) -> None:
     """Raise unless a resumed model's text is what it was, or was named as another; say if it is another."""
     if file.is_of_text(model, text):
         return
-    if args.text is None:
+    if args.text is not None:
+        say(f"{args.text} is another text than before, and read from its beginning")
+    elif source.path is not None:
         raise RefusedError(
             f"{args.resume}: the text is not the one that this model was trained on; --text FILE names another"
         )
-    say(f"{args.text} is another text than before, and read from its beginning")
-
-
-def text_of(path: str | None) -> str:
-    """Return the text of a file, or the default one."""
-    return python_documentation() if path is None else read_text(path)
+    else:
+        version = model.numbers.get("python", "of another version")
+        raise RefusedError(
+            f"{args.resume}: its text is the documentation of Python {version}, and that of this one, "
+            f"{platform.python_version()}, differs: resume with that Python, or name another text with --text FILE"
+        )
 
 
 def settings(args: argparse.Namespace) -> Settings:
@@ -326,9 +324,8 @@ def introduction(training: Training, saver: Saver, backend: str, resumed: str | 
     """Return what is about to happen, in a few lines."""
     settings, V, held = training.settings, len(training.vocabulary), len(training.held_out)
     layers = f"{settings.layers} layers of " if settings.layers > 1 else ""
-    source = "Python's documentation (pydoc_data.topics)" if saver.source is None else saver.source
     return "\n".join([
-        f"text   {source}: {training.length:,} characters, {V} different, the last {held:,} held out",
+        f"text   {saver.source}: {training.length:,} characters, {V} different, the last {held:,} held out",
         f"model  {settings.cell}, {layers}{settings.hidden} hidden units, {training.params.flat.size:,} parameters, "
         + settings.dtype
         + (f", resumed from {resumed} at iteration {training.iteration:,}" if resumed else ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import stat
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
@@ -17,7 +18,7 @@ from rnncore.files import read_npz, write_whole
 from rnncore.optim import Optimizer
 
 from .model import Settings, Training, optimizer_of
-from .text import CODE_POINTS, Vocabulary
+from .text import CODE_POINTS, UTF_8, Source, Vocabulary
 
 FORMAT = "rnncore.charmodel 1"
 
@@ -37,16 +38,18 @@ class Model:
     arrays: dict[str, Any]
 
 
-def save(path: str | Path, training: Training, source: str | None, text_digest: str) -> None:
+def save(path: str | Path, training: Training, source: Source, text_digest: str) -> None:
     """Write the file, whole or not at all: what was at ``path`` stays until the new one is on the disk.
 
-    source: the path of the text, None for the default text; text_digest: its ``digest``. Raises OSError if it cannot
-    be written, ModelFileError if ``path`` is something other than a file.
+    text_digest: the ``digest`` of the text. Raises OSError if it cannot be written, ModelFileError if ``path`` is
+    something other than a file.
     """
     require_place(path)
     numbers = {
         "settings": asdict(training.settings),
-        "source": source,
+        "source": path_from(path, source),
+        "encoding": source.encoding,
+        "python": platform.python_version(),
         "text_digest": text_digest,
         "position": training.streams.position,
         "iteration": training.iteration,
@@ -100,6 +103,33 @@ def optimizer_in(model: Model) -> Optimizer:
     return optimizer
 
 
+def path_from(path: str | Path, source: Source) -> str | None:
+    """Return how a file names its text: by the way there from its own directory, so that both can be moved together.
+
+    None is the default text; "" a text that cannot be found again, such as one from a pipe.
+    """
+    if source.path is None:
+        return None
+    try:
+        return Path(os.path.relpath(source.path, directory_of(path))).as_posix() if source.is_there() else ""
+    except ValueError:  # on Windows there is no way from one drive to another
+        return ""
+
+
+def source_in(path: str | Path, model: Model) -> Source:
+    """Return the text that a file names. Raises ModelFileError if it names none."""
+    named, encoding = model.numbers.get("source"), model.numbers.get("encoding", UTF_8)
+    if named == "":
+        raise ModelFileError(f"{path}: its text came from a pipe or another drive: --text FILE names a file of it")
+    # What an earlier version wrote is absolute, and stays so.
+    return Source(None if named is None else os.path.normpath(os.path.join(directory_of(path), named)), encoding)
+
+
+def directory_of(path: str | Path) -> str:
+    """Return the directory that a file is in, behind all links."""
+    return os.path.dirname(os.path.realpath(path))
+
+
 def is_of_text(model: Model, text: str) -> bool:
     """Return whether a model was last trained on this text."""
     return bool(model.numbers.get("text_digest") == digest(text))
@@ -137,7 +167,7 @@ def require_place(path: str | Path) -> None:
         raise ModelFileError(f"{path}: not a file, so a model cannot be saved there")
     if os.path.exists(path) and os.path.getsize(path) > 0:
         require_model(path)
-    folder = os.path.dirname(os.path.realpath(path))
+    folder = directory_of(path)
     if not os.path.isdir(folder):
         raise ModelFileError(f"{path}: there is no directory {folder} to save in")
     if not os.access(folder, os.W_OK | os.X_OK):

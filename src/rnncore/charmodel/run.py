@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import os
 import signal
 import sys
 import time
@@ -15,10 +14,11 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from . import file
 from .model import DivergedError, Training
+from .progress import Bar, print_above
+from .text import UTF_8, Source
 
 SECONDS = 60.0  # of training, unless the command line says otherwise
 SAVE_EVERY = 30.0  # seconds
@@ -32,7 +32,7 @@ class Saver:
 
     path: str | None
     training: Training
-    source: str | None
+    source: Source
     text_digest: str
     saved_at: int | None = None
     last_try: float = field(default_factory=time.monotonic)
@@ -57,7 +57,7 @@ class Saver:
         try:
             self.save()
         except (OSError, file.ModelFileError) as error:
-            tqdm.write(f"rnncore: warning: not saved at iteration {self.training.iteration}: {error}", sys.stderr)
+            print_above(f"rnncore: warning: not saved at iteration {self.training.iteration}: {error}", sys.stderr)
 
     def outcome(self) -> str:
         """Return what was saved, for a person."""
@@ -66,8 +66,9 @@ class Saver:
         if self.saved_at is None:
             return "nothing new to save"
         again = f"python -m rnncore train --resume {self.path}"
-        if self.source is not None and not os.path.isfile(self.source):  # a pipe cannot be read again
-            again += " --text FILE, a file of the same text"
+        if file.path_from(self.path, self.source) == "":  # a pipe cannot be read again
+            encoding = "" if self.source.encoding == UTF_8 else f" --encoding {self.source.encoding}"
+            again += f" --text FILE{encoding}, a file of the same text"
         return f"saved {self.path} at iteration {self.saved_at}; continue with: {again}"
 
 
@@ -112,18 +113,14 @@ class Display:
         seconds = args.seconds if args.seconds is not None else SECONDS if args.iterations is None else math.inf
         self.seconds: float = seconds
         self._characters, self._times = deque([0], 100), deque([0.0], 100)
+        self.bar = Bar(self.iterations or (self.seconds if self.seconds < math.inf else None))
 
     def __enter__(self) -> Display:
-        total = self.iterations or (self.seconds if self.seconds < math.inf else None)
-        bar = "{percentage:3.0f} % |{bar}| " if total else ""
-        self.bar = tqdm(
-            total=total, disable=None, dynamic_ncols=True, leave=False,
-            bar_format=bar + "{elapsed}" + ("<{remaining}" if total else "") + "{postfix}",
-        )  # fmt: skip
+        self.bar.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.bar.close()
+        self.bar.__exit__(*exception)
 
     def learned(self, characters: int, seconds: float) -> None:
         """Count an iteration for the speed, which is the mean of the last hundred."""
@@ -138,8 +135,7 @@ class Display:
     def update(self, training: Training, iterations: int, seconds: float) -> None:
         """Move the bar to where this run is."""
         done = iterations if self.iterations else min(seconds, self.seconds)
-        self.bar.set_postfix_str(f"train {training.loss:.3f} nats, {self.speed:,.0f} characters/s", refresh=False)
-        self.bar.update(done - self.bar.n)
+        self.bar.update(done, f"train {training.loss:.3f} nats, {self.speed:,.0f} characters/s")
 
 
 @dataclass
@@ -194,7 +190,8 @@ class Run:
         line += f" | held out {held_out:.3f} nats" if held_out is not None else " nats"
         say(f"{line} | {self.display.speed:,.0f} characters/s")
         if self.args.sample_length:
-            say(indented(training.sample(self.args.sample_length, TEMPERATURE)) + "\n")
+            sample = written(training.sample(self.args.sample_length, TEMPERATURE))
+            say("\n".join("    " + line for line in sample.split("\n")) + "\n")
         self.reported = training.iteration
         self.seconds += time.perf_counter() - start
 
@@ -207,13 +204,13 @@ class Run:
             self.stop.saving = False
 
 
-def indented(text: str) -> str:
-    """Return a sample, indented; what would move the cursor of a terminal becomes a replacement character."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join("    " + "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line) for line in lines)
+def written(text: str) -> str:
+    """Return what a model wrote, as it is; for a terminal without the characters that would move its cursor."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(c if c.isprintable() or c in "\t\n" else "\ufffd" for c in text.replace("\r\n", "\n"))
 
 
 def say(text: str) -> None:
     """Print above the progress bar, at once."""
-    tqdm.write(text, sys.stdout)
-    sys.stdout.flush()
+    print_above(text, sys.stdout)

@@ -5,6 +5,8 @@ A character is a Unicode code point.
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,8 @@ import numpy.typing as npt
 
 from rnncore.types import Indices
 
-BOM = b"\xef\xbb\xbf"
+UTF_8 = "utf-8"
+BOM = "\ufeff"
 CODE_POINTS = 0x110000
 
 
@@ -22,18 +25,42 @@ class TextError(ValueError):
     """Raised for a text that cannot be used; says why in one line."""
 
 
-def read_text(path: str | Path) -> str:
-    """Return the text of a UTF-8 file, every character but a byte order mark at its start.
+@dataclass(frozen=True)
+class Source:
+    """Says where a text comes from: the absolute path of a file, or None for the default text; and its encoding."""
 
-    Raises TextError if the file is empty or not UTF-8, OSError if it cannot be read.
+    path: str | None = None
+    encoding: str = UTF_8
+
+    def read(self) -> str:
+        """Return the text: see ``read_text`` and ``python_documentation``."""
+        return python_documentation() if self.path is None else read_text(self.path, self.encoding)
+
+    def is_there(self) -> bool:
+        """Return whether the text can be read again: a pipe cannot."""
+        return self.path is None or os.path.isfile(self.path)
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return f"the documentation of Python {platform.python_version()} (pydoc_data.topics)"
+        return self.path if self.encoding == UTF_8 else f"{self.path} ({self.encoding})"
+
+
+def read_text(path: str | Path, encoding: str = UTF_8) -> str:
+    """Return the text of a file, every character but a byte order mark at its start.
+
+    Raises TextError if the file is empty or not of this encoding, OSError if it cannot be read.
     """
     encoded = Path(path).read_bytes()
-    skipped = len(BOM) if encoded.startswith(BOM) else 0
     try:
-        text = encoded[skipped:].decode("utf-8")
+        text = encoded.decode(encoding).removeprefix(BOM)
     except UnicodeDecodeError as error:
-        offset = error.start + skipped
-        raise TextError(f"{path}: not UTF-8 text: byte 0x{encoded[offset]:02x} at offset {offset}") from None
+        raise TextError(
+            f"{path}: not {encoding.upper()} text: byte 0x{encoded[error.start]:02x} at offset {error.start}; "
+            "--encoding NAME says what else it is"
+        ) from None
+    except UnicodeError as error:  # of encodings that begin with a mark, and do not say where it is missing
+        raise TextError(f"{path}: not {encoding.upper()} text: {error}; --encoding NAME says what else it is") from None
     if not text:
         raise TextError(f"{path}: the file is empty")
     return text
@@ -42,7 +69,8 @@ def read_text(path: str | Path) -> str:
 def python_documentation() -> str:
     """Return the topics of Python's ``help()``, part of CPython: some 500,000 characters of English and Python.
 
-    Raises TextError where they are missing: some systems have them in another package.
+    Each version of Python has its own. Raises TextError where they are missing: some systems have them in another
+    package.
     """
     try:
         from pydoc_data.topics import topics
@@ -75,14 +103,22 @@ class Vocabulary:
 
     def encode(self, text: str) -> npt.NDArray[np.int32]:
         """Return the tokens of a text. Raises TextError at a character that is not in the vocabulary."""
-        token_of = np.full(CODE_POINTS, -1, np.int32)
-        token_of[self.codes] = np.arange(len(self.codes))
-        tokens = token_of[code_points(text)]
+        tokens = self._tokens_or_minus_one(text)
         unknown = np.flatnonzero(tokens < 0)
         if unknown.size:
             at = int(unknown[0])
             raise TextError(f"the character {text[at]!a} (number {at + 1}) is not in the model's vocabulary")
         return tokens
+
+    def known(self, text: str) -> str:
+        """Return the characters of a text that are in the vocabulary."""
+        tokens = self._tokens_or_minus_one(text)
+        return self.decode(tokens[tokens >= 0])
+
+    def _tokens_or_minus_one(self, text: str) -> npt.NDArray[np.int32]:
+        token_of = np.full(CODE_POINTS, -1, np.int32)
+        token_of[self.codes] = np.arange(len(self.codes))
+        return token_of[code_points(text)]
 
     def decode(self, tokens: npt.NDArray[np.integer]) -> str:
         """Return the text of tokens."""
