@@ -16,7 +16,7 @@ from .flow import GradientFlow, gradient_flow
 from .init import init_params
 from .masks import dropout_masks
 from .params import Params
-from .results import BackwardResult, BpttResult, ForwardResult
+from .results import BackwardResult, BpttResult, ForwardResult, PerSequence
 from .saved import Saved, load
 from .stepper import Stepper
 from .streams import chunks
@@ -30,6 +30,7 @@ __all__ = [
     "ForwardResult",
     "GradientFlow",
     "Params",
+    "PerSequence",
     "Saved",
     "Stepper",
     "__version__",
