@@ -1,0 +1,209 @@
+"""An engine of rnncore on PyTorch's tensors: forward and backward of a whole module, without autograd.
+
+Arrays and tensors share their memory. Only the weights, which lie apart in PyTorch, are gathered once a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from ..cells import CELLS
+from ..convert.torch import MODES
+from ..engines import current
+from ..net import Net, net_of
+from ..problem import options_of
+from ..types import AnyArray, Inputs, States
+from .packed import Rows
+
+Tensors: TypeAlias = "tuple[Tensor | None, ...]"
+
+DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+
+OPERATIONS_OF_A_THREAD = 1e8
+"""A call is worth a thread for each so many, as in cpp/tuning.hpp."""
+
+
+class Plan(NamedTuple):
+    """Says what a call computes: the net, of which of PyTorch's modes, whether it has biases, and the rows of a
+    PackedSequence."""
+
+    net: Net
+    mode: str
+    bias: bool
+    rows: Rows | None
+
+
+class Given(NamedTuple):
+    """Holds what a call reads beside the weights.
+
+    x: (T, B, X), or (T, X) for one sequence, or (N, X), the rows of a PackedSequence. h, c: the initial states (P, B,
+    H) or (P, H), or None. masks: one for each layer but the first, (..., D*H), or none.
+    """
+
+    x: Tensor
+    h: Tensor | None
+    c: Tensor | None
+    masks: tuple[Tensor, ...]
+
+
+class Found(NamedTuple):
+    """Holds what forward finds: h of each step, the last states, the tape, and the weights as one vector."""
+
+    output: Tensor
+    states: tuple[Tensor, ...]
+    tape: Tensor
+    flat: Tensor
+
+
+@lru_cache(maxsize=256)
+def net_for(mode: str, inputs: int, hidden: int, layers: int, bidirectional: bool, dtype: torch.dtype) -> Net:
+    """Return the net of a module, which has no outputs of its own."""
+    return net_of(MODES[mode], inputs, hidden, 0, DTYPES[dtype], layers, bidirectional, False)
+
+
+def threads_for(net: Net, steps: int) -> int:
+    """Return how many threads a call may use: as many as PyTorch may, if it has work for them."""
+    most: int = torch.get_num_threads()
+    return most if most == 1 else max(1, min(most, int(4.0 * steps * net.size / OPERATIONS_OF_A_THREAD)))
+
+
+def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> Found:
+    """Return what a module computes."""
+    net, rows = plan.net, plan.rows
+    flat = flat_of(plan, weights)
+    options = options_of(False, threads_for(net, _steps(given.x)))
+    found = current(None).forward(
+        net, flat.numpy(), _inputs(plan, given), _states(net, given.h, given.c), rows and rows.steps, options
+    )
+    assert found is not None  # as the arguments are canonical
+    _, h, last, (*_, tape, _) = found
+    output = torch.from_numpy(_writable(h) if rows is None else rows.from_engine(h))
+    return Found(output, _as_tensors(net, last), torch.from_numpy(tape), flat)
+
+
+class Gradients(NamedTuple):
+    """Holds the gradients with respect to x, the initial states, and the weights as one vector."""
+
+    x: Tensor | None
+    states: tuple[Tensor, ...]
+    flat: Tensor
+
+
+def backward(plan: Plan, given: Given, found: Found, by: Sequence[Tensor | None], need_dx: bool) -> Gradients:
+    """Return the gradients, from those with respect to the output and the last states, of which one may not be None."""
+    net, rows = plan.net, plan.rows
+    doutput, *dlast = by
+    if any(tensor is not None for tensor in dlast):
+        dlast = [torch.zeros_like(last) if d is None else d for d, last in zip(dlast, found.states, strict=True)]
+    steps, h = rows and rows.steps, _ours(plan, found.output)
+    kept = net, _inputs(plan, given), _states(net, given.h, given.c), steps, h, found.tape.numpy(), False
+    dh, dstate = None if doutput is None else _ours(plan, doutput), _states(net, *dlast)
+    options = options_of(need_dx, threads_for(net, 2 * _steps(given.x)))
+    gradients = current(None).backward(kept, found.flat.numpy(), None, dh, dstate, options)
+    assert gradients is not None  # as the arguments are canonical
+    dflat, dfirst, dx = gradients
+    if dx is not None and rows is not None:
+        dx = rows.from_engine(dx)
+    return Gradients(
+        None if dx is None else torch.from_numpy(dx), _as_tensors(net, dfirst), torch.from_numpy(dflat)
+    )
+
+
+def flat_of(plan: Plan, weights: Sequence[Tensor]) -> Tensor:
+    """Return the weights as one vector, in rnncore's order: all matrices, then all biases."""
+    net = plan.net
+    if not plan.bias:
+        matrices: Tensor = _flatten_dense_tensors(list(weights))
+        return torch.cat([matrices, matrices.new_zeros(net.size - len(matrices))])
+    matrices = [weights[i + k] for i in range(0, len(weights), 4) for k in (0, 1)]
+    if CELLS[net.cell].own_recurrent_bias:
+        biases = [weights[i + k] for i in range(0, len(weights), 4) for k in (2, 3)]
+    else:
+        biases = [weights[i + 2] + weights[i + 3] for i in range(0, len(weights), 4)]
+    flat: Tensor = _flatten_dense_tensors(matrices + biases)
+    return flat
+
+
+def weights_of(plan: Plan, flat: Tensor) -> list[Tensor]:
+    """Return the gradients of the weights, in PyTorch's order, as views of a vector in rnncore's order.
+
+    The gradient with respect to a sum of two biases is that with respect to each; one of them is a copy, since
+    PyTorch's users change gradients in place.
+    """
+    net = plan.net
+    own, shapes = CELLS[net.cell].own_recurrent_bias, _shapes_in_flat(net)
+    views: Sequence[Tensor] = _unflatten_dense_tensors(flat, shapes)
+    first, each, found = 2 * net.parts, 2 if own else 1, []
+    for part in range(net.parts):
+        found += views[2 * part : 2 * part + 2]
+        if plan.bias:
+            b_ih = views[first + each * part]
+            found += [b_ih, views[first + each * part + 1] if own else b_ih.clone()]
+    return found
+
+
+@lru_cache(maxsize=256)
+def _shapes_in_flat(net: Net) -> list[Tensor]:
+    """Return tensors without memory, in the shapes of a net's arrays and in their order."""
+    return [torch.empty(shape, device="meta") for _, shape in net.places.values() if 0 not in shape]
+
+
+def _steps(x: Tensor) -> int:
+    """Return how many steps a call has, of all sequences together."""
+    return x.numel() // x.shape[-1]
+
+
+def _array(tensor: Tensor) -> AnyArray:
+    """Return a tensor as a contiguous array: of its memory, if that is so already."""
+    array: AnyArray = tensor.detach().contiguous().numpy()
+    return array
+
+
+def _ours(plan: Plan, tensor: Tensor) -> AnyArray:
+    """Return numbers of each step as an array, in the order of the engine."""
+    array = _array(tensor)
+    return array if plan.rows is None else plan.rows.to_engine(array)
+
+
+def _inputs(plan: Plan, given: Given) -> Inputs:
+    x: Any = _ours(plan, given.x)
+    return (x, tuple(_ours(plan, mask) for mask in given.masks)) if given.masks else x
+
+
+def _states(net: Net, h: Tensor | None, c: Tensor | None = None) -> States:
+    """Return states as an engine has them: without their first axis, if that is 1."""
+    if h is None:
+        return None
+    one = net.parts == 1
+    arrays = tuple(_array(state)[0] if one else _array(state) for state in (h, c) if state is not None)
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+def _as_tensors(net: Net, states: Any) -> tuple[Tensor, ...]:
+    """Return an engine's states as PyTorch has them, with a first axis for layers and directions."""
+    arrays = states if isinstance(states, tuple) else (states,)
+    return tuple(torch.from_numpy(array[None] if net.parts == 1 else array) for array in arrays)
+
+
+class _Memory:
+    """The memory of an array that may be written to."""
+
+    def __init__(self, array: AnyArray) -> None:
+        interface = dict(array.__array_interface__)
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+        self.array = array
+
+
+def _writable(h: AnyArray) -> AnyArray:
+    """Return an engine's h as an array that may be written to, of the same memory: autograd sees what is changed."""
+    if h.base is None:
+        h.flags.writeable = True
+        return h
+    return np.asarray(_Memory(h))
