@@ -114,5 +114,5 @@ class Gradient(torch.autograd.Function):
         """Return the gradients with respect to x, h, c, the weights, and dJ."""
         x, h, c, *tensors = ctx.saved_tensors
         weights, first = tensors[: ctx.count], tensors[ctx.count :]
-        dx, dh, dc, dweights, dfirst = second_gradients(ctx.plan, Given(x, h, c, ctx.masks), weights, first, by)
+        (dx, dh, dc, *dweights), dfirst = second_gradients(ctx.plan, Given(x, h, c, ctx.masks), weights, first, by)
         return None, None, None, None, dx, dh, dc, None, *dweights, *dfirst

@@ -5,6 +5,7 @@ Arrays and tensors share their memory. Only the weights, which lie apart in PyTo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -12,9 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from torch._utils import _flatten_dense_tensors
 
-from ..cells import CELLS
+from ..cells import CELLS, parts
 from ..convert.torch import MODES
 from ..engines import current
 from ..net import Net, net_of
@@ -89,11 +90,11 @@ def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> Found:
 
 
 class Gradients(NamedTuple):
-    """Holds the gradients with respect to x, the initial states, and the weights as one vector."""
+    """Holds the gradients with respect to x, the initial states, and the weights as one vector, an array."""
 
     x: Tensor | None
     states: tuple[Tensor, ...]
-    flat: Tensor
+    flat: AnyArray
 
 
 def backward(plan: Plan, given: Given, found: Found, by: Sequence[Tensor | None], need_dx: bool) -> Gradients:
@@ -111,48 +112,50 @@ def backward(plan: Plan, given: Given, found: Found, by: Sequence[Tensor | None]
     dflat, dfirst, dx = gradients
     if dx is not None and rows is not None:
         dx = rows.from_engine(dx)
-    return Gradients(
-        None if dx is None else torch.from_numpy(dx), _as_tensors(net, dfirst), torch.from_numpy(dflat)
-    )
+    return Gradients(None if dx is None else torch.from_numpy(dx), _as_tensors(net, dfirst), dflat)
 
 
 def flat_of(plan: Plan, weights: Sequence[Tensor]) -> Tensor:
     """Return the weights as one vector, in rnncore's order: all matrices, then all biases."""
-    net = plan.net
+    each = 4 if plan.bias else 2
+    firsts = range(0, len(weights), each)
+    joined = [weights[first + kind] for first in firsts for kind in (0, 1)]
     if not plan.bias:
-        matrices: Tensor = _flatten_dense_tensors(list(weights))
-        return torch.cat([matrices, matrices.new_zeros(net.size - len(matrices))])
-    matrices = [weights[i + k] for i in range(0, len(weights), 4) for k in (0, 1)]
-    if CELLS[net.cell].own_recurrent_bias:
-        biases = [weights[i + k] for i in range(0, len(weights), 4) for k in (2, 3)]
+        return torch.cat([weight.reshape(-1) for weight in joined] + [joined[0].new_zeros(_biases(plan.net))])
+    if CELLS[plan.net.cell].own_recurrent_bias:
+        joined += [weights[first + kind] for first in firsts for kind in (2, 3)]
     else:
-        biases = [weights[i + 2] + weights[i + 3] for i in range(0, len(weights), 4)]
-    flat: Tensor = _flatten_dense_tensors(matrices + biases)
+        joined += [weights[first + 2] + weights[first + 3] for first in firsts]
+    flat: Tensor = _flatten_dense_tensors(joined)
     return flat
 
 
-def weights_of(plan: Plan, flat: Tensor) -> list[Tensor]:
+def _biases(net: Net) -> int:
+    """Return how many numbers all biases of a net have."""
+    return sum(math.prod(shape) for name, (_, shape) in net.places.items() if name.rpartition(".")[2][0] == "b")
+
+
+def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:
     """Return the gradients of the weights, in PyTorch's order, as views of a vector in rnncore's order.
 
     The gradient with respect to a sum of two biases is that with respect to each; one of them is a copy, since
     PyTorch's users change gradients in place.
     """
-    net = plan.net
-    own, shapes = CELLS[net.cell].own_recurrent_bias, _shapes_in_flat(net)
-    views: Sequence[Tensor] = _unflatten_dense_tensors(flat, shapes)
-    first, each, found = 2 * net.parts, 2 if own else 1, []
-    for part in range(net.parts):
-        found += views[2 * part : 2 * part + 2]
-        if plan.bias:
-            b_ih = views[first + each * part]
-            found += [b_ih, views[first + each * part + 1] if own else b_ih.clone()]
-    return found
+    found = [flat[start:stop].reshape(shape) for start, stop, shape in places_of(plan.net, plan.bias)]
+    if plan.bias and not CELLS[plan.net.cell].own_recurrent_bias:
+        found[3::4] = [bias.copy() for bias in found[3::4]]
+    return [torch.from_numpy(array) for array in found]
 
 
 @lru_cache(maxsize=256)
-def _shapes_in_flat(net: Net) -> list[Tensor]:
-    """Return tensors without memory, in the shapes of a net's arrays and in their order."""
-    return [torch.empty(shape, device="meta") for _, shape in net.places.values() if 0 not in shape]
+def places_of(net: Net, bias: bool) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Return where the gradients of a module's weights begin and end in ``flat``, and their shapes."""
+    names = ("W_xh", "W_hh", "b_x" if CELLS[net.cell].own_recurrent_bias else "b_h", "b_h")[: 4 if bias else 2]
+    found = []
+    for prefix in parts(net.layers, net.bidirectional):
+        for offset, shape in (net.places[prefix + name] for name in names):
+            found.append((offset, offset + math.prod(shape), shape))
+    return found
 
 
 def _steps(x: Tensor) -> int:
@@ -162,7 +165,9 @@ def _steps(x: Tensor) -> int:
 
 def _array(tensor: Tensor) -> AnyArray:
     """Return a tensor as a contiguous array: of its memory, if that is so already."""
-    array: AnyArray = tensor.detach().contiguous().numpy()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    array: AnyArray = (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy()
     return array
 
 

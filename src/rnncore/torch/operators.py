@@ -67,7 +67,7 @@ def backward(
     kept = Found(output, tuple(last), tape, flat)
     dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), kept, by, need_dx)
     dh, dc = (*dstates, x.new_empty(0))[:2]
-    return x.new_empty(0) if dx is None else dx, dh, dc, dflat
+    return x.new_empty(0) if dx is None else dx, dh, dc, torch.from_numpy(dflat)
 
 
 @backward.register_fake
@@ -97,7 +97,9 @@ def _gradient(ctx: Any, *by: Any) -> Any:
     how = ctx.mode, ctx.layers, ctx.bidirectional
     by = by[: len(found) - 2]
     dx, dh, dc, dflat = torch.ops.rnncore.backward(by, x, *lists, *how, ctx.needs_input_grad[0])
-    dstates, dweights = [dh, dc][: len(states)], kernels.weights_of(_plan(weights, *how), dflat)
+    plan = _plan(weights, *how)
+    dweights = [dflat[start:stop].view(shape) for start, stop, shape in kernels.places_of(plan.net, plan.bias)]
+    dstates = [dh, dc][: len(states)]
     return dx if ctx.needs_input_grad[0] else None, dstates, [None] * len(masks), dweights, None, None, None
 
 

@@ -10,52 +10,51 @@ from torch import Tensor
 
 from .kernels import Given, Plan, Tensors
 
-FUNCTIONS = {"RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu, "LSTM": torch.lstm, "GRU": torch.gru}
+FUNCTIONS: dict[str, Any] = {"RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu, "LSTM": torch.lstm, "GRU": torch.gru}
 """What nn.RNN, nn.LSTM and nn.GRU call, by ``mode``."""
 
 
 def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return the output and the last states, layer by layer, since the masks between layers are given."""
-    net, rows, x = plan.net, plan.rows, given.x
-    one = rows is None and x.dim() == 2
-    x = x.unsqueeze(1) if one else x
-    first, lasts = _states(plan, given, x), []
+    """Return the output and the last states, layer by layer, since the masks between layers are given.
+
+    Every batch goes as a PackedSequence: of others, float32 LSTMs go to oneDNN, whose gradient has none.
+    """
+    net, rows = plan.net, plan.rows
+    lead, B = given.x.shape[:-1], _sequences(plan, given.x)
+    sizes = torch.full((lead[0],), B) if rows is None else rows.sizes
+    x, first, lasts = given.x.reshape(-1, given.x.shape[-1]), _states(plan, given, B), []
     D, each = net.directions, len(weights) // net.layers
     for layer in range(net.layers):
         here = tuple(state[layer * D : (layer + 1) * D] for state in first)
-        found = _layer(plan, x, here, list(weights[layer * each : (layer + 1) * each]))
-        output, *last = found
+        of_layer = list(weights[layer * each : (layer + 1) * each])
+        output, *last = FUNCTIONS[plan.mode](
+            x, sizes, here if len(here) > 1 else here[0], of_layer, plan.bias, 1, 0.0, False, net.bidirectional
+        )
         lasts.append(last)
-        if layer < net.layers - 1:
-            x = output * given.masks[layer].view_as(output) if given.masks else output
-    states = [torch.cat(each) for each in zip(*lasts, strict=True)]
+        masked = given.masks and layer < net.layers - 1
+        x = output * given.masks[layer].reshape(output.shape) if masked else output
+    states = [torch.cat(layers) for layers in zip(*lasts, strict=True)]
     if rows is not None:
         states = [state.index_select(1, torch.argsort(rows.order)) for state in states]
-    if one:
-        return output.squeeze(1), *(state.squeeze(1) for state in states)
-    return output, *states
+    one = (net.parts, net.hidden) if rows is None and len(lead) == 1 else (net.parts, B, net.hidden)
+    return output.view(*lead, net.width), *(state.view(one) for state in states)
 
 
-def _states(plan: Plan, given: Given, x: Tensor) -> list[Tensor]:
-    """Return the first states (P, B, H), sequences in PyTorch's order."""
-    net, rows = plan.net, plan.rows
-    if given.h is None:
-        zeros = x.new_zeros(net.parts, len(rows.order) if rows else x.shape[1], net.hidden)
-        return [zeros, zeros] if plan.mode == "LSTM" else [zeros]
-    states = [state for state in (given.h, given.c) if state is not None]
-    if rows is not None:
-        return [state.index_select(1, rows.order) for state in states]
-    return [state if state.dim() == 3 else state.unsqueeze(1) for state in states]
-
-
-def _layer(plan: Plan, x: Tensor, states: tuple[Tensor, ...], weights: list[Tensor]) -> tuple[Tensor, ...]:
-    """Return the output and the last states of one layer."""
-    function: Any = FUNCTIONS[plan.mode]
-    hx = states if plan.mode == "LSTM" else states[0]
-    how = plan.bias, 1, 0.0, False, plan.net.bidirectional
+def _sequences(plan: Plan, x: Tensor) -> int:
+    """Return how many sequences a call is about."""
     if plan.rows is not None:
-        return function(x, plan.rows.sizes, hx, weights, *how)  # type: ignore[no-any-return]
-    return function(x, hx, weights, *how, False)  # type: ignore[no-any-return]
+        return len(plan.rows.order)
+    return x.shape[1] if x.dim() == 3 else 1
+
+
+def _states(plan: Plan, given: Given, B: int) -> list[Tensor]:
+    """Return the first states (P, B, H), sequences in PyTorch's order."""
+    net = plan.net
+    if given.h is None:
+        zeros = given.x.new_zeros(net.parts, B, net.hidden)
+        return [zeros, zeros] if plan.mode == "LSTM" else [zeros]
+    states = [state.reshape(net.parts, B, net.hidden) for state in (given.h, given.c) if state is not None]
+    return states if plan.rows is None else [state.index_select(1, plan.rows.order) for state in states]
 
 
 def second_gradients(
@@ -67,7 +66,7 @@ def second_gradients(
     gradients of the first with respect to x, h, c and the weights.
     """
     more = torch.is_grad_enabled()
-    with torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False):  # whose gradient has none
+    with torch.enable_grad():
         leaves, seeds = [_leaf(t, more) for t in (*given[:3], *weights)], [_leaf(t, more) for t in first]
         outputs = forward(plan, Given(*leaves[:3], given.masks), leaves[3:])  # type: ignore[arg-type]
         gradients = _gradients(outputs, leaves, seeds, True)
