@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch.nn.utils.parametrize import is_parametrized
 
 from . import operators
 from .autograd import call
@@ -20,6 +21,12 @@ class Computed(torch.nn.RNNBase):
         """Return the output and the last states, as PyTorch's module does: of x (T, B, X), h (T, B, D*H)."""
         if torch.compiler.is_compiling():
             return self._forward_of_graph(input, hx)
+        if _traced_from_here() is not None:  # torch.compile has left this module out, and would go on within it
+            return torch.compiler.disable(self._forward)(input, hx)
+        return self._forward(input, hx)
+
+    def _forward(self, input: Any, hx: Any) -> Any:
+        """Return the same outside of graphs."""
         found = Refused("") if torch.jit.is_tracing() else read(self, input, hx)
         if isinstance(found, Refused):
             return self._forward_of_torch(input, hx, found.reason)
@@ -52,6 +59,8 @@ class Computed(torch.nn.RNNBase):
 
 
 _warned: set[str] = set()
+_traced_from_here = torch._C._dynamo.eval_frame.get_eval_frame_callback
+"""Returns what makes graphs of the frames that follow, or None."""
 
 
 class RNN(Computed, torch.nn.RNN):
@@ -106,7 +115,16 @@ def replace_(model: torch.nn.Module) -> int:
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    found = [module for module in model.modules() if type(module) in OURS]
-    for module in found:
-        module.__class__ = OURS[type(module)]
+    found = [(module, ours) for module in model.modules() if (ours := _ours(module)) is not None]
+    for module, ours in found:
+        module.__class__ = ours
     return len(found)
+
+
+def _ours(module: torch.nn.Module) -> type | None:
+    """Return the class that a module gets, or None if it keeps its own."""
+    own = type(module)
+    if own in OURS or not is_parametrized(module) or own.__bases__[0] not in OURS:
+        return OURS.get(own)
+    members = {name: member for name, member in vars(own).items() if name not in ("__dict__", "__weakref__")}
+    return type(own.__name__, (OURS[own.__bases__[0]],), members)  # PyTorch has made such a class for this module
