@@ -6,9 +6,10 @@ and repr, and computes with rnncore's kernels where tensors are float32 or float
 bits: the same with any number of threads and inside any batch.
 """
 
+from .distributed import sum_in_order
 from .modules import GRU, LSTM, RNN, replace_
 
-__all__ = ["GRU", "LSTM", "RNN", "replace_"]
+__all__ = ["GRU", "LSTM", "RNN", "replace_", "sum_in_order"]
 
 for _module in (RNN, LSTM, GRU):
     _module.__module__ = __name__  # a pickle names a class by where users find it
