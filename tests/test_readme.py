@@ -30,8 +30,9 @@ def blocks(document: Path, language: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_python_blocks_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order and in one namespace, as a reader would type them; those with prompts print what they show."""
-    if "import torch" in document.read_text():
-        pytest.importorskip("torch")
+    for library in ("torch", "mpi4py.MPI"):
+        if re.search(f"^(import|from) {library.partition('.')[0]}", document.read_text(), re.MULTILINE):
+            pytest.importorskip(library, exc_type=ImportError)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     names: dict[str, object] = {"__name__": "__main__"}
@@ -54,6 +55,8 @@ def run_prompts(code: str, names: dict[str, object], document: Path, line: int) 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_docstring_examples_run(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    if "import torch" in source.read_text():
+        pytest.importorskip("torch", reason="PyTorch is not installed")
     parts = ("rnncore", *source.relative_to(PACKAGE).with_suffix("").parts)
     module = importlib.import_module(".".join(part for part in parts if part != "__init__"))
     failed, tried = doctest.testmod(module, optionflags=OPTIONS)
@@ -63,7 +66,7 @@ def test_docstring_examples_run(source: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_shell_blocks_are_known() -> None:
     """Shell commands are not run here; CI runs the README's. Each must be one of these programs."""
-    programs = {"pip", "python", "pytest", "git", "cd", "ruff", "mypy", "sphinx-build", ".ci/run"}
+    programs = {"pip", "python", "pytest", "git", "cd", "ruff", "mypy", "sphinx-build", "torchrun", ".ci/run"}
     shown = [code for path in DOCUMENTS for shell in ("bash", "sh", "console") for _, code in blocks(path, shell)]
     lines = "".join(shown).splitlines()
     commands = [part.split()[0] for line in lines for part in re.split(r"&&|;", line.split("#")[0]) if part.strip()]

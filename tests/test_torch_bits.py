@@ -1,5 +1,5 @@
-"""The modules of rnncore.torch have rnncore's bits: those of forward, backward and bptt, whatever the threads, the batch
-and the kind of backward pass."""
+"""The modules of rnncore.torch have rnncore's bits: those of forward, backward and bptt, whatever the threads, the
+batch and the kind of backward pass."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-"""The modules of rnncore.torch compute what PyTorch's do: outputs, states and gradients are within the bounds of correct
-implementations, for every variant."""
+"""The modules of rnncore.torch compute what PyTorch's do: outputs, states and gradients are within the bounds of
+correct implementations, for every variant."""
 
 from typing import Any
 

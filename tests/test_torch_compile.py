@@ -100,7 +100,9 @@ def test_the_operators(dynamo: Any) -> None:
 
 def test_weights_of_another_module_are_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"weights of a GRU must have the shapes"):
-        torch.ops.rnncore.forward(torch.zeros(4, 3, 2), [], [], [torch.zeros(12, 2), torch.zeros(9, 4)], "GRU", 1, False)
+        torch.ops.rnncore.forward(
+            torch.zeros(4, 3, 2), [], [], [torch.zeros(12, 2), torch.zeros(9, 4)], "GRU", 1, False
+        )
 
 
 def test_importing_sets_nothing(dynamo: Any) -> None:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -104,10 +103,11 @@ def test_the_bits_do_not_depend_on_the_processes(world: int, tmp_path: Path) -> 
         assert printed.split() == expected
 
 
-@lru_cache
 def example(world: int, *options: str) -> tuple[float, str]:
     """The loss that the example prints, and the digest of its parameters."""
-    code = f"import sys; sys.path[:] = {sys.path!r}; import runpy; runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; import runpy; runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
+    )
     launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     command = [*launch, str(world), "--no-python", sys.executable, "-W", "ignore", "-c", code, "--steps", "4", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
@@ -116,10 +116,11 @@ def example(world: int, *options: str) -> tuple[float, str]:
     return float(words[1]), words[-1]
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_the_example(world: int) -> None:
+@pytest.mark.parametrize(("world", "options"), [(2, ()), (4, ("--same-bits",))], ids=["DDP", "same bits"])
+def test_the_example(world: int, options: tuple[str, ...]) -> None:
     """With DDP the loss of one process, to the four digits that it prints, and with --same-bits its parameters."""
     if not EXAMPLE.exists():
         pytest.skip("the examples are not beside these tests")
-    assert example(world)[0] == example(1)[0]
-    assert example(world, "--same-bits") == example(1, "--same-bits")
+    alone, together = example(1, *options), example(world, *options)
+    assert together[0] == alone[0]
+    assert together == alone or not options

@@ -71,9 +71,7 @@ def test_the_same_kind_of_module(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_form_of_results(mode: str, kind: str) -> None:
     """Shapes, strides where they are PyTorch's, and PackedSequences with the same parts."""
-    ours, own = (
-        case_of(module_of(package, mode, torch.float32, batch_first=True), kind) for package in (rt, torch.nn)
-    )
+    ours, own = (case_of(module_of(package, mode, torch.float32, batch_first=True), kind) for package in (rt, torch.nn))
     (output, last), (expected, last_expected) = ours.module(ours.input, ours.hx), own.module(own.input, own.hx)
     assert type(output) is type(expected)
     assert type(last) is type(last_expected)

@@ -94,9 +94,7 @@ def case_of(module: Any, kind: str, states: bool = True) -> Case:
     first_states = tuple(tensor(parts, *batch, H).requires_grad_() for _ in names) if states else ()
     input = leaf
     if kind in LENGTHS:
-        input = pack_padded_sequence(
-            leaf, torch.tensor(LENGTHS[kind]), module.batch_first, kind == "sorted"
-        )
+        input = pack_padded_sequence(leaf, torch.tensor(LENGTHS[kind]), module.batch_first, kind == "sorted")
     lead = (len(input.data),) if kind in LENGTHS else leaf.shape[:-1]
     by = [tensor(*lead, H * (1 + module.bidirectional)), *(tensor(parts, *batch, H) for _ in names)]
     return Case(module, input, leaf, first_states, by)

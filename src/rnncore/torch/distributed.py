@@ -33,7 +33,7 @@ def sum_in_order(grads: Sequence[Tensor], shards: Sequence[int], group: Any = No
     """
     many = dist.is_available() and dist.is_initialized()
     mine = _described(grads, shards)
-    everyone = [mine]
+    everyone: list[Any] = [mine]
     if many:
         everyone = [None] * dist.get_world_size(group)
         dist.all_gather_object(everyone, mine, group=group)

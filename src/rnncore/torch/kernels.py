@@ -20,12 +20,12 @@ from ..convert.torch import MODES
 from ..engines import current
 from ..net import Net, net_of
 from ..problem import options_of
-from ..types import AnyArray, Inputs, States
+from ..types import AnyArray, States
 from .packed import Rows
 
 Tensors: TypeAlias = "tuple[Tensor | None, ...]"
 
-DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+DTYPES: dict[Any, np.dtype[Any]] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 OPERATIONS_OF_A_THREAD = 1e8
 """A call is worth a thread for each so many, as in cpp/tuning.hpp."""
@@ -177,8 +177,9 @@ def _ours(plan: Plan, tensor: Tensor) -> AnyArray:
     return array if plan.rows is None else plan.rows.to_engine(array)
 
 
-def _inputs(plan: Plan, given: Given) -> Inputs:
-    x: Any = _ours(plan, given.x)
+def _inputs(plan: Plan, given: Given) -> Any:
+    """Return x, or a tuple of it and of the masks, as problem.py has them."""
+    x = _ours(plan, given.x)
     return (x, tuple(_ours(plan, mask) for mask in given.masks)) if given.masks else x
 
 

@@ -49,7 +49,10 @@ def read(module: Any, input: Any, hx: Any) -> Call | Refused:
     batch = (int(input.batch_sizes[0]),) if packed else tuple(x.shape[1:-1])
     wanted = (module.num_layers * (1 + module.bidirectional), *batch, module.hidden_size)
     states = (None, None) if hx is None else _states(module.mode, hx, x.dtype, wanted)
-    return Refused("") if states is None else Call(Given(x, *states, _masks(module, x)), weights)
+    if states is None:
+        return Refused("")
+    h, c = states
+    return Call(Given(x, h, c, _masks(module, x)), weights)
 
 
 def plan_of(module: Any, input: Any, found: Call) -> Plan | None:

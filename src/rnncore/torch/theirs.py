@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from .kernels import Given, Plan, Tensors
 
-FUNCTIONS: dict[str, Any] = {"RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu, "LSTM": torch.lstm, "GRU": torch.gru}
+FUNCTIONS: dict[str, Any] = {
+    "RNN_TANH": torch.rnn_tanh,
+    "RNN_RELU": torch.rnn_relu,
+    "LSTM": torch.lstm,
+    "GRU": torch.gru,
+}
 """What nn.RNN, nn.LSTM and nn.GRU call, by ``mode``."""
 
 
@@ -68,7 +73,8 @@ def second_gradients(
     more = torch.is_grad_enabled()
     with torch.enable_grad():
         leaves, seeds = [_leaf(t, more) for t in (*given[:3], *weights)], [_leaf(t, more) for t in first]
-        outputs = forward(plan, Given(*leaves[:3], given.masks), leaves[3:])  # type: ignore[arg-type]
+        x, h, c, *own = leaves
+        outputs = forward(plan, Given(cast(Tensor, x), h, c, given.masks), cast(Any, own))
         gradients = _gradients(outputs, leaves, seeds, True)
         seconds = _gradients(gradients, [*leaves, *seeds], by, more)
     return seconds[: len(leaves)], seconds[len(leaves) :]
