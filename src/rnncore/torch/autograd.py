@@ -84,7 +84,7 @@ def _needed(gradients: Tensors, needs: tuple[bool, ...]) -> Tensors:
 
 def flattened(plan: Plan, gradients: kernels.Gradients) -> Tensors:
     """Return gradients in a row: of x, h, c and the weights."""
-    dh, dc = (*gradients.states, None)[:2]
+    dh, dc = (*gradients.states, None, None)[:2]
     return gradients.x, dh, dc, *kernels.weights_of(plan, gradients.flat)
 
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors
 
 from ..cells import CELLS, parts
 from ..convert.torch import MODES
@@ -81,16 +80,16 @@ def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> Found:
     flat = flat_of(plan, weights)
     options = options_of(False, threads_for(net, _steps(given.x)))
     found = current(None).forward(
-        net, flat.numpy(), _inputs(plan, given), _states(net, given.h, given.c), rows and rows.steps, options
+        net, flat, _inputs(plan, given), _states(net, given.h, given.c), rows and rows.steps, options
     )
     assert found is not None  # as the arguments are canonical
     _, h, last, (*_, tape, _) = found
     output = torch.from_numpy(_writable(h) if rows is None else rows.from_engine(h))
-    return Found(output, _as_tensors(net, last), torch.from_numpy(tape), flat)
+    return Found(output, _as_tensors(net, last), torch.from_numpy(tape), torch.from_numpy(flat))
 
 
 class Gradients(NamedTuple):
-    """Holds the gradients with respect to x, the initial states, and the weights as one vector, an array."""
+    """Holds the gradients with respect to x, the initial states, if these were given, and the weights, an array."""
 
     x: Tensor | None
     states: tuple[Tensor, ...]
@@ -112,24 +111,25 @@ def backward(plan: Plan, given: Given, found: Found, by: Sequence[Tensor | None]
     dflat, dfirst, dx = gradients
     if dx is not None and rows is not None:
         dx = rows.from_engine(dx)
-    return Gradients(None if dx is None else torch.from_numpy(dx), _as_tensors(net, dfirst), dflat)
+    dstates = () if given.h is None else _as_tensors(net, dfirst)
+    return Gradients(None if dx is None else torch.from_numpy(dx), dstates, dflat)
 
 
-def flat_of(plan: Plan, weights: Sequence[Tensor]) -> Tensor:
+def flat_of(plan: Plan, weights: Sequence[Tensor]) -> AnyArray:
     """Return the weights as one vector, in rnncore's order: all matrices, then all biases."""
-    each = 4 if plan.bias else 2
-    firsts = range(0, len(weights), each)
-    joined = [weights[first + kind] for first in firsts for kind in (0, 1)]
+    arrays, each = [_array(weight) for weight in weights], 4 if plan.bias else 2
+    joined = [array for kind in zip(arrays[::each], arrays[1::each], strict=True) for array in kind]
     if not plan.bias:
-        return torch.cat([weight.reshape(-1) for weight in joined] + [joined[0].new_zeros(_biases(plan.net))])
-    if CELLS[plan.net.cell].own_recurrent_bias:
-        joined += [weights[first + kind] for first in firsts for kind in (2, 3)]
+        joined.append(np.zeros(_biases(plan.net), plan.net.dtype))
+    elif CELLS[plan.net.cell].own_recurrent_bias:
+        joined += [array for kind in zip(arrays[2::4], arrays[3::4], strict=True) for array in kind]
     else:
-        joined += [weights[first + 2] + weights[first + 3] for first in firsts]
-    flat: Tensor = _flatten_dense_tensors(joined)
-    return flat
+        with np.errstate(all="ignore"):
+            joined += [b_ih + b_hh for b_ih, b_hh in zip(arrays[2::4], arrays[3::4], strict=True)]
+    return np.concatenate(joined, axis=None)
 
 
+@lru_cache(maxsize=256)
 def _biases(net: Net) -> int:
     """Return how many numbers all biases of a net have."""
     return sum(math.prod(shape) for name, (_, shape) in net.places.items() if name.rpartition(".")[2][0] == "b")

@@ -66,15 +66,15 @@ def backward(
     plan, (output, *last, tape, flat) = _plan(weights, mode, layers, bidirectional), found
     kept = Found(output, tuple(last), tape, flat)
     dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), kept, by, need_dx)
-    dh, dc = (*dstates, x.new_empty(0))[:2]
+    dh, dc = (*dstates, x.new_empty(0), x.new_empty(0))[:2]
     return x.new_empty(0) if dx is None else dx, dh, dc, torch.from_numpy(dflat)
 
 
 @backward.register_fake
 def _(by, x, states, masks, weights, found, mode, layers, bidirectional, need_dx):  # type: ignore[no-untyped-def]
-    h, c = found[1], found[2] if mode == "LSTM" else x.new_empty(0)
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if need_dx else x.new_empty(0)
-    return dx, torch.empty_like(h), torch.empty_like(c), torch.empty_like(found[-1])
+    dh, dc = (*(torch.empty_like(state) for state in states), x.new_empty(0), x.new_empty(0))[:2]
+    return dx, dh, dc, torch.empty_like(found[-1])
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
