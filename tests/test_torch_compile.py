@@ -90,6 +90,16 @@ def test_other_lengths(allow_rnn: None) -> None:
         assert torch.equal(compiled(x, None)[0], around(module)(x, None)[0])
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch.compile looks at it after a break
+@pytest.mark.parametrize("mode", MODES)
+def test_packed_sequences_stay_outside(mode: str, allow_rnn: None) -> None:
+    """With the bits of rnncore, not of PyTorch's own code."""
+    case = case_of(module_of(rt, mode, torch.float32), "unsorted")
+    packed = case.input._replace(data=case.input.data.detach())
+    compiled = torch.compile(lambda packed, hx: case.module(packed, hx)[0].data * 2, backend="aot_eager")
+    assert torch.equal(compiled(packed, case.hx), 2 * case.call()[0])
+
+
 def test_the_operators(dynamo: Any) -> None:
     """PyTorch's own test of operators: schema, fake kernel, gradient."""
     case = case_of(module_of(rt, "LSTM", torch.float32, num_layers=2), "batch")

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch._compile import _disable_dynamo
 from torch.nn.utils.parametrize import is_parametrized
 
 from . import operators
@@ -22,7 +23,7 @@ class Computed(torch.nn.RNNBase):
         if torch.compiler.is_compiling():
             return self._forward_of_graph(input, hx)
         if _traced_from_here() is not None:  # torch.compile has left this module out, and would go on within it
-            return torch.compiler.disable(self._forward)(input, hx)
+            return _outside_of_graphs(self._forward, input, hx)
         return self._forward(input, hx)
 
     def _forward(self, input: Any, hx: Any) -> Any:
@@ -45,8 +46,11 @@ class Computed(torch.nn.RNNBase):
 
     def _forward_of_graph(self, input: Any, hx: Any) -> Any:
         """Return the same by an operator, which torch.compile puts into its graph."""
-        packed = isinstance(input, torch.nn.utils.rnn.PackedSequence)
-        found = Refused("") if packed or torch.compiler.is_exporting() else read(self, input, hx)
+        if torch.compiler.is_exporting():
+            return super().forward(input, hx)
+        if isinstance(input, torch.nn.utils.rnn.PackedSequence):
+            return _outside_of_graphs(self._forward, input, hx)
+        found = read(self, input, hx)
         if isinstance(found, Refused):
             return super().forward(input, hx)
         return as_module_has_it(self, input, operators.call(self.mode, self.num_layers, self.bidirectional, *found))
@@ -56,6 +60,12 @@ class Computed(torch.nn.RNNBase):
         plain = copy.copy(self)
         plain.__class__ = OWN[type(self)]
         return plain
+
+
+@_disable_dynamo  # as torch.compiler.disable, but that it imports the compiler when it is called, and not before
+def _outside_of_graphs(call: Any, input: Any, hx: Any) -> Any:
+    """Return what a call returns, in which torch.compile sees nothing."""
+    return call(input, hx)
 
 
 _warned: set[str] = set()
