@@ -295,6 +295,21 @@ def test_scripts_and_traces_are_pytorchs(lstm: Any, x: Any) -> None:
     assert same([scripted(x), traced(x)], [own, own])
 
 
+def test_a_class_of_the_users_own(x: Any) -> None:
+    """Derived from a module of rnncore.torch."""
+
+    class Own(rt.LSTM):
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            output, last = super().forward(input, hx)
+            return 2 * output, last
+
+    torch.manual_seed(0)
+    own = Own(2, 4)
+    torch.manual_seed(0)
+    assert torch.equal(own(x)[0], 2 * rt.LSTM(2, 4)(x)[0])
+    assert rt.replace_(own) == 0
+
+
 class Squares(torch.utils.data.Dataset):  # type: ignore[misc]
     """Calls a module in a worker."""
 
