@@ -15,7 +15,7 @@ PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 DOCUMENTS = [path for path in PAGES if path.exists()]
 PACKAGE = Path(rnncore.__file__).parent
 SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>>" in path.read_text()]
-LIBRARIES = ("torch", "jax")
+LIBRARIES = ("torch", "jax", "mpi4py")
 """What some examples need, and not everybody has."""
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 FENCE = re.compile(r"^```(?P<language>\w+)[^\n]*\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
@@ -45,7 +45,7 @@ def test_python_blocks_run(document: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def skip_without_libraries(file: Path) -> None:
     for library in LIBRARIES:
-        if re.search(rf"^(\s*>>> )?import {library}\b", file.read_text(), re.MULTILINE):
+        if re.search(rf"^(\s*>>> )?(import|from) {library}\b", file.read_text(), re.MULTILINE):
             pytest.importorskip(library, reason=f"{library} is not installed")
 
 
@@ -71,7 +71,7 @@ def test_docstring_examples_run(source: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_shell_blocks_are_known() -> None:
     """Shell commands are not run here; CI runs the README's. Each must be one of these programs."""
-    programs = {"pip", "python", "pytest", "git", "cd", "ruff", "mypy", "sphinx-build", ".ci/run"}
+    programs = {"pip", "python", "pytest", "git", "cd", "ruff", "mypy", "sphinx-build", "torchrun", ".ci/run"}
     shown = [code for path in DOCUMENTS for shell in ("bash", "sh", "console") for _, code in blocks(path, shell)]
     lines = "".join(shown).splitlines()
     commands = [part.split()[0] for line in lines for part in re.split(r"&&|;", line.split("#")[0]) if part.strip()]

@@ -1,0 +1,120 @@
+"""A module's call as an operator of PyTorch, for torch.compile: with a kernel, a fake one for shapes, and a gradient.
+
+torch.library reads the types in the signatures.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import kernels
+from .kernels import Found, Given, Plan
+from .plans import shapes_of
+
+
+def call(mode: str, layers: int, bidirectional: bool, given: Given, weights: list[Tensor]) -> tuple[Tensor, ...]:
+    """Return the output and the last states, by the operator."""
+    x, h, c, masks = given
+    states = [state for state in (h, c) if state is not None]
+    found = torch.ops.rnncore.forward(x, states, list(masks), weights, mode, layers, bidirectional)
+    output, h_last, c_last, _, _ = found
+    return (output, h_last, c_last) if mode == "LSTM" else (output, h_last)
+
+
+@torch.library.custom_op("rnncore::forward", mutates_args=())
+def forward(
+    x: Tensor,
+    states: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    mode: str,
+    layers: int,
+    bidirectional: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the output, the last states h and c, the tape, and the weights as one vector."""
+    plan = _plan(weights, mode, layers, bidirectional)
+    output, last, tape, flat = kernels.forward(plan, _given(x, states, masks), weights)
+    h, c = (*last, x.new_empty(0))[:2]
+    return output, h, c, tape, flat
+
+
+@forward.register_fake
+def _(x, states, masks, weights, mode, layers, bidirectional):  # type: ignore[no-untyped-def]
+    net = _plan(weights, mode, layers, bidirectional).net
+    state, steps = (net.parts, *x.shape[1:-1], net.hidden), x.shape[:-1].numel()
+    c = state if mode == "LSTM" else (0,)
+    shapes = (*x.shape[:-1], net.width), state, c, net.tape_shape(steps), (net.size,)
+    return tuple(x.new_empty(shape) for shape in shapes)
+
+
+@torch.library.custom_op("rnncore::backward", mutates_args=())
+def backward(
+    by: Sequence[Tensor],
+    x: Tensor,
+    states: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    found: Sequence[Tensor],
+    mode: str,
+    layers: int,
+    bidirectional: bool,
+    need_dx: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients with respect to x, if needed, to h and c, and to the weights as one vector."""
+    plan, (output, *last, tape, flat) = _plan(weights, mode, layers, bidirectional), found
+    kept = Found(output, tuple(last), tape, flat)
+    dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), kept, by, need_dx)
+    dh, dc = (*dstates, x.new_empty(0), x.new_empty(0))[:2]
+    return x.new_empty(0) if dx is None else dx, dh, dc, torch.from_numpy(dflat)
+
+
+@backward.register_fake
+def _(by, x, states, masks, weights, found, mode, layers, bidirectional, need_dx):  # type: ignore[no-untyped-def]
+    dx = torch.empty_like(x, memory_format=torch.contiguous_format) if need_dx else x.new_empty(0)
+    dh, dc = (*(torch.empty_like(state) for state in states), x.new_empty(0), x.new_empty(0))[:2]
+    return dx, dh, dc, torch.empty_like(found[-1])
+
+
+def _save(ctx: Any, inputs: Any, output: Any) -> None:
+    """Save what the gradient needs."""
+    x, states, masks, weights, ctx.mode, ctx.layers, ctx.bidirectional = inputs
+    ctx.counts = len(states), len(masks), len(weights)
+    h_last, c_last, tape, flat = output[1:]
+    last = (h_last, c_last) if ctx.mode == "LSTM" else (h_last,)
+    ctx.save_for_backward(x, *states, *masks, *weights, output[0], *last, tape, flat)
+
+
+def _gradient(ctx: Any, *by: Any) -> Any:
+    """Return the gradients with respect to the arguments of the operator."""
+    x, *saved = ctx.saved_tensors
+    lists, start = [], 0
+    for count in (*ctx.counts, len(saved)):
+        lists.append(saved[start : start + count])
+        start += count
+    states, masks, weights, found = lists
+    how = ctx.mode, ctx.layers, ctx.bidirectional
+    by = by[: len(found) - 2]
+    dx, dh, dc, dflat = torch.ops.rnncore.backward(by, x, *lists, *how, ctx.needs_input_grad[0])
+    plan = _plan(weights, *how)
+    dweights = [dflat[start:stop].view(shape) for start, stop, shape in kernels.places_of(plan.net, plan.bias)]
+    dstates = [dh, dc][: len(states)]
+    return dx if ctx.needs_input_grad[0] else None, dstates, [None] * len(masks), dweights, None, None, None
+
+
+forward.register_autograd(_gradient, setup_context=_save)
+
+
+def _plan(weights: Sequence[Tensor], mode: str, layers: int, bidirectional: bool) -> Plan:
+    """Return the plan of a call with these weights; raise RuntimeError if they are not those of such a module."""
+    key = mode, int(weights[0].shape[1]), int(weights[1].shape[1]), layers, bidirectional
+    bias = len(weights) == 4 * layers * (1 + bidirectional)
+    if [weight.shape for weight in weights] != shapes_of(*key, bias):
+        raise RuntimeError(f"the weights of a {mode} must have the shapes {shapes_of(*key, bias)}")
+    return Plan(kernels.net_for(*key, weights[0].dtype), mode, bias, None)
+
+
+def _given(x: Tensor, states: Sequence[Tensor], masks: Sequence[Tensor]) -> Given:
+    h, c = (*states, None, None)[:2]
+    return Given(x, h, c, tuple(masks))

@@ -1,0 +1,151 @@
+"""What a module's call is about: which of it rnncore computes, and what is left to PyTorch, for which reason."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
+from torch.nn.utils.rnn import PackedSequence
+
+from .kernels import DTYPES, Given, Plan, net_for
+from .packed import rows_of
+
+PLAIN = (Tensor, Parameter)
+
+GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
+
+
+class Refused(NamedTuple):
+    """Says that PyTorch's own code answers a call.
+
+    reason: what it is that rnncore does not compute; "" where that code raises an error or has nothing to compute.
+    """
+
+    reason: str
+
+
+class Call(NamedTuple):
+    """Holds what a call reads, the steps first, whatever the module's ``batch_first``, and the weights."""
+
+    given: Given
+    weights: list[Tensor]
+
+
+def read(module: Any, input: Any, hx: Any) -> Call | Refused:
+    """Return what a call of a module reads, or why PyTorch's own code answers it."""
+    weights, packed = weights_of(module), isinstance(input, PackedSequence)
+    x = input.data if packed else input
+    reason = _reason(module, x, weights)
+    if reason is not None:
+        return Refused(reason)
+    if x.shape[-1] != module.input_size or x.numel() == 0 or x.dim() not in ((2,) if packed else (2, 3)):
+        return Refused("")
+    if module.batch_first and x.dim() == 3:
+        x = x.transpose(0, 1)
+    batch = (int(input.batch_sizes[0]),) if packed else tuple(x.shape[1:-1])
+    wanted = (module.num_layers * (1 + module.bidirectional), *batch, module.hidden_size)
+    states = (None, None) if hx is None else _states(module.mode, hx, x.dtype, wanted)
+    if states is None:
+        return Refused("")
+    h, c = states
+    return Call(Given(x, h, c, _masks(module, x)), weights)
+
+
+def plan_of(module: Any, input: Any, found: Call) -> Plan | None:
+    """Return what a call computes, or None if its arguments contradict each other."""
+    (x, *_), weights = found
+    key = module.mode, x.shape[-1], module.hidden_size, module.num_layers, module.bidirectional
+    net = net_for(*key, x.dtype)
+    if [weight.shape for weight in weights] != shapes_of(*key, module.bias):
+        return None
+    if not isinstance(input, PackedSequence):
+        return Plan(net, module.mode, module.bias, None)
+    rows = rows_of(input.batch_sizes, input.sorted_indices, len(x))
+    return None if rows is None else Plan(net, module.mode, module.bias, rows)
+
+
+def as_module_has_it(module: Any, input: Any, found: tuple[Tensor, ...]) -> tuple[Any, Any]:
+    """Return the output and the last states in the form of the arguments."""
+    output: Any = found[0]
+    if isinstance(input, PackedSequence):
+        output = PackedSequence(output, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
+    elif module.batch_first and output.dim() == 3:
+        output = output.transpose(0, 1)
+    return output, found[1:] if module.mode == "LSTM" else found[1]
+
+
+def weights_of(module: Any) -> list[Any]:
+    """Return a module's weights as they are now, in PyTorch's order; None for one that is missing."""
+    own = module._parameters
+    return [own[name] if name in own else getattr(module, name, None) for name in module._flat_weights_names]
+
+
+@lru_cache(maxsize=256)
+def shapes_of(
+    mode: str, inputs: int, hidden: int, layers: int, bidirectional: bool, bias: bool
+) -> list[tuple[int, ...]]:
+    """Return the shapes of a module's weights in PyTorch's order: W_ih, W_hh, b_ih, b_hh of each part."""
+    rows, directions, shapes = GATES[mode] * hidden, 1 + bidirectional, []
+    for part in range(layers * directions):
+        read = inputs if part < directions else directions * hidden
+        shapes += [(rows, read), (rows, hidden), *([(rows,), (rows,)] if bias else [])]
+    return shapes
+
+
+def _reason(module: Any, x: Any, weights: list[Any]) -> str | None:
+    """Return why PyTorch's own code answers a call; None if rnncore may."""
+    if type(x) not in PLAIN:
+        return f"tensors of type {type(x).__name__}" if isinstance(x, Tensor) else ""
+    dtype = x.dtype
+    if dtype not in DTYPES:
+        return f"the dtype {dtype}"
+    if not x.is_cpu or x.layout is not torch.strided:
+        return f"the device {x.device.type!r}" if not x.is_cpu else f"the layout {x.layout}"
+    if module.proj_size:
+        return "proj_size"
+    for weight in weights:
+        if type(weight) not in PLAIN or weight.dtype is not dtype or not weight.is_cpu:
+            return f"weights of type {type(weight).__name__}" if type(weight) not in PLAIN else ""
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast"
+    if forward_ad._current_level >= 0:
+        return "forward-mode differentiation"
+    return _transform() if torch._C._are_functorch_transforms_active() else None
+
+
+def _transform() -> str | None:
+    """Return which of torch.func's transforms rnncore does not take part in."""
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    kinds = [level.key().name for level in stack]
+    if kinds == ["Grad"]:
+        return None
+    return f"torch.func with {', '.join(kinds)}"
+
+
+def _states(mode: str, hx: Any, dtype: torch.dtype, wanted: tuple[int, ...]) -> tuple[Tensor, Tensor | None] | None:
+    """Return the initial states h and c, or None if they are not what the module takes."""
+    if mode == "LSTM":
+        if type(hx) not in (tuple, list) or len(hx) != 2:
+            return None
+        h, c = hx
+        return (h, c) if _is_state(h, dtype, wanted) and _is_state(c, dtype, wanted) else None
+    return (hx, None) if _is_state(hx, dtype, wanted) else None
+
+
+def _is_state(state: Any, dtype: torch.dtype, wanted: tuple[int, ...]) -> bool:
+    return type(state) in PLAIN and state.shape == wanted and state.dtype is dtype and state.is_cpu
+
+
+def _masks(module: Any, x: Tensor) -> tuple[Tensor, ...]:
+    """Return the masks between the layers, drawn as PyTorch draws them: none if all are kept."""
+    if not module.training or module.dropout == 0 or module.num_layers == 1:
+        return ()
+    keep, shape = 1 - module.dropout, (*x.shape[:-1], (1 + module.bidirectional) * module.hidden_size)
+    masks = [x.new_empty(shape) for _ in range(module.num_layers - 1)]
+    if keep == 0:
+        return tuple(mask.zero_() for mask in masks)
+    return tuple(mask.bernoulli_(keep).div_(keep) for mask in masks)
