@@ -172,7 +172,11 @@ def test_vectors_in_other_forms(form: str, engine: str) -> None:
         assert np.array_equal(rollout(one, [FORMS[form](x) for x in inputs]), rollout(other, inputs))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("as_token", [int, np.int64, np.uint8, np.array, lambda t: np.array(t, np.int32)], ids=str)
+@pytest.mark.parametrize(
+    "as_token",
+    [int, np.int64, np.uint8, np.array, lambda t: np.array(t, np.int32)],
+    ids=["int", "int64", "uint8", "an array", "an array of int32"],
+)
 def test_tokens_in_other_forms(as_token: Callable[[int], Any], engine: str) -> None:
     params, inputs, _ = make(tokens=True)
     stepper = rnncore.Stepper(params, backend=engine)
