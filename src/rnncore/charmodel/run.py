@@ -14,10 +14,10 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from . import file
 from .model import DivergedError, Training
-from .progress import Bar, print_above
 from .text import UTF_8, Source
 
 SECONDS = 60.0  # of training, unless the command line says otherwise
@@ -57,7 +57,7 @@ class Saver:
         try:
             self.save()
         except (OSError, file.ModelFileError) as error:
-            print_above(f"rnncore: warning: not saved at iteration {self.training.iteration}: {error}", sys.stderr)
+            tqdm.write(f"rnncore: warning: not saved at iteration {self.training.iteration}: {error}", sys.stderr)
 
     def outcome(self) -> str:
         """Return what was saved, for a person."""
@@ -113,14 +113,18 @@ class Display:
         seconds = args.seconds if args.seconds is not None else SECONDS if args.iterations is None else math.inf
         self.seconds: float = seconds
         self._characters, self._times = deque([0], 100), deque([0.0], 100)
-        self.bar = Bar(self.iterations or (self.seconds if self.seconds < math.inf else None))
 
     def __enter__(self) -> Display:
-        self.bar.__enter__()
+        total = self.iterations or (self.seconds if self.seconds < math.inf else None)
+        bar = "{percentage:3.0f} % |{bar}| " if total else ""
+        self.bar = tqdm(
+            total=total, disable=None, dynamic_ncols=True, leave=False,
+            bar_format=bar + "{elapsed}" + ("<{remaining}" if total else "") + "{postfix}",
+        )  # fmt: skip
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.bar.__exit__(*exception)
+        self.bar.close()
 
     def learned(self, characters: int, seconds: float) -> None:
         """Count an iteration for the speed, which is the mean of the last hundred."""
@@ -135,7 +139,8 @@ class Display:
     def update(self, training: Training, iterations: int, seconds: float) -> None:
         """Move the bar to where this run is."""
         done = iterations if self.iterations else min(seconds, self.seconds)
-        self.bar.update(done, f"train {training.loss:.3f} nats, {self.speed:,.0f} characters/s")
+        self.bar.set_postfix_str(f"train {training.loss:.3f} nats, {self.speed:,.0f} characters/s", refresh=False)
+        self.bar.update(done - self.bar.n)
 
 
 @dataclass
@@ -213,4 +218,5 @@ def written(text: str) -> str:
 
 def say(text: str) -> None:
     """Print above the progress bar, at once."""
-    print_above(text, sys.stdout)
+    tqdm.write(text, sys.stdout)
+    sys.stdout.flush()
