@@ -6,12 +6,12 @@
 
 #include "look.hpp"
 #include "resets.hpp"
+#include "token_columns.hpp"
 
 namespace rnncore::RNNCORE_ISA::layer {
 
 template <class Real>
 struct Forward {
-  using V = Vector<Real>;
   const Sizes<Real>& n;
   const Trace<Real>& trace;
   const Resets<Real>& resets;
@@ -37,7 +37,7 @@ struct Forward {
     const CellShape& shape = n.shape();
     const bool has_q = shape.gates_after_reset > 0;
     a = arena.take<Real>(limits.threads * limits.rows * n.ldA);
-    W_xh = take_input_panels(arena, problem.steps.count, reads);
+    W_xh = take_input_panels(arena, n, inputs, problem.steps.count, reads);
     W_hh = linear::fit_panels<Real>(arena, n.H, n.H, n.B, shape.gates_before_reset());
     W_after = linear::fit_panels<Real>(arena, has_q ? n.H : 0, n.H, n.B, has_q ? shape.gates_after_reset : 1);
     scratch_size = min_of(n.B, tuning::rows_together) * (has_q ? W_after : W_hh).widest();
@@ -123,50 +123,10 @@ struct Forward {
     for (Index k = i; k < end; ++k) {
       const int64_t token = inputs.tokens[span.read(k)];
       if (W_xh.N > 0)
-        add_column(token, to(k));
+        add_column(W_xh, token, to(k));
       else
-        gather_column(token, to(k));
+        gather_column(arrays, n, token, to(k));
     }
-  }
-
-  // Panels begin with the bias, and then have a row for each token; a table of columns is one panel.
-  void add_column(Index token, Real* to) const {
-    for (Index p = 0; p < W_xh.count; ++p) {
-      const Index width = W_xh.column(p + 1) - W_xh.column(p);
-      const Real *const bias = W_xh.panel(p), *const column = bias + (token + 1) * width;
-      for (Index j = 0; j < width; j += lanes<Real>, to += lanes<Real>)
-        store(to, load<V>(bias + j) + load<V>(column + j));
-    }
-  }
-
-  // The same from W_xh itself, which lies by rows.
-  void gather_column(Index token, Real* to) const {
-    const Real* const column = arrays.W_xh + token;
-    for (Index j = 0; j < n.H; j += lanes<Real>)
-      for (Index gate = 0; gate < n.shape().gates; ++gate, to += lanes<Real>)
-        for (Index l = 0; l < lanes<Real> && j + l < n.H; ++l) {
-          const Index row = gate * n.H + j + l;
-          to[l] = arrays.b_x[row] + column[row * n.X];
-        }
-  }
-
-  // W_xh for tokens is one panel, that is a table of its columns, if it is not much larger than what is read of it.
-  Panels<Real> take_input_panels(Arena& arena, Index rows, Index reads) const {
-    if (inputs.vectors) return linear::fit_panels<Real>(arena, n.H, n.X, rows, n.shape().gates);
-    const Index columns = n.X <= tuning::token_table_factor * reads ? n.H : 0;
-    return linear::take_panels<Real>(arena, columns, n.X, n.shape().gates, linear::divide_up(n.H, lanes<Real>));
-  }
-};
-
-// Where da and du lie: by rows for the weights' gradients to come, or by the numbers of the span that is being summed.
-template <class Real>
-struct GateGradients {
-  Real *da, *du;  // du is da unless the cell splits
-  Index ld;
-  bool by_row;
-  Rows<Real> of(Real* at, const Span& span) const { return by_row ? span.by_row(at, ld) : Rows<Real>{at, ld}; }
-  Rows<const Real> of(const Real* at, const SumRows& rows) const {
-    return rows.by_row(by_row ? at : at - rows.row0 * ld, ld);
   }
 };
 
@@ -301,11 +261,6 @@ struct Backward {
       step.dq = to;
     }
     n.cell.backward(step);
-  }
-
-  // Listed rows of a step lie one after the other: the list is not needed.
-  Rows<Real> of_step(Rows<Real> rows, Index first, Index row) const {
-    return rows.index ? Place{first}.of(rows.at, rows.stride, row) : rows;
   }
 
   // To dh_t, as far as it comes through the outputs, what comes through h_{t+1} and what is the user's own.

@@ -37,6 +37,12 @@ struct Place {
   }
 };
 
+// Listed rows of a step lie one after the other: the list is not needed.
+template <class Real>
+Rows<Real> of_step(Rows<Real> rows, Index first, Index row) {
+  return rows.index ? Place{first}.of(rows.at, rows.stride, row) : rows;
+}
+
 // What the way forward leaves for the way back: by rows, and, before them in h, the initial states by positions.
 template <class Real>
 struct Trace {
@@ -108,6 +114,18 @@ struct Trace {
   // numbers of a span, and only the first step visited, t_first, sets them.
   bool rows_move(const Span& span, Index t, Index t_first) const {
     return t == t_first || !span.is_grid() || span.steps.resets;
+  }
+};
+
+// Where da and du lie: by rows for the weights' gradients to come, or by the numbers of the span that is being summed.
+template <class Real>
+struct GateGradients {
+  Real *da, *du;  // du is da unless the cell splits
+  Index ld;
+  bool by_row;
+  Rows<Real> of(Real* at, const Span& span) const { return by_row ? span.by_row(at, ld) : Rows<Real>{at, ld}; }
+  Rows<const Real> of(const Real* at, const SumRows& rows) const {
+    return rows.by_row(by_row ? at : at - rows.row0 * ld, ld);
   }
 };
 

@@ -11,6 +11,7 @@ from .. import net as nets
 from ..cells import CELLS
 from ..types import Array, Indices
 from . import compiled, head, inlined, layer
+from .rows import copy_rows
 from .tile import padded, panels_in, view, whole_vectors
 
 OPERATIONS = 2**28  # that a span may take: a few hundredths of a second, also where memory is the bound
@@ -219,7 +220,7 @@ def finish(net: Net, trace: layer.Trace, sums: Sums, grads: Gradients) -> None:
 def narrow(total: Array, grad: Array) -> None:
     """Copy a sum to a gradient, unless that is what ``wide`` took for it."""
     if total.shape[1] != grad.shape[1]:
-        layer.copy_rows(total, grad, 0, len(grad))
+        copy_rows(total, grad, 0, len(grad))
 
 
 def operations(net: nets.Net) -> int:

@@ -11,8 +11,9 @@ from . import compiled, layers
 from .buffers import Net, forward_weights, plan_of
 from .elementary import exp
 from .entries import entry
-from .layer import Trace, fill_forward_panels, input_part, repeat, step_forward
+from .layer import Trace, fill_forward_panels, input_part, step_forward
 from .linear import grid_rows, product
+from .rows import repeat
 from .spans import Problem, forward_span, trace_of
 from .tile import fill_panels
 from .units import Before

@@ -45,6 +45,7 @@ from .linear import (
     rows_by_place,
     where,
 )
+from .rows import Inputs
 from .tile import fill_panels
 
 
@@ -263,9 +264,9 @@ def trace_of(problem: Problem, h: Array, tape: Array) -> layer.Trace:
         tape_0 = np.empty((B, K, width), net.dtype)
         tape_0[:, : S - 1, :H] = state[1:].swapaxes(0, 1)
     if inputs.ndim == 1:
-        read = layer.Inputs(True, inputs, np.empty((0, 0), net.dtype))
+        read = Inputs(True, inputs, np.empty((0, 0), net.dtype))
     else:
-        read = layer.Inputs(False, np.empty(0, np.int64), inputs)
+        read = Inputs(False, np.empty(0, np.int64), inputs)
     return layer.Trace(
         problem.rows, read, state[0], tape_0.reshape(-1 if K else 0, width), h, tape.reshape(N * K, width)
     )

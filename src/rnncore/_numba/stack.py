@@ -31,6 +31,7 @@ from .linear import (
     rows_by_place,
     where,
 )
+from .rows import Inputs
 from .spans import Given, Problem, Task
 from .tile import fill_panels, panels_in, whole_vectors
 
@@ -208,7 +209,7 @@ def through_outputs(problem: Problem, read: Array, dy: Array, task: Task) -> Arr
     sums.W_hy[:, :width] = grads.W_hy
     dh, panels = np.empty((len(read), wide), dtype), np.empty(wide * V, dtype)
     own = Detached(job, panels, dy, dh, row_blocks(rows) if job.sums else NO_INDICES)
-    nothing = layer.Inputs(False, NO_INDICES, read)
+    nothing = Inputs(False, NO_INDICES, read)
     trace = layer.Trace(rows, nothing, read[:0], read[:0], read, np.empty((0, 0), dtype))
     end, most = len(rows.start) - 1 if len(read) > 0 else 0, most_rows(4 * arrays.W_hy.size)
     while end > 0:
