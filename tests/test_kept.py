@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -66,12 +67,19 @@ def test_copies_of_results_are_as_good(how: Any, number: int) -> None:
     assert gradient_of(copied, "numpy") == gradient_of(out, "numpy")
 
 
+STATE_OF_DTYPE = rb"NNNJ\xff{4}J\xff{4}K\x00t"
+"""What NumPy writes of a dtype beside its name: no fields, no size, and its flags."""
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_a_damaged_pickle_of_a_result_is_refused_or_harmless(number: int, engine: str) -> None:
     """One bit at a time; engines trust what is kept."""
     out = results_of_forward()[number]
     data, damaged = pickle.dumps(out), 0
+    of_dtypes = [range(*match.span()) for match in re.finditer(STATE_OF_DTYPE, data)]
     for bit in range(0, 8 * len(data), 1009 if engine == "numpy" else 83):
+        if any(bit // 8 in span for span in of_dtypes):
+            continue  # NumPy takes over whatever flags it reads, and its own int64 is broken from then on
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         if b"m8" in changed and b"m8" not in data:
