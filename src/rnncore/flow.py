@@ -177,7 +177,7 @@ def gradient_flow(
       rounding. ``weights``: its length for each matrix, (T,) by name.
     - ``spectral_radius``: the largest absolute eigenvalue of each gate's block of W_hh, by the gate's letter: "z" of
       the cell "rnn", "i", "f", "g", "o" of "lstm", "r", "z", "n" of "gru". ``saturated``: at which share of the steps
-      each unit (H,) is saturated, by what it computes: |tanh| > 0.97, a gate outside of [0.03, 0.97], a relu unit at 0.
+      each unit (H,) is saturated, by what it computes: ``|tanh| > 0.97``, a gate outside of [0.03, 0.97], a relu at 0.
       Of several layers or directions names begin as in ``params``: "layers.0.f".
     - ``plot()``: a picture, with matplotlib.
 
