@@ -21,7 +21,7 @@ def call(plan: Plan, given: Given, weights: list[Tensor]) -> tuple[Tensor, ...]:
     else:
         output, states, _, _ = kernels.forward(plan, given, weights)
         return output, *states
-    return found[:-2]  # type: ignore[no-any-return]
+    return found[:-2]
 
 
 def _any_needs_gradient(given: Given, weights: list[Tensor]) -> bool:

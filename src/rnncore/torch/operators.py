@@ -41,7 +41,7 @@ def forward(
 
 
 @forward.register_fake
-def _(x, states, masks, weights, mode, layers, bidirectional):  # type: ignore[no-untyped-def]
+def _(x, states, masks, weights, mode, layers, bidirectional):  # type: ignore[no-untyped-def]  # as the operator has them
     net = _plan(weights, mode, layers, bidirectional).net
     state, steps = (net.parts, *x.shape[1:-1], net.hidden), x.shape[:-1].numel()
     c = state if mode == "LSTM" else (0,)
@@ -71,7 +71,7 @@ def backward(
 
 
 @backward.register_fake
-def _(by, x, states, masks, weights, found, mode, layers, bidirectional, need_dx):  # type: ignore[no-untyped-def]
+def _(by, x, states, masks, weights, found, mode, layers, bidirectional, need_dx):  # type: ignore[no-untyped-def]  # likewise
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if need_dx else x.new_empty(0)
     dh, dc = (*(torch.empty_like(state) for state in states), x.new_empty(0), x.new_empty(0))[:2]
     return dx, dh, dc, torch.empty_like(found[-1])
