@@ -24,13 +24,13 @@ constexpr int most_states = 2, most_gates = 4, most_saved = 5;
 // What the tape keeps of a step lies in rows of whole sixteens.
 constexpr ptrdiff_t tape_width(ptrdiff_t H) { return (H + 15) / 16 * 16; }
 
-// A leading dimension for rows of n numbers: whole vectors of every instruction set, and never a multiple of 4 KiB
-// apart, where all rows would fall into the same few lines of the L1 cache.
+// A leading dimension for rows of n numbers: whole vectors of every instruction set, and, unless a row is short, an odd
+// number of cache lines apart, so that the same numbers of successive rows fall into all lines of the L1 cache.
 template <class Real>
 constexpr ptrdiff_t padded(ptrdiff_t n) {
-  constexpr ptrdiff_t size = sizeof(Real);
+  constexpr ptrdiff_t line = tuning::cache_line / ptrdiff_t{sizeof(Real)};
   const ptrdiff_t whole = (n + 15) / 16 * 16;
-  return whole * size % tuning::page == 0 && whole != 0 ? whole + tuning::cache_line / size : whole;
+  return whole / line % 2 == 0 && whole > tuning::short_row_lines * line ? whole + line : whole;
 }
 
 // Where the arrays of a layer in one direction begin in flat, and those of the output layer. b_x is b_h where a cell
@@ -300,13 +300,19 @@ struct OptimizerStep {
   double longest, limit;         // of scale dx, the length and the elements; longest NaN: the length is not asked for
 };
 
+// Some memory, aligned to 64 bytes.
+struct Memory {
+  void* at;
+  size_t size;
+};
+
 // What a kernel needs of the machine. Kernels are compiled for one instruction set each and must not
 // use the standard library (vector.hpp says why), so memory and threads are handed in.
 struct Machine {
   int threads;
   void* area;  // the work area of this call, handed to reserve
-  // Memory for one call, aligned to 64 bytes; its contents are arbitrary.
-  void* (*reserve)(void* area, size_t bytes);
+  // Memory for one call, so many bytes at least; 0: what is there. Its contents are arbitrary.
+  Memory (*reserve)(void* area, size_t bytes);
   // Runs task(argument, 0) ... task(argument, threads - 1) at the same time and waits for all. Throws, and runs
   // none, if there are no such threads to be had.
   void (*parallel)(int threads, void (*task)(void*, int), void* argument);

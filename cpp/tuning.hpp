@@ -7,7 +7,10 @@
 
 namespace rnncore::tuning {
 
-constexpr ptrdiff_t kilobytes = 1 << 10, cache_line = 64, page = 4096;
+constexpr ptrdiff_t kilobytes = 1 << 10, cache_line = 64;
+
+// Rows of no more cache lines than that are not padded to an odd number of lines.
+constexpr ptrdiff_t short_row_lines = 4;
 
 // Tiles of products and sums. The accumulators of a tile stay in vector registers, of which AVX-512 and NEON have 32
 // and the others 16; the rest is for the operands. No side is longer than tile_side. (4x6, 8x3 and 12x2 were within
@@ -21,12 +24,27 @@ constexpr int tile_side = 12;
 constexpr int tile_rows = 6;  // of a tile of full height; wider tiles are for fewer rows
 
 // Sums of outer products: a strip of the first factor stays in the L2 cache for all of the second. (Strips of 64 KB:
-// 1 to 3 % faster at S5, 10 % at X = 5000, than none.)
+// 1 to 3 % faster at S5, 10 % at X = 5000, than none.) Tiles are outer_rows high where there are so many rows: a panel
+// of the second factor is then small enough to stay in the L1 cache beside what the tiles read of the first.
 constexpr ptrdiff_t strip_bytes = 64 * kilobytes, strip_tiles = 24;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr ptrdiff_t outer_rows = 8;
+#else
+constexpr ptrdiff_t outer_rows = 6;
+#endif
+
+// What they read is copied where its rows lie farther apart than far_row_bytes, or farther than near_row_bytes and an
+// even number of cache lines, if it is read for more panels, or columns, than that: up to copied_bytes at a time.
+constexpr ptrdiff_t near_row_bytes = 512, far_row_bytes = 2560, copied_bytes = 512 * kilobytes;
+constexpr ptrdiff_t panels_worth_a_copy = 4, columns_worth_a_copy = 48;
 
 // The rows of the block before are prefetched while a block is summed, if a block is no larger. (Two threads: lstm S3
 // sums 9 % faster, S7 5 to 10 %.)
 constexpr ptrdiff_t prefetched_block_bytes = 256 * kilobytes;
+
+// Weights that are multiplied no more often than uses_worth_packing are not packed. Of such, panels are no wider than
+// block_vectors, so that a block stays in the L1 cache, and what lies so many terms ahead is prefetched.
+constexpr ptrdiff_t uses_worth_packing = 2, block_vectors = 4, terms_ahead = 64;
 
 // The rows of a step that go through the recurrent product and the cell together: what the product leaves to the cell
 // stays in the L1 cache.

@@ -21,26 +21,36 @@ void fill(Real* to, Index count, Real value) {
   for (Index i = 0; i < count; ++i) to[i] = value;
 }
 
-// Hands out parts of one piece of memory. Without memory it only counts what is asked for.
+// Hands out parts of one piece of memory, of so many bytes. Without memory, and from where it is used up, it only
+// counts what is asked for.
 struct Arena {
   char* at = nullptr;
-  size_t used = 0;
+  size_t used = 0, size = ~size_t{0};
 
   template <class T>
   T* take(Index count) {
-    T* part = at ? reinterpret_cast<T*>(at + used) : nullptr;
+    const size_t from = used;
     used += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
-    return part;
+    if (used > size) at = nullptr;
+    return at ? reinterpret_cast<T*>(at + from) : nullptr;
   }
 };
 
-// Makes Parts(arena, arguments...) twice: once to learn the size, once for good.
-template <class Parts, class... Arguments>
-Parts allocate(const Machine& machine, const Arguments&... arguments) {
-  Arena counting;
-  (void)Parts(counting, arguments...);
-  Arena arena{static_cast<char*>(machine.reserve(machine.area, counting.used + 1))};
-  return Parts(arena, arguments...);
+// Returns run(Parts(arena, arguments...)). Small calls find room in the memory that is kept; others have learnt by then
+// how much they need, and make their parts again.
+template <class Parts, class Run, class... Arguments>
+bool with_memory(const Machine& machine, Run run, const Arguments&... arguments) {
+  const auto arena_of = [](Memory memory) { return Arena{static_cast<char*>(memory.at), 0, memory.size}; };
+  size_t needed;
+  {
+    Arena arena = arena_of(machine.reserve(machine.area, 0));
+    Parts parts(arena, arguments...);
+    needed = arena.used;
+    if (arena.at && needed <= tuning::kept_memory) return run(parts);
+  }
+  Arena arena = arena_of(machine.reserve(machine.area, needed + 1));
+  Parts parts(arena, arguments...);
+  return run(parts);
 }
 
 }  // namespace rnncore::RNNCORE_ISA

@@ -34,9 +34,8 @@ void apply_loss(Rows<Real> y, Index rows, Index V, const Labels<Real>& labels, A
 template <class Real>
 struct Head {
   Index V, H, ldV, ldH;  // H: as many numbers as it reads
-  HeadArrays<const Real> arrays;
-  const Real* h;  // (N, ldH): what it reads, by rows
-  bool y_by_row;  // y is kept for the way back, or for a span only
+  const Real* h;         // (N, ldH): what it reads, by rows
+  bool y_by_row;         // y is kept for the way back, or for a span only
   Limits limits;
   Panels<Real> W_hy, W_hy_back;  // W_hy_back: transposed
   Real* y;                       // (N, ldV) by rows, or (threads, rows, ldV): y_t, then dy_t
@@ -49,14 +48,15 @@ struct Head {
         H(net.W()),
         ldV(linear::padded<Real>(V)),
         ldH(h.stride),
-        arrays(head_of(net, flat)),
         h(h.at),
         y_by_row(ways.forward && ways.back),
         limits(limits) {
     const bool forward = ways.forward, back = ways.back && ways.dy, sums = ways.sums && ways.dy;
     const Index rows = y_by_row ? count : limits.threads * limits.rows;
-    W_hy = linear::fit_panels<Real>(arena, forward ? V : 0, H, count);
-    W_hy_back = linear::fit_panels<Real>(arena, back ? H : 0, V, count);
+    const linear::Use use{count, limits.spans, limits.threads};
+    W_hy = linear::fit_panels<Real>(arena, forward ? V : 0, H, use);
+    W_hy_back = linear::fit_panels<Real>(arena, back ? H : 0, V, use);
+    give(head_of(net, flat));
     y = arena.take<Real>(forward ? rows * ldV : 0);
     e = arena.take<Real>(forward ? limits.threads * ldV : 0);
     dW_hy = arena.take<Real>(sums ? V * ldH : 0), db_y = arena.take<Real>(sums ? ldV : 0);
@@ -78,10 +78,12 @@ struct Head {
     if (has_bias(shard)) copy(later.b_y, V, db_y);
   }
 
-  void pack(int part, int parts) const {
-    linear::pack(W_hy, linear::part_of(W_hy, part, parts), arrays.b_y, arrays.W_hy, H, true);
-    linear::pack<Real>(W_hy_back, linear::part_of(W_hy_back, part, parts), nullptr, arrays.W_hy, H, false);
+  // Takes parameters, which are read once they are packed only where panels are not.
+  void give(const HeadArrays<const Real>& arrays) {
+    W_hy.weights = {arrays.b_y, arrays.W_hy, H, true};
+    W_hy_back.weights = {nullptr, arrays.W_hy, H, false};
   }
+  void pack(int part, int parts) const { linear::pack(W_hy, part, parts), linear::pack(W_hy_back, part, parts); }
 
   Rows<Real> y_of(const Span& span, const Share& share) const {
     return y_by_row ? span.by_row(y, ldV) : Rows<Real>{y + share.area() * limits.rows * ldV, ldV};
@@ -110,7 +112,7 @@ struct Head {
 
   // dW_hy = sum dy_t h_t^T, db_y: some blocks of a chunk, for the hidden units [j0, j1).
   void weight_gradients(const SumRows& rows, Blocks blocks, const Shard& shard, const Real* own_dy, bool first,
-                        const linear::Gathered<Real>& scratch, Look& look) const {
+                        const linear::Copies<Real>& scratch, Look& look) const {
     const Index j0 = shard.j0, count = shard.j1 - j0;
     if (count == 0) return;
     const Rows<const Real> dy = own_dy ? rows.by_address(own_dy, V) : rows.by_row(y, ldV);

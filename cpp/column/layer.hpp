@@ -15,7 +15,7 @@ struct Forward {
   const Sizes<Real>& n;
   const Trace<Real>& trace;
   const Resets<Real>& resets;
-  LayerArrays<const Real> arrays;
+  LayerArrays<const Real> arrays{};
   Inputs<Real> inputs;
   Limits limits;
   Index scratch_size = 0;                  // of u: numbers for a thread
@@ -27,31 +27,35 @@ struct Forward {
   // wanted: false makes an empty one; reads: how many steps the caller will have read in the end
   Forward(Arena& arena, const Resets<Real>& resets, const Problem<Real>& problem, Limits limits, bool wanted,
           Index reads)
-      : n(resets.trace.n),
-        trace(resets.trace),
-        resets(resets),
-        arrays(layer_of(problem.net, problem.flat)),
-        inputs(problem.inputs),
-        limits(limits) {
+      : n(resets.trace.n), trace(resets.trace), resets(resets), inputs(problem.inputs), limits(limits) {
     if (!wanted) return;
-    const CellShape& shape = n.shape();
-    const bool has_q = shape.gates_after_reset > 0;
+    const Steps& steps = problem.steps;
+    const bool has_q = n.shape().gates_after_reset > 0;
+    const Use spans{steps.count, limits.spans, limits.threads};
+    const Use each_step{n.B, limits.shares * steps.longest, limits.threads};
+    const Use some_rows{n.B, each_step.times * (1 + (n.B - 1) / tuning::rows_together), limits.threads};
     a = arena.take<Real>(limits.threads * limits.rows * n.ldA);
-    W_xh = take_input_panels(arena, n, inputs, problem.steps.count, reads);
-    W_hh = linear::fit_panels<Real>(arena, n.H, n.H, n.B, shape.gates_before_reset());
-    W_after = linear::fit_panels<Real>(arena, has_q ? n.H : 0, n.H, n.B, has_q ? shape.gates_after_reset : 1);
+    W_xh = take_input_panels(arena, n, inputs, spans, reads);
+    W_hh = linear::fit_panels<Real>(arena, n.H, n.H, has_q ? each_step : some_rows, n.shape().gates_before_reset());
+    if (has_q) W_after = linear::fit_panels<Real>(arena, n.H, n.H, some_rows, n.shape().gates_after_reset);
     scratch_size = min_of(n.B, tuning::rows_together) * (has_q ? W_after : W_hh).widest();
     u = arena.take<Real>(limits.threads * scratch_size);
     u_before = arena.take<Real>(has_q ? n.B * n.ldA : 0);
+    give(layer_of(problem.net, problem.flat));
+  }
+
+  // Takes parameters, which are read once they are packed only where panels are not.
+  void give(const LayerArrays<const Real>& given) {
+    const Index G_before = n.G_before_reset();
+    const Real* const b_u = n.shape().own_recurrent_bias ? given.b_h : nullptr;
+    arrays = given;
+    W_xh.weights = {given.b_x, given.W_xh, n.X, true};
+    W_hh.weights = {b_u, given.W_hh, n.H, true};
+    W_after.weights = {b_u ? b_u + G_before : nullptr, given.W_hh + G_before * n.H, n.H, true};
   }
 
   void pack(int part, int parts) const {
-    const Index G_before = n.G_before_reset();
-    const Real* const b_u = n.shape().own_recurrent_bias ? arrays.b_h : nullptr;
-    linear::pack(W_xh, linear::part_of(W_xh, part, parts), arrays.b_x, arrays.W_xh, n.X, true);
-    linear::pack(W_hh, linear::part_of(W_hh, part, parts), b_u, arrays.W_hh, n.H, true);
-    linear::pack(W_after, linear::part_of(W_after, part, parts), b_u ? b_u + G_before : nullptr,
-                 arrays.W_hh + G_before * n.H, n.H, true);
+    linear::pack(W_xh, part, parts), linear::pack(W_hh, part, parts), linear::pack(W_after, part, parts);
   }
 
   Rows<Real> a_of(const Share& share) const { return {a + share.area() * limits.rows * n.ldA, n.ldA}; }
@@ -75,30 +79,27 @@ struct Forward {
       }
       resets.take(step, span, t, share, units);
       if (has_q) reset(step, span, look);
-      step_forward(step, units, {u + share.thread * scratch_size, t % 2 != 0}, look);
+      step_forward(step, units, t % 2 != 0, look);
       meet();
     }
   }
 
-  // A scratch buffer, and whether to walk the panels from the last: in turns, those still in the cache come first.
-  struct Walk {
-    Real* scratch;
-    bool from_last;
-  };
-
-  // The new states: the recurrent part of a panel's units, then the cell of these, some rows after the other.
-  void step_forward(cells::Step<Real>& step, const Units<Real>& units, Walk walk, Look& look) const {
+  // The new states: the recurrent part of a panel's units, then the cell of these, some rows after the other. In turns,
+  // panels are walked from the last: those still in the cache come first.
+  void step_forward(cells::Step<Real>& step, const Units<Real>& units, bool from_last, Look& look) const {
     const bool has_q = n.shape().gates_after_reset > 0;
     const Panels<Real>& W = has_q ? W_after : W_hh;
     const Rows<const Real> operand = has_q ? Rows<const Real>(step.kept.rows.columns_from(n.q_at())) : step.h_prev;
     const Index first = step.first, last = step.last;
+    Real* const scratch = u + look.thread() * scratch_size;
     for (Index i = units.panels.begin; i < units.panels.end; ++i) {
-      const Index p = units.panels.at(i, walk.from_last), column = W.column(p), width = W.column(p + 1) - column;
+      const Index p = units.panels.at(i, from_last), column = W.column(p), width = W.column(p + 1) - column;
       step.begin = W.begin(p) * lanes<Real>, step.end = Units<Real>::end_of(W, p);
       for (step.first = first; step.first < last; step.first = step.last) {
         step.last = min_of(step.first + tuning::rows_together, last);
-        linear::product_panel(operand.from(step.first), step.last - step.first, W, p, Rows<Real>{walk.scratch, width});
-        (has_q ? step.u_after_reset : step.u) = {walk.scratch - step.first * width - column, width};
+        linear::product_panel(operand.from(step.first), step.last - step.first, W, p, Rows<Real>{scratch, width},
+                              look.thread());
+        (has_q ? step.u_after_reset : step.u) = {scratch - step.first * width - column, width};
         n.cell.forward(step);
       }
       if (!look.after(2.0 * (last - first) * n.H * width)) return;
@@ -136,7 +137,6 @@ struct Backward {
   const Sizes<Real>& n;
   const Trace<Real>& trace;
   const Resets<Real>& resets;
-  const Real *W_xh_given, *W_hh_given;
   Limits limits;
   Panels<Real> W_xh{}, W_hh{}, W_after{};  // transposed
   GateGradients<Real> gates{};
@@ -148,33 +148,30 @@ struct Backward {
 
   // a: the forward pass's, which dh takes over where its rows are as long
   Backward(Arena& arena, const Resets<Real>& resets, const Problem<Real>& problem, Limits limits, Ways ways, Real* a)
-      : n(resets.trace.n),
-        trace(resets.trace),
-        resets(resets),
-        W_xh_given(layer_of(problem.net, problem.flat).W_xh),
-        W_hh_given(layer_of(problem.net, problem.flat).W_hh),
-        limits(limits),
-        N(problem.steps.count) {
+      : n(resets.trace.n), trace(resets.trace), resets(resets), limits(limits), N(problem.steps.count) {
     if (!ways.back && !ways.sums) return;
+    const LayerArrays<const Real> given = layer_of(problem.net, problem.flat);
+    const bool has_q = n.shape().gates_after_reset > 0;
+    const Index G_before = n.G_before_reset();
+    const Use each_step{n.B, limits.shares * problem.steps.longest, limits.threads};
     take_gates(arena, problem);
     dx = arena.take<Real>(ways.dinputs ? limits.threads * limits.rows * n.ldX : 0);
-    W_xh = linear::fit_panels<Real>(arena, ways.dinputs ? n.X : 0, n.G, N);
+    if (ways.dinputs) W_xh = linear::fit_panels<Real>(arena, n.X, n.G, {N, limits.spans, limits.threads});
+    W_xh.weights = {nullptr, given.W_xh, n.X, false};
     if (!ways.back) return;
-    const bool has_q = n.shape().gates_after_reset > 0;
     dh = ways.forward && n.ldA == n.ldH ? a : arena.take<Real>(limits.threads * limits.rows * n.ldH);
     carried = arena.take<Real>(n.B * n.ldH);
     dothers = arena.take<Real>(n.B * n.others_row());
     dprev = arena.take<Real>(n.cell.passes ? n.B * n.ldH : 0);
     dq = arena.take<Real>(has_q ? n.B * n.ldH : 0);
-    W_hh = linear::fit_panels<Real>(arena, n.H, n.G_before_reset(), n.B);
-    W_after = linear::fit_panels<Real>(arena, has_q ? n.H : 0, n.G - n.G_before_reset(), n.B);
+    W_hh = linear::fit_panels<Real>(arena, n.H, G_before, each_step);
+    W_hh.weights = {nullptr, given.W_hh, n.H, false};
+    if (has_q) W_after = linear::fit_panels<Real>(arena, n.H, n.G - G_before, each_step);
+    W_after.weights = {nullptr, given.W_hh + G_before * n.H, n.H, false};
   }
 
   void pack(int part, int parts) const {
-    linear::pack<Real>(W_xh, linear::part_of(W_xh, part, parts), nullptr, W_xh_given, n.X, false);
-    linear::pack<Real>(W_hh, linear::part_of(W_hh, part, parts), nullptr, W_hh_given, n.H, false);
-    linear::pack<Real>(W_after, linear::part_of(W_after, part, parts), nullptr, W_hh_given + n.G_before_reset() * n.H,
-                       n.H, false);
+    linear::pack(W_xh, part, parts), linear::pack(W_hh, part, parts), linear::pack(W_after, part, parts);
   }
 
   // da and du of a span, or of all rows, where the sums come later or others read them.
@@ -330,7 +327,7 @@ struct Sums {
   // dW_xh = sum da_t x_t^T, dW_hh = sum du_t h_{t-1}^T, db_x, db_h: some blocks of a chunk. first: whether they are the
   // first that come.
   void weight_gradients(const SumRows& rows, Blocks blocks, const Shard& shard, bool first,
-                        const linear::Gathered<Real>& scratch, Look& look) const {
+                        const linear::Copies<Real>& scratch, Look& look) const {
     const Index g0 = shard.g0, count = shard.g1 - g0, before = n.G_before_reset(), end = shard.g1;
     const Rows<const Real> da = gates.of(gates.da, rows), du = gates.of(gates.du, rows);
     const bool gates_before = rows.has_block_before && gates.by_row, in_order = rows.has_block_before && !rows.before;

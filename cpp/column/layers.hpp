@@ -57,7 +57,7 @@ struct Layers {
     own_dstate = arena.take<Real>(last && ways.back ? net.shape.states * W * steps.B : 0);
     if (arena.at && both) list_turned();
     stage = arena;
-    arena.used += stage_size();
+    (void)arena.take<char>(static_cast<Index>(stage_size()));
   }
   Layers(const Layers&) = delete;
   Layers& operator=(const Layers&) = delete;

@@ -11,7 +11,9 @@ namespace rnncore::RNNCORE_ISA {
 // can ask; the others look at what it found.
 class Look {
  public:
-  Look(const Machine& machine, int thread, bool* stopped) : machine_(machine), asks_(thread == 0), stopped_(stopped) {}
+  Look(const Machine& machine, int thread, bool* stopped) : machine_(machine), thread_(thread), stopped_(stopped) {}
+
+  int thread() const { return thread_; }
 
   // After so many floating-point operations: whether to go on. What is left may be skipped, but not a meeting.
   RNNCORE_INLINE bool after(double operations) {
@@ -22,12 +24,12 @@ class Look {
  private:
   bool look() {
     done_ = 0;
-    if (asks_ && machine_.interrupted()) __atomic_store_n(stopped_, true, __ATOMIC_RELAXED);
+    if (thread_ == 0 && machine_.interrupted()) __atomic_store_n(stopped_, true, __ATOMIC_RELAXED);
     return !__atomic_load_n(stopped_, __ATOMIC_RELAXED);
   }
 
   const Machine& machine_;
-  bool asks_;
+  int thread_;
   bool* stopped_;
   double done_ = 0;
 };

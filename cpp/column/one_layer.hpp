@@ -41,7 +41,7 @@ struct OneLayer {
         machine(machine),
         steps(problem.steps),
         ways(ways),
-        passes(arena, steps, machine, share_units(problem, machine.threads)),
+        passes(arena, steps, machine, share_units(problem, machine.threads), times_to(reads)),
         n(problem.net, steps.B),
         trace(arena, n, steps, ways.forward && ways.back),
         resets(arena, trace, steps, passes.limits),
@@ -54,7 +54,7 @@ struct OneLayer {
              passes.limits, ways) {
     const Index listed = max_of(SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)),
                                 SumRows::scratch_size(head_steps, head_steps.count));
-    passes.take_scratch(arena, ways, listed, max_of(n.ldG, n.ldH));
+    passes.take_scratch(arena, ways, listed, max_of(max_of(n.ldG, n.ldH), max_of(n.ldX, head.ldV)));
     if (arena.at) trace.put_state(steps, problem.state);
   }
   OneLayer(const OneLayer&) = delete;
@@ -121,6 +121,10 @@ struct OneLayer {
   }
 
  private:
+  // How often the steps are taken until so many have been read.
+  Index times_to(Index reads) const {
+    return reads <= steps.count || steps.count == 0 ? 1 : linear::divide_up(reads, steps.count);
+  }
   static bool share_units(const Problem<Real>& problem, int threads) {
     const Net& net = problem.net;
     return threads > 1 && problem.steps.B < tuning::shared_sequences * threads && net.H >= tuning::shared_units &&
@@ -226,7 +230,7 @@ struct OneLayer {
       }
       if (problem.last && ways.dy && length > 0) {
         const SumRows rows(head_steps, p, 0, 1, passes.scratch_of(shard.thread));
-        head.weight_gradients(rows, rows.blocks, shard, given.dy, true, passes.gathered_of(shard), look);
+        head.weight_gradients(rows, rows.blocks, shard, given.dy, true, passes.copies_of(shard), look);
       }
       take_gradients(shard, length > 0, grads.flat + (b - grads.each.first) * grads.each.row);
     }
@@ -242,7 +246,7 @@ struct OneLayer {
     });
   }
   void add_blocks(const SumRows& rows, const Blocks& blocks, const Shard& shard, bool first, Look& look) const {
-    const linear::Gathered<Real> own = passes.gathered_of(shard);
+    const linear::Copies<Real> own = passes.copies_of(shard);
     sums.weight_gradients(rows, blocks, shard, first, own, look);
     if (ways.dy && !problem.last) head.weight_gradients(rows, blocks, shard, given.dy, first, own, look);
   }
@@ -252,7 +256,7 @@ struct OneLayer {
     const SumRows rows(head_steps, 0, 1, passes.scratch_of(shard.thread));
     bool first = !grads.later;
     rows.each_group([&](const Blocks& blocks) {
-      head.weight_gradients(rows, blocks, shard, given.dy, first, passes.gathered_of(shard), look);
+      head.weight_gradients(rows, blocks, shard, given.dy, first, passes.copies_of(shard), look);
       first = false;
     });
   }

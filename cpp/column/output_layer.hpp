@@ -29,10 +29,11 @@ struct OutputLayer {
       : machine(machine),
         steps(steps),
         ways(ways),
-        passes(arena, steps, machine, true),
+        passes(arena, steps, machine, true, 1),
         head(arena, net, flat, steps.count, {h.at, h.stride}, passes.limits, ways),
         net(net) {
-    passes.take_scratch(arena, ways, SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)), head.ldH);
+    passes.take_scratch(arena, ways, SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)),
+                        max_of(head.ldH, head.ldV));
   }
 
   bool run() { return passes.run(*this, ways.sums); }
@@ -81,7 +82,7 @@ struct OutputLayer {
     const Chunks& chunks = passes.chunks;
     const SumRows rows(steps, chunks.begin(chunk), chunks.begin(chunk + 1), passes.scratch_of(shard.thread));
     rows.each_group([&](const Blocks& blocks) {
-      head.weight_gradients(rows, blocks, shard, dy, first, passes.gathered_of(shard), look);
+      head.weight_gradients(rows, blocks, shard, dy, first, passes.copies_of(shard), look);
       first = false;
     });
   }
@@ -103,7 +104,7 @@ struct OutputLayer {
       for (Index end = length, t = 0; end > 0; end = t, first = false) {
         t = (end - 1) / linear::block * linear::block;
         const SumRows rows(steps, p, t, end, passes.scratch_of(shard.thread));
-        head.weight_gradients(rows, rows.blocks, shard, dy, first, passes.gathered_of(shard), look);
+        head.weight_gradients(rows, rows.blocks, shard, dy, first, passes.copies_of(shard), look);
       }
       take_gradients(shard, length > 0, flat + (b - each.first) * each.row);
     }

@@ -8,6 +8,8 @@ namespace rnncore::RNNCORE_ISA::linear {
 
 using rnncore::padded;
 
+constexpr Index block = 128;  // terms in one chain of fma; see docs/arithmetic.md
+
 constexpr Index divide_up(Index n, Index by) { return (n + by - 1) / by; }
 
 // Rows of a matrix: the i-th is the one with the number index[i], or simply i.
@@ -24,47 +26,71 @@ struct Rows {
   operator Rows<const Real>() const { return {at, stride, index}; }
 };
 
-// A weight matrix (gates * N, K) as the products read it, with the number each sum starts from: in panels of vectors
-// of outputs; a panel holds its starts, then for every k its row of weights. The gates of a unit lie side by side, a
-// vector of units of the first gate, the same units of the second, and so on, so that a panel has all that the cell
-// needs of its units.
+// Weights where they lie: W[n * stride + k] for outputs n and terms k, or W[k * stride + n]; and the numbers acc[n]
+// from which their sums start, or null: +0.
+template <class Real>
+struct Weights {
+  const Real *acc = nullptr, *W = nullptr;
+  Index stride = 0;
+  bool by_output = false;
+};
+
+// A weight matrix (gates * N, K) as the products read it: in panels of vectors of outputs; a panel holds the starts of
+// its sums, then for every k its row of weights. The gates of a unit lie side by side, a vector of units of the first
+// gate, the same units of the second, and so on, so that a panel has all that the cell needs of its units.
+//
+// Weights that are used a few times only are not packed: each use lays out a block of a panel, which stays in the
+// cache.
 template <class Real>
 struct Panels {
-  Real* at;
+  Real* at;  // all panels, or, for each thread, room for a block
   Index N, K;
   int gates;
   Index vectors, count;  // of units; of panels
+  bool packed;
+  Index room = 0;  // numbers for a thread
+  Weights<Real> weights{};
 
   // width: vectors of units that a panel has at most
-  Panels(Real* at, Index N, Index K, int gates, Index width)
-      : at(at), N(N), K(K), gates(gates), vectors(divide_up(N, lanes<Real>)), count(divide_up(vectors, width)) {}
+  Panels(Real* at, Index N, Index K, int gates, Index width, bool packed)
+      : at(at),
+        N(N),
+        K(K),
+        gates(gates),
+        vectors(divide_up(N, lanes<Real>)),
+        count(vectors <= width ? vectors > 0 : divide_up(vectors, width)),
+        packed(packed) {}
   Panels() = default;
 
   // Panels differ by at most one vector, so that no tile is much narrower than the others.
   Index begin(Index panel) const { return panel == 0 ? 0 : panel == count ? vectors : vectors * panel / count; }
   Index column(Index panel) const { return begin(panel) * gates * lanes<Real>; }
   Real* panel(Index p) const { return at + column(p) * (K + 1); }
-  Index widest() const { return divide_up(vectors, count ? count : 1) * gates * lanes<Real>; }
+  Index widest() const { return (count <= 1 ? vectors : divide_up(vectors, count)) * gates * lanes<Real>; }
 
-  static Index size(Index N, Index K, int gates) { return divide_up(N, lanes<Real>) * lanes<Real> * gates * (K + 1); }
   // The widest panel that leaves accumulators for as many rows as there are, up to a tile's.
   static Index best_width(Index rows, int gates) {
     using namespace tuning;
-    const Index fit = tile_registers / (rows < 1 ? 1 : rows < tile_rows ? rows : tile_rows);
-    const Index widest = (fit < tile_side ? fit : tile_side) / gates;
-    return widest < 1 ? 1 : widest;
+    const Index fit = rows >= tile_rows ? tile_registers / tile_rows : tile_registers / max_of(rows, 1);
+    return max_of(1, min_of(fit, tile_side) / gates);
   }
 };
 
-// to[c * to_stride + r] = from[r * from_stride + c] for rows r and columns c.
+// to[c * to_stride + r] = from[r * from_stride + c] for rows r and columns c. Prefetches what lies so many columns
+// ahead.
 template <class Real>
-void transpose(const Real* from, Index from_stride, Index rows, Index columns, Real* to, Index to_stride) {
+void transpose(const Real* from, Index from_stride, Index rows, Index columns, Real* to, Index to_stride,
+               Index ahead = 0) {
   constexpr Index side = lanes<Real>;
   const Index whole_rows = rows / side * side, whole_columns = columns / side * side;
   for (Index r = 0; r < whole_rows; r += side)
     for (Index c = 0; c < whole_columns; c += side) {
       Vector<Real> square[side];
-      RNNCORE_UNROLL for (int i = 0; i < side; ++i) square[i] = load<Vector<Real>>(from + (r + i) * from_stride + c);
+      RNNCORE_UNROLL for (int i = 0; i < side; ++i) {
+        const Real* const row = from + (r + i) * from_stride + c;
+        square[i] = load<Vector<Real>>(row);
+        if (ahead) prefetch<1>(row + ahead);
+      }
       rnncore::RNNCORE_ISA::transpose<side / 2>(square);
       RNNCORE_UNROLL for (int i = 0; i < side; ++i) store(to + (c + i) * to_stride + r, square[i]);
     }
@@ -73,14 +99,15 @@ void transpose(const Real* from, Index from_stride, Index rows, Index columns, R
       to[c * to_stride + r] = from[r * from_stride + c];
 }
 
-// to[k * to_stride + n] = from[k * from_stride + n] for rows k and up to a vector of columns n.
+// to[k * to_stride + n] = from[k * from_stride + n] for rows k and columns n.
 template <class Real>
-void copy_columns(const Real* from, Index from_stride, Index rows, Index columns, Real* to, Index to_stride) {
-  if (columns < lanes<Real>)
-    for (Index k = 0; k < rows; ++k)
-      memcpy(to + k * to_stride, from + k * from_stride, static_cast<size_t>(columns) * sizeof(Real));
-  else
-    for (Index k = 0; k < rows; ++k) store(to + k * to_stride, load<Vector<Real>>(from + k * from_stride));
+void copy_rows(const Real* from, Index from_stride, Index rows, Index columns, Real* to, Index to_stride) {
+  const Index whole = columns / lanes<Real> * lanes<Real>;
+  const size_t rest = static_cast<size_t>(columns - whole) * sizeof(Real);
+  for (Index k = 0; k < rows; ++k, from += from_stride, to += to_stride) {
+    for (Index n = 0; n < whole; n += lanes<Real>) store(to + n, load<Vector<Real>>(from + n));
+    if (rest) memcpy(to + whole, from + whole, rest);
+  }
 }
 
 // Some of the panels.
@@ -90,43 +117,73 @@ struct PanelRange {
   Index at(Index i, bool from_last) const { return from_last ? end - 1 - (i - begin) : i; }
 };
 
-// Packs weights with the starts acc (null: +0) of their sums, into some of the panels. Lanes beyond N hold +0.
+// Calls f(n, count, at) for each vector of outputs of a panel, gate by gate of its units: the first of them, how many
+// exist, and where in a row of the panel they lie.
+template <class Real, class Function>
+void each_vector(const Panels<Real>& panels, Index p, Function f) {
+  const Index N = panels.N;
+  Index at = 0;
+  for (Index unit = panels.begin(p) * lanes<Real>; unit < panels.begin(p + 1) * lanes<Real>; unit += lanes<Real>)
+    for (Index gate = 0; gate < panels.gates; ++gate, at += lanes<Real>)
+      f(gate * N + unit, N - unit < lanes<Real> ? N - unit : lanes<Real>, at);
+}
+
+// The starts of a panel's sums. Lanes beyond N hold +0, here and in the rows.
 template <class Real>
-void pack(Panels<Real> to, PanelRange panels, const Real* acc, const Real* W, Index stride, bool transposed) {
-  for (Index p = panels.begin; p < panels.end; ++p) {
-    const Index width = to.column(p + 1) - to.column(p);
-    Real* at = to.panel(p);
-    for (Index unit = to.begin(p) * lanes<Real>; unit < to.begin(p + 1) * lanes<Real>; unit += lanes<Real>)
-      for (Index gate = 0; gate < to.gates; ++gate, at += lanes<Real>) {
-        const Index n = gate * to.N + unit, count = to.N - unit < lanes<Real> ? to.N - unit : lanes<Real>;
-        if (count < lanes<Real>)
-          for (Index k = 0; k <= to.K; ++k) store(at + k * width, Vector<Real>{});
-        if (acc)
-          memcpy(at, acc + n, static_cast<size_t>(count) * sizeof(Real));
-        else
-          store(at, Vector<Real>{});
-        if (transposed)  // W[n * stride + k]
-          transpose(W + n * stride, stride, count, to.K, at + width, width);
-        else  // W[k * stride + n]
-          copy_columns(W + n, stride, to.K, count, at + width, width);
-      }
+void lay_out_starts(const Panels<Real>& panels, Index p, Real* to) {
+  each_vector(panels, p, [&](Index n, Index count, Index at) {
+    store(to + at, Vector<Real>{});
+    if (panels.weights.acc) memcpy(to + at, panels.weights.acc + n, static_cast<size_t>(count) * sizeof(Real));
+  });
+}
+
+// Rows of a panel from the k-th on. Prefetches what lies so many terms ahead.
+template <class Real>
+void lay_out_rows(const Panels<Real>& panels, Index p, Index k, Index terms, Index ahead, Real* to) {
+  const Weights<Real>& from = panels.weights;
+  const Index width = panels.column(p + 1) - panels.column(p), first = panels.begin(p) * lanes<Real>;
+  if (panels.begin(p + 1) * lanes<Real> > panels.N)
+    for (Index i = 0; i < terms * width; i += lanes<Real>) store(to + i, Vector<Real>{});
+  if (!from.by_output && panels.gates == 1)
+    return copy_rows(from.W + k * from.stride + first, from.stride, terms, min_of(width, panels.N - first), to, width);
+  each_vector(panels, p, [&](Index n, Index count, Index at) {
+    if (from.by_output)
+      transpose(from.W + n * from.stride + k, from.stride, count, terms, to + at, width, ahead);
+    else
+      copy_rows(from.W + k * from.stride + n, from.stride, terms, count, to + at, width);
+  });
+}
+
+// Packs one of several parts of the panels, if they are to be packed.
+template <class Real>
+void pack(const Panels<Real>& panels, int part, int parts) {
+  const Index begin = panels.count * part / parts, end = panels.count * (part + 1) / parts;
+  for (Index p = begin; panels.packed && p < end; ++p) {
+    Real* const at = panels.panel(p);
+    lay_out_starts(panels, p, at);
+    lay_out_rows(panels, p, 0, panels.K, 0, at + panels.column(p + 1) - panels.column(p));
   }
 }
 
 template <class Real>
 Panels<Real> take_panels(Arena& arena, Index N, Index K, int gates, Index width) {
-  return {arena.take<Real>(Panels<Real>::size(N, K, gates)), N, K, gates, width};
+  Panels<Real> panels(nullptr, N, K, gates, width, true);
+  panels.at = arena.take<Real>(panels.column(panels.count) * (K + 1));
+  return panels;
 }
-// Panels for products of so many rows.
+// How panels are used: by products of so many rows, so many times, by so many threads.
+struct Use {
+  Index rows, times;
+  int threads;
+};
 template <class Real>
-Panels<Real> fit_panels(Arena& arena, Index N, Index K, Index rows, int gates = 1) {
-  return take_panels<Real>(arena, N, K, gates, Panels<Real>::best_width(rows, gates));
-}
-
-// The part of the panels that is a thread's to pack.
-template <class Real>
-PanelRange part_of(const Panels<Real>& W, int part, int parts) {
-  return {W.count * part / parts, W.count * (part + 1) / parts};
+Panels<Real> fit_panels(Arena& arena, Index N, Index K, Use use, int gates = 1) {
+  const Index width = N > 0 ? Panels<Real>::best_width(use.rows, gates) : 1;
+  if (use.times > tuning::uses_worth_packing) return take_panels<Real>(arena, N, K, gates, width);
+  Panels<Real> panels(nullptr, N, K, gates, min_of(width, max_of(1, tuning::block_vectors / gates)), false);
+  panels.room = panels.widest() * (block + 1);
+  panels.at = arena.take<Real>(use.threads * panels.room);
+  return panels;
 }
 
 }  // namespace rnncore::RNNCORE_ISA::linear

@@ -48,12 +48,14 @@ struct Passes {
   Pieces pieces;
   Limits limits;
   Index scratch_size = 0;
-  int64_t* scratch = nullptr;         // (threads, scratch_size): lists of rows
-  linear::Gathered<Real> gathered{};  // the first thread's; the others' follow
+  int64_t* scratch = nullptr;  // (threads, scratch_size): lists of rows
+  Index strip_size = 0, panels_size = 0;
+  linear::Copies<Real> copies{};  // the first thread's; the others' follow
   Index next_piece = 0, next_shard = 0;
   bool stopped = false;
 
-  Passes(Arena& arena, const Steps& steps, const Machine& machine, bool shares_rows)
+  // times: how often these steps will be taken
+  Passes(Arena& arena, const Steps& steps, const Machine& machine, bool shares_rows, Index times)
       : machine(machine),
         steps(steps),
         shares_rows(shares_rows),
@@ -62,19 +64,19 @@ struct Passes {
                shares_rows || machine.threads == 1
                    ? 1
                    : Pieces::pieces_of(steps.B, tuning::piece_sequences, machine.threads)),
-        limits{chunks.most_rows(pieces.widest), machine.threads} {}
+        limits{chunks.most_rows(pieces.widest), machine.threads, times * pieces.count,
+               times * pieces.count * chunks.count} {}
 
-  // listed: the numbers that a list of rows for sums needs; widest: of the rows that these sums read.
+  // listed: the numbers that a list of rows for sums needs; widest: numbers of the longest row that they read.
   void take_scratch(Arena& arena, Ways ways, Index listed, Index widest) {
     const bool may_be_one = ways.sums && !ways.back;  // sequences by themselves
     scratch_size = max_of(Span::scratch_size(chunks, limits.rows), listed);
     if (may_be_one) scratch_size = max_of(scratch_size, SumRows::scratch_size_of_one);
     scratch = arena.take<int64_t>(machine.threads * scratch_size);
-    const bool lists = may_be_one || !steps.full() || steps.read || steps.resets;
-    const Index listed_threads = ways.sums && lists ? machine.threads : 0;
-    gathered.stride = widest;
-    gathered.strip = arena.take<Real>(listed_threads * gathered.strip_size());
-    gathered.rows = arena.take<Real>(listed_threads * linear::block * gathered.stride);
+    if (!ways.sums) return;
+    const Index rows = min_of(steps.count, linear::block);
+    strip_size = copies.strip_size(rows, widest), panels_size = copies.panels_size(rows, widest);
+    copies = {arena.take<Real>(machine.threads * strip_size), arena.take<Real>(machine.threads * panels_size)};
   }
 
   // Packs the weights, takes the passes forward and back, and those for the weights' gradients, if it sums them: what
@@ -106,9 +108,8 @@ struct Passes {
     return {steps, chunks.begin(chunk), chunks.begin(chunk + 1), share, scratch_of(share.thread), limits.rows};
   }
   int64_t* scratch_of(int thread) const { return scratch + thread * scratch_size; }
-  linear::Gathered<Real> gathered_of(const Shard& shard) const {
-    return {gathered.strip + shard.thread * gathered.strip_size(),
-            gathered.rows + shard.thread * linear::block * gathered.stride, gathered.stride};
+  linear::Copies<Real> copies_of(const Shard& shard) const {
+    return {copies.strip + shard.thread * strip_size, copies.panels + shard.thread * panels_size};
   }
 
   // Waits for those who share the rows.

@@ -31,36 +31,43 @@ Index choose(Real* y, Index V, double u, double temperature, double* c) {
   return token;
 }
 
-// The memory of a call: of one step of each layer, and of a row of float64.
+// What a call works with: one step of each layer, and a row of float64.
 template <class Real>
-struct Memory {
+struct Parts {
   stepping::Levels<Real> levels;
   double* c;
-  Memory(Arena& arena, const Problem<Real>& problem, const Machine& machine, Index reads)
+  Parts(Arena& arena, const Problem<Real>& problem, const Machine& machine, Index reads)
       : levels(arena, problem, machine, reads), c(arena.take<double>(softmax::whole(problem.net.V))) {}
 };
+
+template <class Real>
+bool draw(const Parts<Real>& parts, const Problem<Real>& problem, const Sampling<Real>& sampling,
+          const Machine& machine) {
+  const Index B = problem.steps.B, V = problem.net.V;
+  bool stopped = false;
+  Look look(machine, 0, &stopped);
+  parts.levels.pack(problem.flat);
+  Inputs<Real> inputs = problem.inputs;
+  for (Index t = 0; t < sampling.T; ++t) {
+    const Rows<Real> y = parts.levels.forward(inputs, look);
+    if (stopped) return false;
+    parts.levels.go_on();
+    int64_t* const tokens = sampling.tokens + t * B;
+    for (Index b = 0; b < B; ++b)
+      tokens[b] = choose(y(b), V, sampling.uniforms[t * B + b], sampling.temperature, parts.c);
+    inputs.tokens = tokens;
+  }
+  parts.levels.take_state(sampling.last);
+  return true;
+}
 
 // Tokens (T, B), drawn one after the other by uniforms (T, B), the first after the problem's tokens and states; last
 // are the states in which the last ones were drawn.
 template <class Real>
 bool sample(const Problem<Real>& problem, const Sampling<Real>& sampling, const Machine& machine) {
-  const Index B = problem.steps.B, V = problem.net.V;
-  const Memory<Real> memory = allocate<Memory<Real>>(machine, problem, machine, sampling.T * B);
-  bool stopped = false;
-  Look look(machine, 0, &stopped);
-  memory.levels.pack(problem.flat);
-  Inputs<Real> inputs = problem.inputs;
-  for (Index t = 0; t < sampling.T; ++t) {
-    const Rows<Real> y = memory.levels.forward(inputs, look);
-    if (stopped) return false;
-    memory.levels.go_on();
-    int64_t* const tokens = sampling.tokens + t * B;
-    for (Index b = 0; b < B; ++b)
-      tokens[b] = choose(y(b), V, sampling.uniforms[t * B + b], sampling.temperature, memory.c);
-    inputs.tokens = tokens;
-  }
-  memory.levels.take_state(sampling.last);
-  return true;
+  return with_memory<Parts<Real>>(
+      machine, [&](const Parts<Real>& parts) { return draw(parts, problem, sampling, machine); }, problem, machine,
+      sampling.T * problem.steps.B);
 }
 
 }  // namespace rnncore::RNNCORE_ISA::sampling

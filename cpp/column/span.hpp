@@ -5,7 +5,7 @@
 #pragma once
 
 #include "arena.hpp"
-#include "linear.hpp"
+#include "outer.hpp"
 
 namespace rnncore::RNNCORE_ISA {
 
@@ -17,10 +17,11 @@ struct Ways {
   bool forward, back, dy, dinputs, sums;
 };
 
-// The most that there can be: rows of a span, and threads.
+// The most that there can be: rows of a span, and threads; and how many shares, and spans of these, there are.
 struct Limits {
   Index rows;
   int threads;
+  Index shares, spans;
 };
 
 // Time in chunks. A chunk has as many steps as a block of the gradients' sums; where few sequences of a ragged batch

@@ -20,16 +20,19 @@ void clear_outputs(const Problem<Real>& problem, Index n, Real* array) {
     clear_holes(problem.steps, n, array);
 }
 
+// Runs a net of one part, or of several, each in memory of its own.
+template <class Real, class Run>
+bool with_layer(const Problem<Real>& problem, const Machine& machine, Ways ways, Run run) {
+  return with_memory<OneLayer<Real>>(machine, run, problem, machine, ways, problem.steps.count);
+}
+template <class Real, class Run>
+bool with_layers(const Problem<Real>& problem, const Machine& machine, Ways ways, bool own_dh, Run run) {
+  return with_memory<Layers<Real>>(machine, run, problem, machine, ways, own_dh);
+}
+
 template <class Real>
-bool forward(const Problem<Real>& problem, const Outputs<Real>& outputs, const Machine& machine) {
-  const Ways ways{true, false, false, false, false};
-  clear_outputs(problem, problem.net.V, outputs.y);
-  clear_holes(problem.steps, problem.net.W(), outputs.h.at);
-  if (problem.net.parts() == 1) {
-    OneLayer<Real> call = allocate<OneLayer<Real>>(machine, problem, machine, ways, problem.steps.count);
-    return run_forward(call, outputs);
-  }
-  Layers<Real> call = allocate<Layers<Real>>(machine, problem, machine, ways, false);
+bool forward_of_layers(Layers<Real>& call, const Outputs<Real>& outputs) {
+  const Problem<Real>& problem = call.problem;
   call.tape = outputs.tape;
   const Index states = problem.steps.B * problem.net.H;
   const auto run_last = [&](Index part) {
@@ -46,6 +49,17 @@ bool forward(const Problem<Real>& problem, const Outputs<Real>& outputs, const M
     output.y = outputs.y;
     return output.run();
   });
+}
+
+template <class Real>
+bool forward(const Problem<Real>& problem, const Outputs<Real>& outputs, const Machine& machine) {
+  const Ways ways{true, false, false, false, false};
+  clear_outputs(problem, problem.net.V, outputs.y);
+  clear_holes(problem.steps, problem.net.W(), outputs.h.at);
+  if (problem.net.parts() == 1)
+    return with_layer(problem, machine, ways, [&](OneLayer<Real>& call) { return run_forward(call, outputs); });
+  return with_layers(problem, machine, ways, false,
+                     [&](Layers<Real>& call) { return forward_of_layers(call, outputs); });
 }
 
 // Where what comes through an output layer by itself goes on: to h, or to the last states.
@@ -85,15 +99,9 @@ bool backward_of_outputs(Layers<Real>& call, const Kept<Real>& kept, OutputGradi
 }
 
 template <class Real>
-bool backward(const Problem<Real>& problem, const Kept<Real>& kept, const OutputGradients<Real>& given,
-              const Gradients<Real>& grads, const Machine& machine) {
-  const Ways ways{false, !kept.has_gates, given.dy != nullptr, grads.dinputs != nullptr, grads.flat != nullptr};
-  clear_holes(problem.steps, problem.net.X, grads.dinputs);
-  if (problem.net.parts() == 1) {
-    OneLayer<Real> call = allocate<OneLayer<Real>>(machine, problem, machine, ways, problem.steps.count);
-    return run_backward(call, kept, given, grads);
-  }
-  Layers<Real> call = allocate<Layers<Real>>(machine, problem, machine, ways, given.dh.at != nullptr);
+bool backward_of_layers(Layers<Real>& call, const Kept<Real>& kept, const OutputGradients<Real>& given,
+                        const Gradients<Real>& grads) {
+  const Problem<Real>& problem = call.problem;
   call.tape = const_cast<Real*>(kept.tape);  // which is only read, going back
   OutputGradients<Real> by = given;
   if (!call.attached && !backward_of_outputs(call, kept, by, grads)) return false;
@@ -108,14 +116,24 @@ bool backward(const Problem<Real>& problem, const Kept<Real>& kept, const Output
 }
 
 template <class Real>
+bool backward(const Problem<Real>& problem, const Kept<Real>& kept, const OutputGradients<Real>& given,
+              const Gradients<Real>& grads, const Machine& machine) {
+  const Ways ways{false, !kept.has_gates, given.dy != nullptr, grads.dinputs != nullptr, grads.flat != nullptr};
+  clear_holes(problem.steps, problem.net.X, grads.dinputs);
+  if (problem.net.parts() == 1)
+    return with_layer(problem, machine, ways,
+                      [&](OneLayer<Real>& call) { return run_backward(call, kept, given, grads); });
+  return with_layers(problem, machine, ways, given.dh.at != nullptr,
+                     [&](Layers<Real>& call) { return backward_of_layers(call, kept, given, grads); });
+}
+
+template <class Real>
 double total(const Steps& steps, const Real* losses);
 
 // bptt of a net of several parts, but for J.
 template <class Real>
-bool bptt_of_layers(const Problem<Real>& problem, const Labels<Real>& labels, const Losses<Real>& losses,
-                    const Gradients<Real>& grads, const Machine& machine) {
-  const Ways ways{true, true, true, grads.dinputs != nullptr, true};
-  Layers<Real> call = allocate<Layers<Real>>(machine, problem, machine, ways, false);
+bool bptt_of_layers(Layers<Real>& call, const Labels<Real>& labels, const Losses<Real>& losses,
+                    const Gradients<Real>& grads) {
   OutputGradients<Real> by{};
   by.dstate = losses.dstate;
   if (!call.forward(losses.last, [](Index) { return true; })) return false;
@@ -130,7 +148,7 @@ bool bptt_of_layers(const Problem<Real>& problem, const Labels<Real>& labels, co
   }
   return call.backward(by, grads, [&](Index part) {
     const Gradients<Real> own = call.gradients_of(part, grads);
-    const Index states = part * problem.steps.B * problem.net.H;
+    const Index states = part * call.steps.B * call.net.H;
     const Losses<Real> of_last{nullptr, losses.each, losses.last.from(states), losses.dstate.from(states)};
     return call.with_part(part, false, [&](OneLayer<Real>& last) { return run_bptt(last, labels, of_last, own); });
   });
@@ -143,13 +161,11 @@ bool bptt(const Problem<Real>& problem, const Labels<Real>& labels, const Losses
   const Ways ways{true, true, true, grads.dinputs != nullptr, true};
   clear_outputs(problem, 1, losses.each);
   clear_holes(steps, problem.net.X, grads.dinputs);
-  bool done;
-  if (problem.net.parts() == 1) {
-    OneLayer<Real> call = allocate<OneLayer<Real>>(machine, problem, machine, ways, steps.count);
-    done = run_bptt(call, labels, losses, grads);
-  } else {
-    done = bptt_of_layers(problem, labels, losses, grads, machine);
-  }
+  const bool done = problem.net.parts() == 1
+                        ? with_layer(problem, machine, ways,
+                                     [&](OneLayer<Real>& call) { return run_bptt(call, labels, losses, grads); })
+                        : with_layers(problem, machine, ways, false,
+                                      [&](Layers<Real>& call) { return bptt_of_layers(call, labels, losses, grads); });
   *losses.total = total(problem.last ? last_steps(steps) : steps, losses.each);
   return done;
 }
@@ -168,18 +184,20 @@ struct OutputRows {
 template <class Real>
 bool loss(const Steps& steps, Index V, const Real* y, const Labels<Real>& labels, Real* losses, Real* dy,
           const Machine& machine) {
-  const OutputRows<Real> rows = allocate<OutputRows<Real>>(machine, V);
-  const Rows<Real> now{rows.y, rows.ldV};
   clear_holes(steps, 1, losses);
   clear_holes(steps, V, dy);
-  for (Index r0 = 0; r0 < steps.count; r0 += rows.most) {
-    const Index count = min_of(rows.most, steps.count - r0);
-    const auto address = [&](Index i) { return steps.address_of(r0 + i); };
-    for (Index i = 0; i < count; ++i) copy(y + address(i) * V, V, now(i));
-    head::apply_loss(now, count, V, labels, address, rows.e, losses);
-    for (Index i = 0; i < count; ++i) copy(now(i), V, dy + address(i) * V);
-  }
-  return true;
+  const auto in_padded_rows = [&](const OutputRows<Real>& rows) {
+    const Rows<Real> now{rows.y, rows.ldV};
+    for (Index r0 = 0; r0 < steps.count; r0 += rows.most) {
+      const Index count = min_of(rows.most, steps.count - r0);
+      const auto address = [&](Index i) { return steps.address_of(r0 + i); };
+      for (Index i = 0; i < count; ++i) copy(y + address(i) * V, V, now(i));
+      head::apply_loss(now, count, V, labels, address, rows.e, losses);
+      for (Index i = 0; i < count; ++i) copy(now(i), V, dy + address(i) * V);
+    }
+    return true;
+  };
+  return with_memory<OutputRows<Real>>(machine, in_padded_rows, V);
 }
 
 // J: the losses of all places t*B + b, in float64, in sixteen lanes. Those that do not exist would add +0.

@@ -5,6 +5,8 @@
 
 namespace rnncore::RNNCORE_ISA::stepping {
 
+constexpr Index endless = Index{1} << 40;  // steps
+
 // A layer that takes one step at a time; the last one makes the outputs.
 template <class Real>
 struct Level {
@@ -33,8 +35,8 @@ struct Level {
 
   // Other parameters, which are not read again once they are packed.
   void pack(const Real* flat) {
-    layer.forward_layer.arrays = layer_of(net, flat);
-    layer.head.arrays = head_of(net, flat);
+    layer.forward_layer.give(layer_of(net, flat));
+    layer.head.give(head_of(net, flat));
     layer.pack(0, 1);
   }
 
@@ -109,7 +111,7 @@ struct Held {
         steps(Steps::grid(1, B)),
         machine(on),
         problem{net, flat, {nullptr, net.tokens == 1 ? nullptr : flat}, {}, steps},
-        levels(arena, problem, machine, net.X) {}
+        levels(arena, problem, machine, endless) {}
   void* operator new(size_t, void* at) { return at; }
 };
 

@@ -31,9 +31,8 @@ void gather_column(const LayerArrays<const Real>& arrays, const Sizes<Real>& n, 
 
 // W_xh for tokens is one panel, that is a table of its columns, if it is not much larger than what is read of it.
 template <class Real>
-Panels<Real> take_input_panels(Arena& arena, const Sizes<Real>& n, const Inputs<Real>& inputs, Index rows,
-                               Index reads) {
-  if (inputs.vectors) return linear::fit_panels<Real>(arena, n.H, n.X, rows, n.shape().gates);
+Panels<Real> take_input_panels(Arena& arena, const Sizes<Real>& n, const Inputs<Real>& inputs, Use spans, Index reads) {
+  if (inputs.vectors) return linear::fit_panels<Real>(arena, n.H, n.X, spans, n.shape().gates);
   const Index columns = n.X <= tuning::token_table_factor * reads ? n.H : 0;
   return linear::take_panels<Real>(arena, columns, n.X, n.shape().gates, linear::divide_up(n.H, lanes<Real>));
 }

@@ -7,6 +7,7 @@
 namespace rnncore::RNNCORE_ISA::layer {
 
 using linear::Panels;
+using linear::Use;
 
 template <class Real>
 struct Sizes {

@@ -101,8 +101,9 @@ WorkArea::~WorkArea() {
 }
 
 // If there is much of it a call that needs less gives the rest back.
-void* WorkArea::reserve(size_t bytes) {
+Memory WorkArea::reserve(size_t bytes) {
   Pages& pages = is_kept_ ? kept_pages().pages : own_;
+  if (bytes == 0) return {pages.at(), pages.size()};
   const size_t wanted = (bytes + huge_page - 1) / huge_page * huge_page, had = pages.size();
   if (wanted > had || (had > tuning::kept_memory && wanted < had)) {
     if (is_kept_) drop(kept_pages());
@@ -110,7 +111,7 @@ void* WorkArea::reserve(size_t bytes) {
     pages = Pages(wanted);
     if (is_kept_) kept_by_all.fetch_add(wanted, std::memory_order_relaxed);
   }
-  return pages.at();
+  return {pages.at(), pages.size()};
 }
 
 size_t release_work_areas() {

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <utility>
 
+#include "../problem.hpp"
+
 namespace rnncore {
 
 // Pages of memory, given back to the system in the end: not from the heap, which others may have broken into small
@@ -37,8 +39,8 @@ class WorkArea {
   WorkArea(const WorkArea&) = delete;
   WorkArea& operator=(const WorkArea&) = delete;
 
-  // Aligned to 64 bytes; what an earlier reserve of the same area gave is lost.
-  void* reserve(size_t bytes);
+  // What is there, or at least so many bytes: then what an earlier reserve of the same area gave is lost.
+  Memory reserve(size_t bytes);
 
  private:
   bool is_kept_;

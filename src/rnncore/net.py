@@ -149,9 +149,9 @@ class Net:
     def gates_shape(self, steps: int) -> tuple[int, int, int, int]:
         """Return the shape of the gradients with respect to gates, of so many steps that exist: see ``problem``."""
         cell = CELLS[self.cell]
-        width = -(-len(cell.gates) * self.hidden // 16) * 16
-        if width * self.dtype.itemsize % PAGE == 0:
-            width += LINE // self.dtype.itemsize
+        width, line = -(-len(cell.gates) * self.hidden // 16) * 16, LINE // self.dtype.itemsize
+        if width // line % 2 == 0 and width > SHORT_ROW_LINES * line:
+            width += line
         return self.parts, 1 + cell.splits, steps, width
 
     def cut_tape(self, tape: Array, steps: int) -> tuple[list[Array], list[Array]]:
@@ -163,8 +163,9 @@ class Net:
         return list(given), list(tapes)
 
 
-PAGE, LINE = 4096, 64
-"""Bytes: rows a multiple of a page apart would fall into the same few lines of a cache."""
+LINE, SHORT_ROW_LINES = 64, 4
+"""Bytes of a cache line, and how many lines a short row has: longer ones are an odd number of lines apart, as
+``padded`` in cpp/problem.hpp has it, so that the same numbers of successive rows fall into all lines of a cache."""
 
 
 def described(net: Net) -> str:
