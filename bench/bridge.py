@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import environment
 import numpy as np
 import torch
 from timing import Contender, Times, interleave, repeat
@@ -66,7 +67,8 @@ class Forecaster(nn.Module):
 
     def forward(self) -> Tensor:
         """Return the loss of a series."""
-        return (self.linear(self.rnn(self.series[:, :-1])[0]) - self.series[:, 1:]).square().mean()
+        error: Tensor = self.linear(self.rnn(self.series[:, :-1])[0]) - self.series[:, 1:]
+        return error.square().mean()
 
 
 class Classifier(nn.Module):
@@ -136,13 +138,15 @@ def parts_of_a_call(name: str) -> dict[str, Callable[[], None]]:
 
         return call
 
+    run: Callable[..., Any] = Empty.apply
+
     def alone() -> None:
         out = rnncore.forward(params, x_array, threads=threads)
         rnncore.backward(params, out, dh=by_array, threads=threads)
 
     def empty() -> None:
         own.zero_grad(set_to_none=True)
-        Empty.apply(results, x, None, None, (), *weights)[0].backward(by)
+        run(results, x, None, None, (), *weights)[0].backward(by)
 
     return {"module": module(ours), "PyTorch": module(own), "rnncore alone": alone, "empty function": empty}
 
@@ -163,6 +167,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
+    environment.prepare()
     torch.set_num_threads(arguments.threads)
     print("| model | rnncore.torch | PyTorch | PyTorch / rnncore |\n|---|--:|--:|--:|")
     for name, make in MODELS.items():
@@ -176,9 +181,9 @@ def main() -> None:
     print("|---|--:|--:|--:|--:|--:|--:|")
     for name in ("RNN", "LSTM", "GRU"):
         times = measured(parts_of_a_call(name), arguments.rounds)
-        module, own, alone, empty = times.values()
+        module, theirs, alone, empty = times.values()
         overhead = [(a - b) / c for a, b, c in zip(both(module), both(alone), both(empty), strict=True)]
-        row = [name, *map(shown, times.values()), ratio(own, module), f"{overhead[0]:.1f} ({overhead[1]:.1f})"]
+        row = [name, *map(shown, times.values()), ratio(theirs, module), f"{overhead[0]:.1f} ({overhead[1]:.1f})"]
         print(f"| {' | '.join(row)} |")
 
 

@@ -1,6 +1,8 @@
 """rnncore's own contenders, and the proof that they agree to the last bit."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,7 +62,8 @@ def otherwise(task: Problem) -> list[Contender]:
     What ``backward`` is given, dJ by the outputs, is prepared: a loss of the user's own costs what it costs.
     """
     inputs, labels, state = arguments(task)
-    params, options = task.params, {"backend": "cpp", "threads": 1}
+    params = task.params
+    options: dict[str, Any] = {"backend": "cpp", "threads": 1}
     _, dy = rnncore.cross_entropy(rnncore.forward(params, inputs, state=state, **options).y, labels)
 
     def two_calls() -> rnncore.BackwardResult:
@@ -69,8 +72,15 @@ def otherwise(task: Problem) -> list[Contender]:
     def with_dinputs() -> rnncore.BpttResult:
         return rnncore.bptt(params, inputs, labels, state=state, need_dinputs=True, **options)
 
-    calls = {TWO_CALLS: two_calls} if task.shape.tokens else {TWO_CALLS: two_calls, WITH_DINPUTS: with_dinputs}
-    return [Contender(name, 1, repeat(call), lambda call=call: gradients(call())) for name, call in calls.items()]
+    calls: dict[str, Callable[[], rnncore.BpttResult | rnncore.BackwardResult]] = {TWO_CALLS: two_calls}
+    if not task.shape.tokens:
+        calls[WITH_DINPUTS] = with_dinputs
+    return [Contender(name, 1, repeat(call), partial(results_of, call)) for name, call in calls.items()]
+
+
+def results_of(call: Callable[[], rnncore.BpttResult | rnncore.BackwardResult]) -> Results:
+    """What a call of :func:`otherwise` finds."""
+    return gradients(call())
 
 
 def contenders(task: Problem, all_cores: int) -> list[Contender]:

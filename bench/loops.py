@@ -72,7 +72,7 @@ def by_torch(task: Problem, threads: int) -> Contender:
         x = torch.nn.functional.one_hot(inputs, task.shape.X).to(states[0].dtype)
         h, last = recurrent(x, torch_state(states))
         loss = torch.nn.functional.cross_entropy(linear(h.flatten(0, 1)), labels.flatten(), reduction="sum")
-        loss.backward()  # type: ignore[no-untyped-call]  # PyTorch gives it no types
+        torch.autograd.backward(loss)
         states = [state.detach() for state in (last if isinstance(last, tuple) else (last,))]
         torch.nn.utils.clip_grad_value_(parameters, LIMIT)
         optimizer.step()

@@ -9,6 +9,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,7 @@ def measure(cell: str, H: int, which: str, turns: int) -> dict[str, Any]:
     """One row: the time without resets, and the ratios of the times with and without for each share."""
     net = rollout(cell, H)
     all_resets = (None, *(some(share) for share in SHARES))
-    calls = [lambda resets=resets: net.call(which, resets) for resets in all_resets]
+    calls = [partial(net.call, which, resets) for resets in all_resets]
     for call in calls:
         call()
     each = max(1, round(TURN / max(seconds(calls[0], 3), 1e-6)))
