@@ -1,16 +1,17 @@
 """Compare two result files of run.py: python bench/compare.py OLD.json NEW.json [--threshold 0.05].
 
-Each ratio is new time over old time, both counted in what the FMA units could have done meanwhile
-(time * peak of that run), so that another clock rate does not look like another program. Above 1 is slower.
+Each ratio is new time over old time, both counted in what the FMA units could have done meanwhile (time * peak around
+the calls, or of the run if one of the files is older than that), so that another clock rate does not look like another
+program. Above 1 is slower.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import report
+from kept import load
 from shapes import cell_of
 
 Key = tuple[str, str, str, str, int | None]
@@ -21,10 +22,10 @@ def keyed(results: dict[str, Any], part: str) -> dict[Key, dict[str, Any]]:
     return {(cell_of(r), r["shape"], r["dtype"], r["contender"], r["threads"]): r for r in results[part]}
 
 
-def work(results: dict[str, Any], row: dict[str, Any]) -> float:
-    """The row's time, counted in flops at the peak of its run; in seconds if the peak was not read."""
-    isa = "avx2" if row["contender"].endswith(".avx2") else None
-    return float(row["median"] * (report.peak(results, row["dtype"], isa) or 1.0))
+def work(results: dict[str, Any], row: dict[str, Any], around: bool) -> float:
+    """The row's time, counted in flops at the peak around its calls, or of its run; in seconds if that was not read."""
+    allowed = report.work(row if around else row | {"work": None}, results)
+    return float(row["median"]) if allowed is None else allowed
 
 
 def verdict(ratio: float, threshold: float) -> str:
@@ -38,7 +39,8 @@ def compare(old: dict[str, Any], new: dict[str, Any], threshold: float) -> list[
     for part in ("rows", "loops"):
         before, after = keyed(old, part), keyed(new, part)
         for key in (key for key in before if key in after):
-            ratio = work(new, after[key]) / work(old, before[key])
+            around = all(row.get("work") is not None for row in (before[key], after[key]))
+            ratio = work(new, after[key], around) / work(old, before[key], around)
             found.append(
                 {"part": part, "key": key, "old": before[key]["median"], "new": after[key]["median"]}
                 | {"ratio": ratio, "verdict": verdict(ratio, threshold)}
@@ -61,14 +63,6 @@ def text(found: list[dict[str, Any]]) -> str:
         times = [report.seconds(row["old"]), report.seconds(row["new"]), f"{row['ratio']:.3f}"]
         body.append([cell, name, dtype, contender, report.count(threads), *times, row["verdict"]])
     return report.table(head, body, left=4)
-
-
-def load(path: Path) -> dict[str, Any]:
-    """A result file, also one from the time when "rnn" was the only cell."""
-    results: dict[str, Any] = json.loads(path.read_text())
-    if not str(results.get("format")).startswith("rnncore bench"):
-        raise ValueError(f"{path} is not a result of run.py")
-    return results
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,16 +3,15 @@
 Usage: python bench/deep.py [--quick] [--rounds N] [--out DIR]
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import environment
 import numpy as np
+import program
 from shapes import Shape, named
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     import rnncore
 
-HERE = Path(__file__).resolve().parent
 NETS = {"2-layer lstm": ("lstm", 2, False), "bidirectional gru": ("gru", 1, True)}
 SHAPES = "S3,S4"
 LONGEST = 3.0  # seconds of turns at one row, after which a contender sits out
@@ -78,7 +76,8 @@ def alone(net: Deep, threads: int) -> "Contender":
     own: Any = net.params.layers
     ways = [way for layer in own for way in (layer if net.params.bidirectional else (layer,))]
     W_hy, b_y = net.params.W_hy, net.params.b_y
-    heads = [{"W_hy": half, "b_y": b_y} for half in np.split(W_hy, 2, axis=1)] if net.params.bidirectional else [{}, {}]
+    halves = np.split(W_hy, 2, axis=1) if net.params.bidirectional else []
+    heads: list[dict[str, Any]] = [{"W_hy": half, "b_y": b_y} for half in halves] or [{}, {}]
     nets = [
         rnncore.Params(net.params.cell, **{name: getattr(way, name) for name in way.names()}, **head)
         for way, head in zip(ways, heads, strict=True)
@@ -92,7 +91,8 @@ def alone(net: Deep, threads: int) -> "Contender":
         rnncore.cross_entropy(y, net.labels)
 
     def layers() -> None:
-        last = rnncore.Params(net.params.cell, **dict(nets[-1]) | {"W_hy": W_hy, "b_y": b_y})
+        given: dict[str, Any] = dict(nets[-1]) | {"W_hy": W_hy, "b_y": b_y}
+        last = rnncore.Params(net.params.cell, **given)
         out = rnncore.forward(nets[0], net.inputs, **options)
         result = rnncore.bptt(last, out.h, net.labels, need_dinputs=True, **options)
         rnncore.backward(nets[0], out, dh=result.dinputs, **options)
@@ -183,34 +183,11 @@ def by_onednn(net: Deep, threads: int) -> "Contender | None":
     return peers.onednn_contender(library, net.params, sizes, (net.inputs, states, net.labels), threads)
 
 
-def require_same(own: "Contender", peer: "Contender", what: str) -> None:
-    """Raise unless a peer finds the same loss and the same gradients, of all arrays that it names."""
-    from peers import TOLERANCE, error
-
-    own.run(1)
-    peer.before()
-    peer.run(1)
-    expected = peer.results()
-    found = {name: array for name, array in own.results().items() if name in expected}
-    wrong = error(expected, found)
-    if wrong > TOLERANCE["float32"]:
-        raise RuntimeError(f"{what}: the gradient of {peer.name} differs by {wrong:.2g}")
-
-
-def timed(chosen: "list[Contender]", rounds: int) -> dict[str, list[float]]:
-    """Medians and fastest calls of contenders that take turns, in seconds."""
-    from timing import Times, interleave
-
-    for contender in chosen:
-        contender.run(1)
-    times = [Times() for _ in chosen]
-    for _ in interleave(chosen, rounds, 0.1, times, LONGEST):
-        pass
-    return {c.name: [t.median, t.best] for c, t in zip(chosen, times, strict=True)}
-
-
 def measure(name: str, shape: Shape, threads: int, rounds: int) -> dict[str, Any]:
     """One row of the first table."""
+    from peers import require_same
+    from timing import take_turns
+
     net = deep(name, shape)
     chosen = [by_rnncore(net, threads), alone(net, threads)]
     peers = [by_torch(net, threads)] if find_spec("torch") else []
@@ -220,13 +197,14 @@ def measure(name: str, shape: Shape, threads: int, rounds: int) -> dict[str, Any
     for peer in peers:
         require_same(chosen[0], peer, f"{name} {shape.name}")
     chosen += peers
+    chosen[1].run(1)
     facts = {"net": name, "shape": shape.name, "sizes": shape.sizes, "threads": threads}
-    return facts | {"seconds": timed(chosen, rounds)}
+    return facts | {"seconds": take_turns(chosen, rounds, 0.1, LONGEST)}
 
 
 def measure_losses(cell: str, shape: Shape, rounds: int) -> dict[str, Any]:
     """One row of the second table: every loss of one net."""
-    from timing import Contender, repeat
+    from timing import Contender, repeat, take_turns
 
     import rnncore
 
@@ -242,7 +220,10 @@ def measure_losses(cell: str, shape: Shape, rounds: int) -> dict[str, Any]:
         return lambda: rnncore.bptt(params, inputs, given, loss=loss, backend="cpp", threads=1)
 
     chosen = [Contender(name, 1, repeat(call_of(name)), dict) for name in LOSSES]
-    return {"cell": cell, "shape": shape.name, "sizes": shape.sizes, "seconds": timed(chosen, rounds)}
+    for contender in chosen:
+        contender.run(1)
+    seconds = take_turns(chosen, rounds, 0.1, LONGEST)
+    return {"cell": cell, "shape": shape.name, "sizes": shape.sizes, "seconds": seconds}
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -280,10 +261,8 @@ def markdown(results: dict[str, Any]) -> str:
         usual = row["seconds"][LOSSES[0]][0]
         others = [f"{row['seconds'][name][0] / usual:.2f}" for name in LOSSES[1:]]
         losses.append([row["cell"], row["shape"], row["sizes"], report.seconds(usual), *others])
-    machine = results["machine"]
     facts = (
-        f"- {results['date']}, commit {results['commit']}, {machine['cpu']}, load {machine['load_average'][0]:.1f}, "
-        "float32\n"
+        program.fact(results, "float32") + "\n"
         "- layers alone: forward and backward of one, bptt with need_dinputs of the other; directions: forward and "
         "backward of each with its half of W_hy, and the loss"
     )
@@ -295,36 +274,22 @@ def markdown(results: dict[str, Any]) -> str:
 
 def run(shapes: list[Shape], rounds: int) -> dict[str, Any]:
     """All rows; an interruption keeps what there is."""
-    from tqdm import tqdm
-
-    results: dict[str, Any] = {"format": "rnncore deep 1", **environment.describe(), "rows": [], "losses": []}
+    results = program.begin("deep", 1, "rows", "losses")
     nets = [(name, shape, threads) for name in NETS for shape in shapes for threads in (1, environment.cores())]
-    try:
-        for name, shape, threads in tqdm(nets, mininterval=0.1 if sys.stderr.isatty() else 10, dynamic_ncols=True):
+    with program.interruptible():
+        for name, shape, threads in program.progress(nets):
             results["rows"].append(measure(name, shape, threads, rounds))
         for cell in ("rnn", "gru"):
             results["losses"].append(measure_losses(cell, shapes[0], rounds))
-    except KeyboardInterrupt:
-        print("interrupted: the files hold what was measured until then")
     return results
 
 
 def main(argv: list[str] | None = None) -> int:
     """Writes deep.json and deep.md."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="one tiny shape, three rounds")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=HERE / "results")
-    args = parser.parse_args(argv)
+    args = program.parser(__doc__, "one tiny shape, three rounds", 9).parse_args(argv)
     environment.prepare()
-    import report
-
     results = run(named("tiny" if args.quick else SHAPES), 3 if args.quick else args.rounds)
-    page = markdown(results)
-    report.write_json(args.out / "deep.json", results)
-    report.write_whole(args.out / "deep.md", page)
-    print(page + f"\nwritten: {args.out / 'deep'}.json, .md")
-    return 0
+    return program.finish(results, markdown(results), args.out, "deep")
 
 
 if __name__ == "__main__":

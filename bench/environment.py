@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "amx_tile")  # those that matter to anybody here
 DONE = "RNNCORE_BENCH_ENVIRONMENT"
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "RNNCORE_ISA", "RNNCORE_BACKEND")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NPROC", "PJRT_NPROC")
@@ -61,7 +62,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": info.get("model name", platform.processor() or platform.machine()),
         "family_model": f"{info.get('cpu family', '?')}/{info.get('model', '?')}",
-        "instruction_sets": [flag for flag in ("avx2", "fma", "avx512f") if flag in info.get("flags", "").split()],
+        "instruction_sets": [flag for flag in INSTRUCTION_SETS if flag in info.get("flags", "").split()],
         "cores": cores(),
         "caches": caches(),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -96,7 +97,8 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     if "rnncore" not in found:
-        version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+        text = (ROOT / "src" / "rnncore" / "__init__.py").read_text()
+        version = re.search(r'^__version__ = "(.*)"', text, re.MULTILINE)
         found["rnncore"] = version[1] if version else "unknown"
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         found["g++"] = output("g++", "--version").split("\n")[0]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import environment
+import program
 
 HERE = Path(__file__).resolve().parent
 BASE = {"X": 65, "H": 64, "V": 65, "B": 1, "T": 1000}
@@ -97,9 +98,8 @@ def markdown(results: dict[str, Any]) -> str:
     """A table a curve."""
     parts = [
         "# Growth",
-        f"- {results['date']}, commit {results['commit']}, {results['machine']['cpu']}, float32, "
-        f"{results['threads']} thread(s), best of up to 100 calls; each point in a process of its own\n"
-        "- memory: growth of the peak resident size during the first call",
+        program.fact(results, "float32", f"{results['threads']} thread(s)", "best of up to 100 calls")
+        + "; each point in a process of its own\n- memory: growth of the peak resident size during the first call",
         "![time and memory against T, B and H](growth.svg)",
     ]
     for axis, points in results["curves"].items():
@@ -141,17 +141,11 @@ def curve(place: Any, axis: str, points: list[dict[str, Any]], key: str) -> None
 
 def run(quick: bool, threads: int) -> dict[str, Any]:
     """All curves; an interruption keeps what there is."""
-    from tqdm import tqdm
-
-    results: dict[str, Any] = {"format": "rnncore growth 1", **environment.describe(), "threads": threads, "curves": {}}
+    results = program.begin("growth", 2) | {"threads": threads, "curves": {}}
     places = [(axis, value) for axis in CURVES for value in CURVES[axis]["values"][: 5 if quick else None]]
-    try:
-        with tqdm(places, mininterval=0.1 if sys.stderr.isatty() else 10, dynamic_ncols=True) as bar:
-            for axis, value in bar:
-                bar.set_description(f"{axis} = {value:,}", refresh=sys.stderr.isatty())
-                results["curves"].setdefault(axis, []).append(measure(point(axis, value), threads))
-    except KeyboardInterrupt:
-        print("interrupted: the files hold what was measured until then")
+    with program.interruptible():
+        for axis, value in program.progress(places):
+            results["curves"].setdefault(axis, []).append(measure(point(axis, value), threads))
     return results
 
 
@@ -170,13 +164,10 @@ def main(argv: list[str] | None = None) -> int:
     import report
 
     results = run(args.quick, args.threads)
-    report.write_json(args.out / "growth.json", results)
-    page, drawn = markdown(results), plot(results)
-    report.write_whole(args.out / "growth.md", page)
+    drawn = plot(results)
     if drawn is not None:
         report.write_whole(args.out / "growth.svg", drawn)
-    print(page + f"\nwritten: {args.out / 'growth'}.json, .md, .svg")
-    return 0
+    return program.finish(results, markdown(results), args.out, "growth")
 
 
 if __name__ == "__main__":

@@ -68,12 +68,16 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     environment.prepare()
     import report
-    from deep import timed
+    from deep import LONGEST
+    from timing import take_turns
 
     rows, head = [], []
     for shape in named(args.shapes):
         for cell in CELLS:
-            times = timed(contenders(cell, shape), args.rounds)
+            chosen = contenders(cell, shape)
+            for contender in chosen:
+                contender.run(1)  # JAX compiles
+            times = take_turns(chosen, args.rounds, 0.1, LONGEST)
             head = ["shape", "cell", *times]
             rows.append([shape.name, cell, *(report.seconds(median) for median, _ in times.values())])
     print(report.table(head, rows, left=2))

@@ -16,6 +16,7 @@ SOURCES = Path(__file__).resolve().parent / "native"
 FLAGS = ("-std=c++17", "-O3", "-Wall", "-Wextra", "-Wno-psabi", "-fPIC", "-shared")
 X86 = {"avx512": ("-mavx512f", "-DVECTOR_BYTES=64"), "avx2": ("-mavx2", "-mfma", "-DVECTOR_BYTES=32")}
 NEEDS = {"avx512": ["avx512f"], "avx2": ["avx2", "fma"]}
+PAGES = (32, 48, 64, 80, 96, 128, 192, 256)  # over which address translation is tried
 DEEP = getattr(os, "RTLD_DEEPBIND", 0)  # PyTorch carries a oneDNN of its own, under the same names
 
 
@@ -65,6 +66,8 @@ class Limits:
             function.restype, function.argtypes = ctypes.c_double, [ctypes.c_double]
         self._library.read_rate.restype = ctypes.c_double
         self._library.read_rate.argtypes = [ctypes.c_size_t, ctypes.c_double]
+        self._library.chase.restype = ctypes.c_double
+        self._library.chase.argtypes = [ctypes.c_size_t, ctypes.c_int, ctypes.c_double]
 
     def fma(self, dtype: str, seconds: float) -> float:
         """Flops per second of one thread that only multiplies and adds in registers."""
@@ -82,6 +85,15 @@ class Limits:
     def read(self, size: int, seconds: float) -> float:
         """Bytes per second, of a block of that size."""
         return float(self._library.read_rate(size, seconds))
+
+    def chases(self, seconds: float) -> dict[str, float]:
+        """Seconds of a load over so many pages, in small pages and in a huge one: the reach of address translation."""
+        kinds = {"4 KiB": 0, "huge": 1}
+        return {
+            f"chase {pages} {kind}": float(self._library.chase(pages, huge, seconds))
+            for kind, huge in kinds.items()
+            for pages in PAGES
+        }
 
 
 def limits() -> list[Limits]:

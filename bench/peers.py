@@ -73,6 +73,13 @@ def by_torch(task: Problem, threads: int) -> Contender:
     return Contender("torch", threads, repeat(call), results, lambda: torch.set_num_threads(threads), threads > 1)
 
 
+def torch_contender(name: str, call: Callable[[], None], last: Callable[[], Any]) -> Contender:
+    """A call of PyTorch's on one thread that leaves its loss and gradients for ``last``."""
+    import torch
+
+    return Contender(name, 1, repeat(call), lambda: torch_results(*last()), lambda: torch.set_num_threads(1))
+
+
 def torch_results(loss: Any, gradients: Any) -> Results:
     """The loss and the gradients of :func:`torch_net`'s parameters and states, by rnncore's names."""
     import torch
@@ -304,6 +311,17 @@ def versions() -> dict[str, str]:
     """Of what cannot be asked by a package's name."""
     found = onednn_library()
     return {} if isinstance(found, str) else {"oneDNN": found.version}
+
+
+def require_same(own: Contender, peer: Contender, what: str, dtype: str = "float32") -> None:
+    """Raise unless a peer finds the same loss and the same gradients, of all arrays that it names."""
+    own.run(1)
+    peer.before()
+    peer.run(1)
+    found, expected = peer.results(), own.results()
+    wrong = error({name: expected[name] for name in found if name in expected}, found)
+    if wrong > TOLERANCE[dtype]:
+        raise RuntimeError(f"{what}: the gradient of {peer.name} differs by {wrong:.2g}")
 
 
 def error(expected: Results, found: Results) -> float:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import processor
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "sweep.json"
 PICTURE = HERE.parent / "docs" / "pictures" / "time.svg"
@@ -19,7 +21,6 @@ LINES = (  # sizes that stay as H grows, and the dashes of their line
     ({"X": 10, "V": 10, "B": 1, "T": 100, "tokens": False}, ""),
     ({"X": 65, "V": 65, "B": 16, "T": 10, "tokens": True}, "5 3"),
 )
-PROCESSORS = {"25/17": "Zen 4"}  # by family and model
 CONTENDERS = {"torch": "PyTorch", "cpp": "rnncore"}
 
 WIDTH, HEIGHT = 840, 340
@@ -99,9 +100,7 @@ def legend() -> list[str]:
 
 def draw(results: dict[str, Any]) -> str:
     """Return the picture as SVG."""
-    machine = results["machine"]
-    processor = f"{machine['cpu']} ({PROCESSORS[machine['family_model']]})"
-    where = f"{processor}, one thread, {results['dtype']}, {results['date'][:10]}"
+    where = f"{processor.name(results['machine'])}, one thread, {results['dtype']}, {results['date'][:10]}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         "<title>Time of one gradient against the number of hidden units, rnncore and PyTorch</title>",

@@ -80,6 +80,7 @@ def image(figure: Any) -> bytes:
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
+    plt.rcParams["svg.hashsalt"] = "rnncore"  # the same results give the same file
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(figure)
     return buffer.getvalue()

@@ -3,14 +3,14 @@
 The lengths are uniform in T/10 to T, as in a corpus. rnncore is given a list of sequences, PyTorch packs the same list.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import environment
 import numpy as np
+import program
 from shapes import Shape, cells
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from problems import Problem
     from timing import Contender
 
-HERE = Path(__file__).resolve().parent
 BATCHES = (16, 32, 128)
 STEPS = 640
 LONGEST = 3.0  # seconds of turns at one row, after which a contender sits out
@@ -71,7 +70,6 @@ def by_torch(net: Ragged) -> "Contender":
     """The list as a PackedSequence; outputs and losses of the steps that exist, and no others."""
     import peers
     import torch
-    from timing import Contender, repeat
     from torch.nn.utils.rnn import pack_sequence
 
     recurrent, linear, states = peers.torch_net(net.task)
@@ -85,29 +83,24 @@ def by_torch(net: Ragged) -> "Contender":
         loss = torch.nn.functional.cross_entropy(linear(h.data), label, reduction="sum")
         found["last"] = (loss, torch.autograd.grad(loss, leaves))
 
-    return Contender(
-        PACKED, 1, repeat(call), lambda: peers.torch_results(*found["last"]), lambda: torch.set_num_threads(1)
-    )
+    return peers.torch_contender(PACKED, call, lambda: found["last"])
 
 
 def measure(shape: Shape, with_torch: bool, rounds: int) -> dict[str, Any]:
     """One row: medians and best of seconds per existing step, after PyTorch was shown to find the same gradient."""
-    from peers import TOLERANCE, error
-    from timing import Times, interleave
+    from peers import require_same
+    from timing import take_turns
 
     net = ragged(shape)
     chosen = contenders(net, with_torch)
     for contender in chosen:
         contender.run(1)
-    wrong = error(chosen[1].results(), chosen[3].results()) if with_torch else 0.0
-    if wrong > TOLERANCE["float32"]:
-        raise RuntimeError(f"{shape.cell}, B = {shape.B}: PyTorch's gradient differs by {wrong:.2g}")
-    times = [Times() for _ in chosen]
-    for _ in interleave(chosen, rounds, 0.1, times, LONGEST):
-        pass
+    if with_torch:
+        require_same(chosen[1], chosen[3], f"{shape.cell}, B = {shape.B}")
+    seconds = take_turns(chosen, rounds, 0.1, LONGEST)
     existing = int(net.lengths.sum())
     steps = {FULL: shape.T * shape.B, RAGGED: existing, TORCH: shape.T * shape.B, PACKED: existing}
-    per_step = {c.name: [t.median / steps[c.name], t.best / steps[c.name]] for c, t in zip(chosen, times, strict=True)}
+    per_step = {name: [time / steps[name] for time in times] for name, times in seconds.items()}
     return {"cell": shape.cell, "sizes": shape.sizes, "B": shape.B, "steps": existing, "per_step": per_step}
 
 
@@ -130,49 +123,32 @@ def markdown(results: dict[str, Any]) -> str:
         packed = row["per_step"].get(PACKED)
         cells_of.append(report.ratio(packed and packed[0] / row["per_step"][RAGGED][0]))
         body.append([row["cell"], row["sizes"], f"{row['steps']:,}", *cells_of])
-    machine = results["machine"]
     facts = (
-        f"- {results['date']}, commit {results['commit']}, {machine['cpu']}, load {machine['load_average'][0]:.1f}, "
-        "float32, one thread\n- lengths uniform in T/10 to T, in no order; times are of one step that exists"
+        program.fact(results, "float32", "one thread")
+        + "\n- lengths uniform in T/10 to T, in no order; times are of one step that exists"
     )
     return f"# Ragged batches\n\n{facts}\n\n{report.table(head, body, left=2)}\n"
 
 
 def run(shapes: list[Shape], rounds: int) -> dict[str, Any]:
     """All rows; an interruption keeps what there is."""
-    import importlib.util
-
-    from tqdm import tqdm
-
-    with_torch = importlib.util.find_spec("torch") is not None
-    results: dict[str, Any] = {"format": "rnncore ragged 1", **environment.describe(), "rows": []}
-    try:
-        for shape in tqdm(shapes, mininterval=0.1 if sys.stderr.isatty() else 10, dynamic_ncols=True):
+    with_torch = find_spec("torch") is not None
+    results = program.begin("ragged", 1, "rows")
+    with program.interruptible():
+        for shape in program.progress(shapes):
             results["rows"].append(measure(shape, with_torch, rounds))
-    except KeyboardInterrupt:
-        print("interrupted: the files hold what was measured until then")
     return results
 
 
 def main(argv: list[str] | None = None) -> int:
     """Writes ragged.json and ragged.md."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--cells", default="rnn,lstm,gru", help="comma-separated; PyTorch has no gru_reset_before")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the steps, three rounds")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=HERE / "results")
-    args = parser.parse_args(argv)
+    about = "comma-separated; PyTorch has no gru_reset_before"
+    args = program.parser(__doc__, "a tenth of the steps, three rounds", 7, about).parse_args(argv)
     environment.prepare()
-    import report
-
     T, rounds = (STEPS // 10, 3) if args.quick else (STEPS, args.rounds)
     shapes = [Shape("ragged", 65, 128, 65, B, T, cell=cell) for cell in cells(args.cells) for B in BATCHES]
     results = run(shapes, rounds)
-    page = markdown(results)
-    report.write_json(args.out / "ragged.json", results)
-    report.write_whole(args.out / "ragged.md", page)
-    print(page + f"\nwritten: {args.out / 'ragged'}.json, .md")
-    return 0
+    return program.finish(results, markdown(results), args.out, "ragged")
 
 
 if __name__ == "__main__":

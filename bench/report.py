@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import plot
+import processor
 from shapes import SAME_COST, TWO_CALLS, WITH_DINPUTS, cell_of
 
 Results = dict[str, Any]
 Row = dict[str, Any]
+FORMAT = "rnncore bench 3"  # up to 2, flops had a product for the gradient of the inputs, which is not computed
 PEERS = ("onednn", "jax", "numpy", "torch")
 TARGET = 0.85  # of the share of the peak that "rnn" reaches where its products cost as much
 
@@ -35,10 +37,19 @@ def finish(results: Results) -> None:
 
 def share(row: Row, results: Results) -> float | None:
     """``flops / (time * peak * threads)``; for AVX2 of its own peak. None where the threads or the peak are unknown."""
+    allowed = work(row, results)
+    return None if allowed is None or row["threads"] is None else float(row["flops"] / (allowed * row["threads"]))
+
+
+def work(row: Row, results: Results) -> float | None:
+    """The row's time in flops that one thread could have done: by the peak around each call.
+
+    Older files have readings from between the shapes only; their peak is the best of these.
+    """
+    if row.get("work") is not None:
+        return float(row["work"])
     top = peak(results, row["dtype"], "avx2" if row["contender"].endswith(".avx2") else None)
-    if top is None or row["threads"] is None:
-        return None
-    return float(row["flops"] / (row["median"] * top * row["threads"]))
+    return None if top is None else float(row["median"] * top)
 
 
 def peak(results: Results, dtype: str, isa: str | None = None) -> float | None:
@@ -209,7 +220,8 @@ def summary(results: Results, dtype: str, name_of_cell: str) -> str:
 
 def fastest(results: Results) -> Results:
     """The same results, told by the fastest call of each instead of the one in the middle."""
-    told = {**results, "rows": [row | {"median": row["best"]} for row in results["rows"]], "loops": []}
+    rows = [row | {"median": row["best"], "work": row.get("best_work")} for row in results["rows"]]
+    told = {**results, "rows": rows, "loops": []}
     finish(told)
     return told
 
@@ -267,7 +279,7 @@ def limits(results: Results) -> str:
     """What the machine can do: the best reading, and the worst, which tells how quiet it was."""
     body = []
     for name, values in results["limits"].items():
-        times = name in ("fma latency", "call")
+        times = name in ("fma latency", "call") or name.startswith("chase ")
         best, worst = (min(values), max(values)) if times else (max(values), min(values))
         unit = "GF/s" if " fma " in name else "GB/s" if name.startswith("read") else "G/s"
         show = seconds if times else lambda v, unit=unit: f"{v / 1e9:.4g} {unit}"
@@ -276,21 +288,25 @@ def limits(results: Results) -> str:
 
 
 def facts(results: Results) -> list[str]:
-    """Where, when and with what."""
+    """Where, when and with what, and who is ahead."""
+    return [*provenance(results), *verdicts(results)]
+
+
+def provenance(results: Results) -> list[str]:
+    """Where, when and with what; and all that is wrong or missing."""
     machine, versions = results["machine"], results["versions"]
-    caches = ", ".join(f"{level} {size >> 10} KiB" for level, size in machine["caches"].items())
     checks = results["checks"]
     equal = sum(check["equal"] for check in checks)
     engines = ", ".join(dict.fromkeys(name for check in checks for name in check["engines"]))
     right = sum(check["right"] for check in results["peer_checks"])
     return [
         f"{results['date']}, commit {results['commit']}" + ("" if results["complete"] else ", INTERRUPTED"),
-        f"{machine['cpu']} (family/model {machine['family_model']}), {machine['cores']} cores, {caches}; "
-        f"load average at the start {machine['load_average'][0]:.2f}",
+        *([f"Restated on {results['restated']}."] if "restated" in results else []),
+        processor.found(machine),
+        *processor.reach(results["limits"]),
         ", ".join(f"{name} {version}" for name, version in versions.items()),
         f"Same bits: {equal} of {len(checks)} nets ({engines}, on 1, all and automatic threads). "
         f"Peers agree to float precision: {right} of {len(results['peer_checks'])}.",
-        *verdicts(results),
         *(f"**{complaint}**" for complaint in wrong(results)),
         *(f"{without(name, results)} {name}: {why}." for name, why in results["absent"].items()),
     ]
@@ -353,11 +369,9 @@ def markdown(results: Results, plot: str | None) -> str:
 
 
 def file_name(results: Results) -> str:
-    """The day and the CPU."""
+    """The day, the kind of processor and its cores."""
     machine = results["machine"]
-    cpu = re.sub(r"\(.*?\)|@.*|\d+-Core.*|Processor|CPU", "", machine["cpu"]).strip()
-    words = f"{results['date'][:10]} {cpu} {machine['family_model']} {machine['cores']} cores"
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+    return f"{results['date'][:10]}-{processor.slug(machine)}-{machine['cores']}-cores"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -1,6 +1,7 @@
-"""Write bench/roofline.md from a result file: python bench/roofline.py [RESULTS.json]; the newest one if none is given.
+"""Write bench/roofline.md from result files: python bench/roofline.py [RESULTS.json ...].
 
-For each shape: what each resource of one core needs at least, by the limits measured in the same run.
+Of each kind of processor the newest one if none is given. For each shape: what each resource of one core needs at
+least, by the limits measured in the same run.
 """
 
 import argparse
@@ -9,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import kept
+import processor
 import report
-from compare import load
 from shapes import GATES, Shape, cell_of, named
 
 HERE = Path(__file__).resolve().parent
@@ -22,27 +24,37 @@ FUNCTIONS: dict[str, dict[str, int]] = {
 
 TEXT = """# What bounds each shape
 
-Written by `python bench/roofline.py` from [{source}](results/{source}): {date}, commit {commit}, {cpu}.
-One thread of rnncore's best instruction set; every limit was measured in the same run.
+Written by `python bench/roofline.py` from the newest result file of each kind of processor. One thread of rnncore's
+best instruction set; every limit was measured in the same run.
 
 How long each resource is busy at least, if it did nothing else and lost nothing:
 
-- **FMA**: the products' flops, `6 T B (g H (X + H) + H V)` with g gates (rnn 1, lstm 4, gru 3), at the peak of FMA
-  from registers alone ({peaks}).
+- **FMA**: the products' flops, `T B (g H (4 X + 6 H) + 6 H V)` with g gates (rnn 1, lstm 4, gru 3), at the peak of
+  FMA from registers alone, as it was around the calls.
 - **elementary**: `T B V` values of exp, and of each hidden unit's T B values a tanh (rnn), three of sigmoid and two of
   tanh (lstm), two of sigmoid and one of tanh (gru), at the rate of our own functions on arrays in L2. They run on the
   FMA units too, so both columns add up.
-- **chain**: additions have a fixed order, so a value of `W_hh h` is H FMAs, each waiting for the one before
-  ({latency} each), and on the way back one of `W_hh^T dz` is g H; a step forward and a step back cannot overlap:
+- **chain**: additions have a fixed order, so a value of `W_hh h` is H FMAs, each waiting for the one before,
+  and on the way back one of `W_hh^T dz` is g H; a step forward and a step back cannot overlap:
   `T H (1 + g)` of them. Large batches hide it behind other rows; a batch of one cannot where H is small.
-- **weights**: `W_hh` is read once for a step forward and once back, from the smallest cache that holds it ({reads}).
-- **call**: from Python into the core and back with one of everything ({call}).
+- **weights**: `W_hh` is read once for a step forward and once back, from the smallest cache that holds it.
+- **call**: from Python into the core and back with one of everything.
 
 The bound is a sum, since one follows the other: the call; the recurrent products of all steps, which take what the
 slowest of their FMAs (`4 T B g H²` flops), the chain and the weights takes; the other products; the elementary
 functions. *Reached* is bound over time: 100 % would mean that nothing is left to gain without another algorithm.
 *Limited by* names the largest term. Not counted: packing the weights, lanes left empty where H is no multiple of a
 vector, the softmax's divisions, what the gates are multiplied by, storing h, the gates and dz.
+"""
+PART = """
+## {name}
+
+[{source}](results/{source})
+
+- {date}, commit {commit}
+- FMA at best: {peaks}; latency {latency}
+- reading: {reads}
+- the call: {call}
 """
 
 
@@ -62,12 +74,10 @@ def weight_bytes(shape: Shape, dtype: str) -> int:
     return GATES[shape.cell] * shape.H**2 * ITEMSIZE[dtype]
 
 
-def needs(shape: Shape, dtype: str, results: dict[str, Any]) -> dict[str, float]:
+def needs(shape: Shape, dtype: str, results: dict[str, Any], peak: float) -> dict[str, float]:
     """Seconds that each resource is busy at least."""
     T, B, H, V, gates = shape.T, shape.B, shape.H, shape.V, GATES[shape.cell]
     weights = weight_bytes(shape, dtype)
-    peak = report.peak(results, dtype)
-    assert peak is not None
     values = {"exp": V} | {name: H * number for name, number in FUNCTIONS[shape.cell].items()}
     return {
         "FMA": shape.flops / peak,
@@ -91,7 +101,10 @@ def bound(times: dict[str, float]) -> tuple[float, str]:
 def line(row: dict[str, Any], results: dict[str, Any]) -> list[str]:
     """One shape."""
     shape, dtype = replace(named(row["shape"])[0], cell=cell_of(row)), row["dtype"]
-    times = needs(shape, dtype, results)
+    work = report.work(row, results)
+    if work is None:
+        raise ValueError("the peak was not read in that run")
+    times = needs(shape, dtype, results, work / row["median"])
     least, name = bound(times)
     weights = f"{report.seconds(times['weights'])} {level(weight_bytes(shape, dtype), results['machine']['caches'])}"
     if name == "reading weights":
@@ -101,18 +114,18 @@ def line(row: dict[str, Any], results: dict[str, Any]) -> list[str]:
     return [shape.name, shape.sizes, *columns, weights, *last]
 
 
-def page(results: dict[str, Any], source: str) -> str:
-    """The whole page."""
+def part(results: dict[str, Any], source: str) -> str:
+    """What the page says of one run."""
     head = ["shape", "X,H,V,B,T", "FMA", "elementary", "chain", "weights", "bound", "measured", "reached", "limited by"]
     rows = [r for r in results["rows"] if (r["contender"], r["threads"]) == ("rnncore cpp", 1)]
     dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
     tables = list(dict.fromkeys((cell_of(row), row["dtype"]) for row in rows))
     reads = (name for name in results["limits"] if name.startswith("read "))
-    text = TEXT.format(
+    text = PART.format(
+        name=processor.name(results["machine"]),
         source=source,
         date=results["date"],
         commit=results["commit"],
-        cpu=results["machine"]["cpu"],
         peaks=", ".join(f"{dtype} {(report.peak(results, dtype) or 0) / 1e9:.0f} GF/s" for dtype in dtypes),
         latency=report.seconds(best(results, "fma latency", smallest=True)),
         reads=", ".join(f"{name[5:]} {best(results, name) / 1e9:.0f} GB/s" for name in reads),
@@ -120,28 +133,19 @@ def page(results: dict[str, Any], source: str) -> str:
     )
     for cell, dtype in tables:
         body = [line(row, results) for row in rows if (cell_of(row), row["dtype"]) == (cell, dtype)]
-        text += f"\n## {cell}, {dtype}\n\n{report.table(head, body, left=2)}\n"
+        text += f"\n### {cell}, {dtype}\n\n{report.table(head, body, left=2)}\n"
     return text
-
-
-def newest() -> Path:
-    """The result file with the latest date in it."""
-    others = ("sweep", "growth", "ragged", "deep")
-    paths = [path for path in (HERE / "results").glob("*.json") if not path.stem.startswith(others)]
-    if not paths:
-        raise ValueError("there are no results yet: run bench/run.py")
-    return max(paths, key=lambda path: str(load(path)["date"]))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("results", type=Path, nargs="?")
+    parser.add_argument("results", type=Path, nargs="*")
     parser.add_argument("--out", type=Path, default=HERE / "roofline.md")
     args = parser.parse_args(argv)
     try:
-        path = args.results or newest()
-        report.write_whole(args.out, page(load(path), path.name))
+        paths = args.results or kept.newest().values()
+        report.write_whole(args.out, TEXT + "".join(part(kept.counted(path), path.name) for path in paths))
     except (OSError, ValueError) as why:
         print(f"roofline.py: {why}", file=sys.stderr)
         return 2

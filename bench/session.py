@@ -16,13 +16,15 @@ import native
 import numpy as np
 import peers
 from problems import Problem, problem
-from shapes import GATES, SAME_COST, Shape, named, reduced, same_cost
-from timing import Contender, Times, interleave, repeat, turn
+from report import FORMAT
+from shapes import GATES, SAME_COST, WITH_DINPUTS, Shape, named, reduced, same_cost
+from timing import Contender, Peak, Times, interleave, repeat, turn
 from tqdm import tqdm
 
 from rnncore.engines import engine
 
-FORMAT = "rnncore bench 2"
+AROUND = 2e-3  # seconds of a reading of the peak, before and after each turn
+CHASE = 0.02  # seconds of a reading of the time of a load; most of the loads are nanoseconds
 ENOUGH = 1.0  # a peer is warmed up by three calls, unless they take longer
 
 
@@ -30,7 +32,8 @@ ENOUGH = 1.0  # a peer is warmed up by three calls, unless they take longer
 class Settings:
     """What a run does: rounds of turns, seconds a turn, and how much of a net NumPy checks.
 
-    longest: after how many seconds a contender at one net has no further turn.
+    longest: after how many seconds a contender at one net has no further turn. alone: the compiled core and its peers
+    on one thread each, and nothing else.
     """
 
     cells: list[str]
@@ -43,6 +46,7 @@ class Settings:
     definition_flops: float
     loops: list[str]
     limit_seconds: float
+    alone: bool = False
 
 
 @dataclass
@@ -56,6 +60,16 @@ class Session:
     def run(self) -> None:
         """Limits first and last, the shapes between."""
         settings = self.settings
+        self.begin()
+        self.blocks()
+        for cell, name in product(settings.cells, settings.loops):
+            self.loop(replace(named(name)[0], cell=cell))
+            self.bar.update()
+        self.end()
+
+    def begin(self) -> None:
+        """What is said of the machine, and the limits."""
+        settings = self.settings
         self.results |= {"format": FORMAT, "complete": False, **environment.describe()}
         self.results["versions"] |= peers.versions() if "onednn" in settings.peers else {}
         self.results["settings"] = {"rounds": settings.rounds, "seconds": settings.seconds}
@@ -63,36 +77,50 @@ class Session:
         self.results |= {"limits": {}, "checks": [], "peer_checks": [], "absent": {}, "rows": [], "loops": []}
         self.limits = native_limits(self.results)
         self.read_limits()
-        for cell, shape, dtype in product(settings.cells, settings.shapes, settings.dtypes):
+
+    def blocks(self) -> None:
+        """Every cell, shape and dtype."""
+        for cell, shape, dtype in product(self.settings.cells, self.settings.shapes, self.settings.dtypes):
             self.block(replace(shape, cell=cell), dtype)
             self.bar.update()
-        for cell, name in product(settings.cells, settings.loops):
-            self.loop(replace(named(name)[0], cell=cell))
-            self.bar.update()
+
+    def end(self) -> None:
+        """The limits once more."""
         self.read_limits()
         self.results["complete"] = True
 
     def read_limits(self) -> None:
-        """FMA peaks alone and together, FMA latency, reading memory, elementary functions, and the emptiest call."""
+        """FMA peaks alone and together, FMA latency, memory, elementary functions, and the emptiest call."""
         self.say("limits")
         seconds, readings = self.settings.limit_seconds, self.results["limits"]
         for isa in self.limits:
             for dtype in self.settings.dtypes:
-                self.read_peak(isa, dtype, seconds)
+                readings.setdefault(f"{isa.isa} fma {dtype}", []).append(isa.fma(dtype, seconds))
                 both = isa.fma_together(dtype, seconds, environment.cores())
                 readings.setdefault(f"{isa.isa} fma {dtype} all cores", []).append(both)
         for isa in self.limits[:1]:
             readings.setdefault("fma latency", []).append(isa.latency(seconds))
             for level, size in native.block_sizes(environment.caches()).items():
                 readings.setdefault(f"read {level}", []).append(isa.read(size, seconds))
+            for name, time_of_load in isa.chases(min(CHASE, seconds)).items():
+                readings.setdefault(name, []).append(time_of_load)
         for name, value in own_limits(seconds, self.settings.dtypes).items():
             readings.setdefault(name, []).append(value)
 
-    def read_peak(self, isa: native.Limits, dtype: str, seconds: float) -> float:
-        """One reading of the FMA peak."""
-        rate = isa.fma(dtype, seconds)
-        self.results["limits"].setdefault(f"{isa.isa} fma {dtype}", []).append(rate)
-        return rate
+    def peak(self, dtype: str) -> Peak:
+        """Reads the peak around turns; the results keep the lowest and the highest reading."""
+
+        def read(contender: Contender) -> float:
+            own = [isa for isa in self.limits if contender.name.endswith(f".{isa.isa}")] or self.limits[:1]
+            if not own:
+                return math.nan
+            rate = own[0].fma(dtype, AROUND)
+            name = f"{own[0].isa} fma {dtype} around turns"
+            least, most = self.results["limits"].get(name, (rate, rate))
+            self.results["limits"][name] = [min(least, rate), max(most, rate)]
+            return rate
+
+        return read
 
     def block(self, shape: Shape, dtype: str) -> None:
         """One cell, shape and dtype. Whoever is not shown right is not timed."""
@@ -100,32 +128,38 @@ class Session:
         self.say(f"{title}: checking")
         equal = self.check(shape, dtype)
         task = problem(shape, dtype)
-        own = engines.contenders(task, environment.cores()) if equal else []
-        contenders = own + self.right_peers(task)
-        for isa in self.limits:
-            self.read_peak(isa, dtype, min(0.05, self.settings.limit_seconds))
-        for contender, times in self.time(contenders, title):
+        contenders = (self.own(task) if equal else []) + self.right_peers(task)
+        for contender, times in self.time(contenders, title, dtype):
             net = same_cost(shape) if contender.name == SAME_COST else shape
-            found = row(shape, dtype, contender, times) | {"sizes": net.sizes, "flops": net.flops}
+            flops = net.flops + (net.flops_of_dinputs if contender.name == WITH_DINPUTS else 0)
+            found = row(shape, dtype, contender, times) | {"sizes": net.sizes, "flops": flops}
             self.results["rows"].append(found)
+
+    def own(self, task: Problem) -> list[Contender]:
+        """Of rnncore's."""
+        return [engines.contender(task, "cpp", 1)] if self.settings.alone else engines.contenders(task, self.cores())
+
+    def cores(self) -> int:
+        """The most threads that anybody gets."""
+        return 1 if self.settings.alone else environment.cores()
 
     def check(self, shape: Shape, dtype: str) -> bool:
         """Whether all engines agree on the shape, and on some of the net that it is measured by."""
         cores, flops = environment.cores(), self.settings.definition_flops
         checked = [engines.check(shape, dtype, cores, flops)]
-        if GATES[shape.cell] > 1:
+        if GATES[shape.cell] > 1 and not self.settings.alone:
             small = reduced(same_cost(shape), engines.BASELINE * flops)
             checked.append(engines.check(replace(small, name=f"{shape.name} as {shape.cell}"), dtype, cores, flops))
         self.results["checks"] += checked
         return all(bool(check["equal"]) for check in checked)
 
-    def time(self, contenders: list[Contender], title: str) -> Iterator[tuple[Contender, Times]]:
+    def time(self, contenders: list[Contender], title: str, dtype: str) -> Iterator[tuple[Contender, Times]]:
         """All turns, and then whoever was timed; an interruption comes through after that."""
         times = [Times() for _ in contenders]
         turns = self.settings.rounds * len(contenders)
         interruption: KeyboardInterrupt | None = None
         try:
-            for done, contender in enumerate(self.turns(contenders, times), 1):
+            for done, contender in enumerate(self.turns(contenders, times, dtype), 1):
                 self.say(f"{title}: {done}/{turns} {contender.name}")
         except KeyboardInterrupt as interrupted:
             interruption = interrupted
@@ -133,10 +167,10 @@ class Session:
         if interruption:
             raise interruption
 
-    def turns(self, contenders: list[Contender], times: list[Times]) -> Iterator[Contender]:
+    def turns(self, contenders: list[Contender], times: list[Times], dtype: str) -> Iterator[Contender]:
         """Rounds of turns as the settings have them."""
         settings = self.settings
-        return interleave(contenders, settings.rounds, settings.seconds, times, settings.longest)
+        return interleave(contenders, settings.rounds, settings.seconds, times, settings.longest, self.peak(dtype))
 
     def say(self, what: str) -> None:
         """Shows what is being done, without filling a file with it."""
@@ -162,7 +196,7 @@ class Session:
     def present_peers(self, task: Problem) -> Iterator[Contender]:
         """Those that were asked for and can; the reasons of the others go into the results."""
         for name in self.settings.peers:
-            counts = (1, environment.cores()) if name in peers.THREADED else (1,)
+            counts = (1, self.cores()) if name in peers.THREADED else (1,)
             for threads in dict.fromkeys(counts):
                 try:
                     yield peers.PEERS[name](task, threads)
@@ -184,13 +218,14 @@ class Session:
             )
             with_torch = error < 1e-3
         contenders = loops.contenders(task, environment.cores(), with_torch)
-        for contender, times in self.time(contenders, title):
+        for contender, times in self.time(contenders, title, "float32"):
             speed = {"characters_per_second": shape.T * shape.B / times.median}
             self.results["loops"].append(row(shape, "float32", contender, times) | speed)
 
 
 def row(shape: Shape, dtype: str, contender: Contender, times: Times) -> dict[str, Any]:
-    """What is written of one contender at one shape."""
+    """What is written of one contender at one shape. work: see Times; nothing where the peak was not read."""
+    work, best_work = (None if math.isnan(flops) else flops for flops in times.work)
     return {
         "cell": shape.cell,
         "shape": shape.name,
@@ -201,6 +236,8 @@ def row(shape: Shape, dtype: str, contender: Contender, times: Times) -> dict[st
         "threads": contender.threads,
         "median": times.median,
         "best": times.best,
+        "work": work,
+        "best_work": best_work,
         "readings": len(times.seconds),
     }
 

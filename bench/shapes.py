@@ -31,12 +31,18 @@ class Shape:
 
     @property
     def flops(self) -> int:
-        """``6 T B (g H (X + H) + H V)``: forward, backward and weight gradients, a multiplication and an addition each.
+        """What a gradient computes in products, ``T B (g H (4 X + 6 H) + 6 H V)``; a multiply-add counts twice.
 
-        g is how many gates the cell has. Tokens pick a column of W_xh where vectors have a product, so there X counts
-        nothing.
+        g is how many gates the cell has. The hidden and the output part have three products: forward, back, and for the
+        gradient of the weights. The input part has no way back. Tokens pick a column of W_xh where vectors have a
+        product, so there X counts nothing.
         """
-        return 6 * self.T * self.B * self.H * (GATES[self.cell] * (self.columns + self.H) + self.V)
+        return self.T * self.B * self.H * (GATES[self.cell] * (4 * self.columns + 6 * self.H) + 6 * self.V)
+
+    @property
+    def flops_of_dinputs(self) -> int:
+        """``2 T B g H X``: what the gradient of the inputs costs beyond that, for who asks for it."""
+        return 2 * self.T * self.B * GATES[self.cell] * self.H * self.columns
 
     @property
     def columns(self) -> int:
@@ -90,9 +96,9 @@ def cell_of(row: dict[str, Any]) -> str:
 
 def same_cost(shape: Shape) -> Shape:
     """A net of the cell "rnn" whose products cost as much: what one product can reach, several gates can be held to."""
-    others = shape.columns + shape.V
-    cost = shape.flops / (6 * shape.T * shape.B)
-    H = (math.sqrt(others**2 + 4 * cost) - others) / 2
+    others = 4 * shape.columns + 6 * shape.V
+    cost = shape.flops / (shape.T * shape.B)
+    H = (math.sqrt(others**2 + 24 * cost) - others) / 12
     return replace(shape, cell="rnn", H=max(SMALLEST, SMALLEST * round(H / SMALLEST)))
 
 

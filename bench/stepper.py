@@ -3,26 +3,27 @@
 Usage: python bench/stepper.py [--quick] [--rounds N] [--cells rnn,lstm,gru] [--out DIR]
 """
 
-import argparse
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import environment
 import numpy as np
+import program
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     import rnncore
 
-HERE = Path(__file__).resolve().parent
 STEPPER, FORWARD, MODULE, CELL = "rnncore.Stepper", "rnncore.forward", "torch module", "torch cell"
+NUMPY = "numpy"
+OURS = (STEPPER, FORWARD)
 X, V, STEPS = 16, 4, 5
-TOLERANCE = 1e-4
+TOLERANCE = {"float32": 1e-4, "float64": 1e-11}
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,15 @@ class Acting:
     """A net that acts, and what it sees: inputs (T, B, X)."""
 
     params: "rnncore.Params"
-    inputs: "npt.NDArray[np.float32]"
+    inputs: "npt.NDArray[Any]"
 
 
-def acting(cell: str, H: int, B: int) -> Acting:
-    """A net with small random weights."""
+def acting(cell: str, H: int, B: int, others: tuple[int, int] = (X, V), dtype: str = "float32") -> Acting:
+    """A net with small random weights. others: X and V."""
     import rnncore
 
-    inputs = np.random.default_rng(0).standard_normal((STEPS, B, X)).astype("float32")
-    return Acting(rnncore.init_params(cell, X, H, V, seed=0), inputs)
+    inputs = np.random.default_rng(0).standard_normal((STEPS, B, others[0])).astype(dtype)
+    return Acting(rnncore.init_params(cell, others[0], H, others[1], seed=0, dtype=dtype), inputs)
 
 
 Step = Callable[[Any], Any]
@@ -89,7 +90,7 @@ def by_cell(net: Acting) -> Step:
 
     recurrent, linear = net.params.to_torch()
     kind = {"rnn": torch.nn.RNNCell, "lstm": torch.nn.LSTMCell, "gru": torch.nn.GRUCell}[net.params.cell]
-    cell = kind(X, net.params.hidden)
+    cell = kind(net.params.inputs, net.params.hidden).to(recurrent.weight_hh_l0.dtype)
     cell.load_state_dict({name.removesuffix("_l0"): array for name, array in recurrent.state_dict().items()})
     state: Any = None
 
@@ -102,7 +103,32 @@ def by_cell(net: Acting) -> Step:
     return step
 
 
-CONTENDERS = {STEPPER: by_stepper, FORWARD: by_forward, MODULE: by_module, CELL: by_cell}
+def by_numpy(net: Acting) -> Step:
+    """A step of textbook.py's loop: products of BLAS, and a batch of one as a vector."""
+    import textbook
+
+    from rnncore.cells import CELLS
+
+    params = net.params
+    loop, bias = textbook.CELLS[params.cell][0], params.b_x if "b_x" in params.names() else params.b_h
+    zeros = np.zeros((net.inputs.shape[1], params.hidden), net.inputs.dtype)
+    states = [zeros for _ in CELLS[params.cell].states]
+
+    def step(x: Any) -> Any:
+        nonlocal states
+        h, kept = loop((textbook.times(x, params.W_xh.T) + bias)[None], params, states)
+        states = [h[1], kept[1][1]] if len(states) > 1 else [h[1]]
+        return textbook.times(h[1], params.W_hy.T) + params.b_y
+
+    return step
+
+
+CONTENDERS = {STEPPER: by_stepper, FORWARD: by_forward, MODULE: by_module, CELL: by_cell, NUMPY: by_numpy}
+
+
+def present() -> list[str]:
+    """Whose libraries are here."""
+    return [name for name in CONTENDERS if name not in (MODULE, CELL) or find_spec("torch")]
 
 
 def require_same(net: Acting, name: str) -> None:
@@ -113,52 +139,46 @@ def require_same(net: Acting, name: str) -> None:
     step = CONTENDERS[name](net)
     found = np.stack([step(x) for x in net.inputs])
     wrong = float(np.abs(found - expected).max())
-    if wrong > (TOLERANCE if name in (MODULE, CELL) else 0):
+    if wrong > (0 if name in OURS else TOLERANCE[str(net.inputs.dtype)]):
         raise RuntimeError(f"the outputs of {name} differ by {wrong:.2g} for {net.params!r}")
 
 
-def measure(cell: str, H: int, B: int, rounds: int, seconds: float, rate: Callable[[int], float]) -> dict[str, Any]:
+def measure(net: Acting, rounds: int, seconds: float, rate: Callable[[int], float]) -> dict[str, Any]:
     """One row: medians and fastest calls of contenders that take turns, in seconds."""
-    from timing import Contender, Times, interleave, repeat
+    from timing import Contender, repeat, take_turns
 
-    net = acting(cell, H, B)
-    names = [name for name in CONTENDERS if name not in (MODULE, CELL) or find_spec("torch")]
+    names = present()
     for name in names:
         require_same(net, name)
-    steps = [CONTENDERS[name](net) for name in names]
-    x = net.inputs[0]
+    x, steps = net.inputs[0], [CONTENDERS[name](net) for name in names]
     chosen = [
         Contender(name, 1, repeat(lambda step=step: step(x)), dict)  # type: ignore[misc]  # the default is bound early
         for name, step in zip(names, steps, strict=True)
     ]
-    times = [Times() for _ in chosen]
-    for _ in interleave(chosen, rounds, seconds, times):
-        pass
-    size = 4 * net.params.flat.size
-    found = {c.name: [t.median, t.best] for c, t in zip(chosen, times, strict=True)}
-    return {"cell": cell, "H": H, "B": B, "bytes": size, "read": rate(size), "seconds": found}
+    size, found = net.params.flat.nbytes, take_turns(chosen, rounds, seconds, math.inf)
+    facts = {"cell": net.params.cell, "H": net.params.hidden, "B": len(x)}
+    return facts | {"bytes": size, "read": rate(size), "seconds": found}
 
 
 def markdown(results: dict[str, Any]) -> str:
     """The page: one table."""
     import report
 
-    head = ["cell", "H", "B", "a step", "best", "weights/s", "of reading", "forward", "PyTorch's module", "its cell"]
+    head = ["cell", "H", "B", "a step", "best", "weights/s", "of reading"]
+    head += ["forward", "PyTorch's module", "its cell", "NumPy"]
     body = []
     for row in results["rows"]:
         middle, best = row["seconds"][STEPPER]
-        others = [row["seconds"].get(name, (None, None))[0] for name in (FORWARD, MODULE, CELL)]
+        others = [row["seconds"].get(name, (None, None))[0] for name in (FORWARD, MODULE, CELL, NUMPY)]
         rate = row["bytes"] / best
         body.append([
             row["cell"], str(row["H"]), str(row["B"]), report.seconds(middle), report.seconds(best),
             f"{rate / 1e9:.1f} GB/s", f"{rate / row['read']:.2f}" if row["read"] else "",
             *(report.ratio(other and other / middle) for other in others),
         ])  # fmt: skip
-    machine = results["machine"]
     facts = (
-        f"- {results['date']}, commit {results['commit']}, {machine['cpu']}, load {machine['load_average'][0]:.1f}, "
-        f"float32, X = {X}, V = {V}, one thread\n"
-        "- forward, PyTorch's module, its cell: how many times as long they take, by medians\n"
+        program.fact(results, "float32", f"X = {X}", f"V = {V}", "one thread") + "\n"
+        "- forward, PyTorch's module, its cell, NumPy: how many times as long they take, by medians\n"
         "- weights/s: the size of all parameters over the fastest step; of reading: over the rate at which a block of "
         "that size is read again and again"
     )
@@ -178,36 +198,21 @@ def reader() -> Callable[[int], float]:
 
 def run(cells: list[str], sizes: list[int], rounds: int, seconds: float) -> dict[str, Any]:
     """All rows; an interruption keeps what there is."""
-    from tqdm import tqdm
-
-    results: dict[str, Any] = {"format": "rnncore stepper 1", **environment.describe(), "rows": []}
+    results = program.begin("stepper", 1, "rows")
     rate, nets = reader(), [(cell, H, B) for cell in cells for H in sizes for B in (1, 16)]
-    try:
-        for cell, H, B in tqdm(nets, mininterval=0.1 if sys.stderr.isatty() else 10, dynamic_ncols=True):
-            results["rows"].append(measure(cell, H, B, rounds, seconds, rate))
-    except KeyboardInterrupt:
-        print("interrupted: the files hold what was measured until then")
+    with program.interruptible():
+        for cell, H, B in program.progress(nets):
+            results["rows"].append(measure(acting(cell, H, B), rounds, seconds, rate))
     return results
 
 
 def main(argv: list[str] | None = None) -> int:
     """Writes stepper.json and stepper.md."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="one small size, three rounds")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--cells", default="rnn,lstm,gru", help="with commas between")
-    parser.add_argument("--out", type=Path, default=HERE / "results")
-    args = parser.parse_args(argv)
+    args = program.parser(__doc__, "one small size, three rounds", 15, "with commas between").parse_args(argv)
     environment.prepare()
-    import report
-
     sizes, rounds = ([32], 3) if args.quick else ([32, 128, 256, 512, 1024], args.rounds)
     results = run(args.cells.split(","), sizes, rounds, 0.02 if args.quick else 0.05)
-    page = markdown(results)
-    report.write_json(args.out / "stepper.json", results)
-    report.write_whole(args.out / "stepper.md", page)
-    print(page + f"\nwritten: {args.out / 'stepper'}.json, .md")
-    return 0
+    return program.finish(results, markdown(results), args.out, "stepper")
 
 
 if __name__ == "__main__":

@@ -8,17 +8,18 @@ Most points lie on lines along one axis, where neighbours can be compared; the o
 
 import argparse
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import environment
+import program
 from shapes import GATES, Shape, cell_of, cells
 
 if TYPE_CHECKING:
+    import native
     from problems import Problem
-    from timing import Contender
+    from timing import Contender, Times
 
 HERE = Path(__file__).resolve().parent
 AXES: dict[str, tuple[int, ...]] = {
@@ -41,6 +42,7 @@ LINES = (
 )  # fmt: skip
 SCATTERED = 40
 THIN = 3  # which part of the points another cell than "rnn" has
+AROUND = 2e-3  # seconds of a reading of the peak, before and after each turn
 MOST_FLOPS = 8e9  # PyTorch takes some tenths of a second for that
 # What may be lost to a neighbour's rate: by the call, by a step, and for the bytes of the parameters, per second.
 CALL, STEP, PARAMETERS = 5e-6, 0.25e-6, 5e9
@@ -104,35 +106,43 @@ def right(task: "Problem", contenders: list["Contender"]) -> list[str]:
     return found
 
 
-def measure(shape: Shape, dtype: str, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(shape: Shape, dtype: str, rounds: int, seconds: float, isa: "native.Limits") -> dict[str, Any]:
     """Check, then time; a point that looks slow is timed again, longer, before it is believed."""
     import engines
     import peers
     from problems import problem
     from timing import Times, interleave
 
+    def timed(rounds: int) -> "list[Times]":
+        times = [Times() for _ in contenders]
+        list(interleave(contenders, rounds, seconds, times, peak=lambda _: isa.fma(dtype, AROUND)))
+        return times
+
     task = problem(shape, dtype)
     contenders = [engines.contender(task, "cpp", 1), engines.contender(task, "cpp", None), peers.by_torch(task, 1)]
     wrong = right(task, [contenders[0], contenders[2]])
     times = [Times() for _ in contenders]
     if not wrong:
-        list(interleave(contenders, rounds, seconds, times))
+        times = timed(rounds)
         if times[2].median < 1.2 * max(times[0].median, times[1].median):
-            times = [Times() for _ in contenders]
-            list(interleave(contenders, 4 * rounds, seconds, times))
+            times = timed(4 * rounds)
     one, auto, torch = (t.median if t.seconds else None for t in times)
     return {
         "cell": shape.cell, "name": shape.name, "X": shape.X, "H": shape.H, "V": shape.V, "B": shape.B, "T": shape.T,
         "tokens": shape.tokens, "flops": shape.flops, "wrong": wrong, "cpp": one, "auto": auto, "torch": torch,
+        "work": times[0].work[0] if one else None,
     }  # fmt: skip
 
 
 def judge(points: list[dict[str, Any]], on_lines: list[list[str]], peak: float) -> None:
-    """Adds shares, times PyTorch, and for each point on a line its better neighbour where that is twice as good."""
+    """Adds shares, times PyTorch, and for each point on a line its better neighbour where that is twice as good.
+
+    peak: the best reading of the run, by which shares are told in older files.
+    """
     by_name = {point["name"]: point for point in points if point["cpp"]}
     for point in by_name.values():
         point.pop("neighbour", None)
-        point["share"] = point["flops"] / point["cpp"] / peak
+        point["share"] = point["flops"] / (point.get("work") or point["cpp"] * peak)
         point["times_torch"] = point["torch"] / max(point["cpp"], point["auto"])
     for line in on_lines:
         measured = [by_name[name] for name in line if name in by_name]
@@ -175,10 +185,7 @@ def reason(point: dict[str, Any], better: dict[str, Any], lost: float) -> str:
 
 def markdown(results: dict[str, Any]) -> str:
     """Cell after cell."""
-    head = (
-        f"- {results['date']}, commit {results['commit']}, {results['machine']['cpu']}, {results['dtype']}, "
-        f"FMA peak {results['peak'] / 1e9:.1f} GF/s"
-    )
+    head = program.fact(results, results["dtype"], f"FMA peak {results['peak'] / 1e9:.1f} GF/s at best")
     names = dict.fromkeys(point["cell"] for point in results["points"])
     parts = ["# Odd sizes", head, *(section(results, cell) for cell in names)]
     return "\n\n".join(parts) + "\n"
@@ -231,21 +238,30 @@ def odd_table(points: list[dict[str, Any]]) -> str:
     return report.table(head, body)
 
 
-def again(found: list[dict[str, Any]], shapes: dict[tuple[str, str], Shape], args: argparse.Namespace) -> None:
+def again(results: dict[str, Any], points: list[Shape], rounds: int, isa: "native.Limits") -> None:
     """What is out of line without a reason is timed once more, longer: a busy moment is no finding."""
-    for i, point in enumerate(found):
+    shapes = {(point.cell, point.name): point for point in points}
+    for i, point in enumerate(results["points"]):
         if "neighbour" in point and not point["neighbour"]["reason"]:
-            found[i] = measure(shapes[point["cell"], point["name"]], args.dtype, 4 * args.rounds, 0.02)
+            shape = shapes[point["cell"], point["name"]]
+            results["points"][i] = measure(shape, results["dtype"], 4 * rounds, 0.02, isa)
 
 
-def progress(points: list[Shape]) -> Iterator[Shape]:
-    """The points, with a bar."""
-    from tqdm import tqdm
+def run(points: list[Shape], dtype: str, rounds: int) -> dict[str, Any]:
+    """All points; an interruption keeps what there is."""
+    import native
 
-    with tqdm(points, mininterval=0.1 if sys.stderr.isatty() else 10, dynamic_ncols=True) as bar:
-        for point in bar:
-            bar.set_description(f"{point.cell} {point.name}", refresh=sys.stderr.isatty())
-            yield point
+    results = program.begin("sweep", 3) | {"dtype": dtype, "points": []}
+    isa = native.limits()[0]
+    readings = [isa.fma(dtype, 0.3)]
+    with program.interruptible():
+        for point in program.progress(points):
+            results["points"].append(measure(point, dtype, rounds, 0.02, isa))
+    results["peak"] = max([*readings, isa.fma(dtype, 0.3)])
+    judge_all(results)
+    again(results, points, rounds, isa)
+    judge_all(results)
+    return results
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -258,7 +274,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=HERE / "results")
     args = parser.parse_args(argv)
     environment.prepare()
-    import native
     import report
 
     try:
@@ -268,18 +283,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as wrong:
         parser.error(str(wrong))
     points = [point for cell in names for point in points_of(cell)][:: 7 if args.quick else 1]
-    results: dict[str, Any] = {"format": "rnncore sweep 2", **environment.describe(), "dtype": args.dtype, "points": []}
-    isa = native.limits()[0]
-    readings = [isa.fma(args.dtype, 0.3)]
-    try:
-        for point in progress(points):
-            results["points"].append(measure(point, args.dtype, args.rounds, 0.02))
-    except KeyboardInterrupt:
-        print("interrupted: the files hold what was measured until then")
-    results["peak"] = max([*readings, isa.fma(args.dtype, 0.3)])
-    judge_all(results)
-    again(results["points"], {(point.cell, point.name): point for point in points}, args)
-    judge_all(results)
+    results = run(points, args.dtype, args.rounds)
     stem = "sweep" if args.dtype == "float32" else f"sweep-{args.dtype}"
     report.write_json(args.out / f"{stem}.json", results)
     page = markdown(results)

@@ -30,9 +30,9 @@ def gradient(task: Problem) -> Results:
     return {
         "loss": np.array(loss),
         "dstate": np.stack(dstates),
-        "W_xh": da.T @ x,
-        "W_hh": du.T @ h[:-1].reshape(T * B, H),
-        "W_hy": dy.T @ rows,
+        "W_xh": summed(da, x),
+        "W_hh": summed(du, h[:-1].reshape(T * B, H)),
+        "W_hy": summed(dy, rows),
         "b_x": da.sum(axis=0),
         "b_h": du.sum(axis=0),
         "b_y": dy.sum(axis=0),
@@ -61,6 +61,11 @@ def cross_entropy(y: Any, labels: Any) -> tuple[float, Any]:
 def times(rows: Any, W: Any) -> Any:
     """``rows W``; a single row as a vector, for which BLAS has a way of its own."""
     return (rows[0] @ W)[None] if len(rows) == 1 else rows @ W
+
+
+def summed(da: Any, x: Any) -> Any:
+    """``da^T x``; of a single row by broadcasting, for which BLAS has no way of its own and ``@`` a slow one."""
+    return da.T * x if len(da) == 1 else da.T @ x
 
 
 def room(z: Any, first: Any) -> Any:

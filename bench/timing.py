@@ -36,11 +36,26 @@ class Contender:
     spins: bool = False
 
 
+Peak = Callable[[Contender], float]
+"""Reads what one thread could do at best just now, in flops a second, for the instruction set of a contender."""
+
+
+def unread(contender: Contender) -> float:
+    """For who does not ask for the peak."""
+    return math.nan
+
+
 @dataclass
 class Times:
-    """Seconds of single calls."""
+    """Seconds of single calls, and beside each the peak around its turn: NaN where it was not read."""
 
     seconds: list[float] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)
+
+    def add(self, seconds: list[float], peak: float) -> None:
+        """The calls of a turn."""
+        self.seconds += seconds
+        self.peaks += [peak] * len(seconds)
 
     @property
     def median(self) -> float:
@@ -51,6 +66,12 @@ class Times:
     def best(self) -> float:
         """The fastest call."""
         return min(self.seconds)
+
+    @property
+    def work(self) -> tuple[float, float]:
+        """How many flops the peak around a call allows in its time: of the call in the middle, and of the fastest."""
+        each = [time * peak for time, peak in zip(self.seconds, self.peaks, strict=True)]
+        return median(each), each[self.seconds.index(self.best)]
 
 
 def repeat(call: Callable[[], object]) -> Callable[[int], None]:
@@ -82,8 +103,25 @@ def timed(contender: Contender, calls: int) -> float:
     return max(time.perf_counter() - start, 1e-9) / calls
 
 
+def measured_turn(contender: Contender, seconds: float, times: Times, peak: Peak) -> float:
+    """One turn, and the peak read right before and right after it; returns how many seconds it took."""
+    before = peak(contender)
+    start = time.perf_counter()
+    found = turn(contender, seconds)
+    taken = time.perf_counter() - start
+    if contender.spins:
+        time.sleep(SETTLE)
+    times.add(found, (before + peak(contender)) / 2)
+    return taken
+
+
 def interleave(
-    contenders: list[Contender], rounds: int, seconds: float, times: list[Times], longest: float = math.inf
+    contenders: list[Contender],
+    rounds: int,
+    seconds: float,
+    times: list[Times],
+    longest: float = math.inf,
+    peak: Peak = unread,
 ) -> Iterator[Contender]:
     """Rounds of turns, each beginning with another contender; fills ``times`` and yields whose turn is over.
 
@@ -95,9 +133,13 @@ def interleave(
             which = (round_ + place) % len(contenders)
             if round_ >= FEWEST and taken[which] > longest:
                 continue
-            start = time.perf_counter()
-            times[which].seconds += turn(contenders[which], seconds)
-            taken[which] += time.perf_counter() - start
-            if contenders[which].spins:
-                time.sleep(SETTLE)
+            taken[which] += measured_turn(contenders[which], seconds, times[which], peak)
             yield contenders[which]
+
+
+def take_turns(contenders: list[Contender], rounds: int, seconds: float, longest: float) -> dict[str, list[float]]:
+    """Medians and fastest calls in seconds, by name."""
+    times = [Times() for _ in contenders]
+    for _ in interleave(contenders, rounds, seconds, times, longest):
+        pass
+    return {c.name: [t.median, t.best] for c, t in zip(contenders, times, strict=True)}

@@ -4,21 +4,20 @@ Beside the same windows in PyTorch, which detaches the state before each of them
 WildML's tutorial; beside the plain gradient; and for growing k. All are shown to find the same gradient first.
 """
 
-import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import environment
 import numpy as np
+import program
 from shapes import Shape, cells
 
 if TYPE_CHECKING:
     from problems import Problem
     from timing import Contender
 
-HERE = Path(__file__).resolve().parent
 WINDOW = 20
 GROWTH = (1, 2, 5, 10, 20, 50, 100)
 LONGEST = 30.0  # seconds of turns at one row, after which a contender sits out
@@ -43,7 +42,6 @@ def by_torch(task: "Problem", k: int) -> "Contender":
     """A window after the other: from the state before it, detached, over k steps to the loss of the last."""
     import peers
     import torch
-    from timing import Contender, repeat
 
     recurrent, linear, first = peers.torch_net(task)
     inputs, labels = torch.from_numpy(task.inputs), torch.from_numpy(task.labels)
@@ -61,13 +59,11 @@ def by_torch(task: "Problem", k: int) -> "Contender":
             begin = max(0, t - k + 1)
             h, _ = recurrent(inputs[begin : t + 1], states[begin])
             loss = torch.nn.functional.cross_entropy(linear(h[-1]), labels[t], reduction="sum")
-            loss.backward()
+            torch.autograd.backward(loss)
             total += float(loss.detach())
         found["last"] = (torch.tensor(total), [leaf.grad for leaf in leaves])
 
-    return Contender(
-        TORCH, 1, repeat(call), lambda: peers.torch_results(*found["last"]), lambda: torch.set_num_threads(1)
-    )
+    return peers.torch_contender(TORCH, call, lambda: found["last"])
 
 
 def by_double_loop(task: "Problem", k: int) -> "Contender":
@@ -104,39 +100,29 @@ def by_double_loop(task: "Problem", k: int) -> "Contender":
 
 def measure(shape: Shape, k: int, with_torch: bool, rounds: int) -> dict[str, Any]:
     """One row: medians and best of seconds a call, after all were shown to find the same gradient."""
-    from peers import TOLERANCE, error
+    from peers import require_same
     from problems import problem
-    from timing import Times, interleave
+    from timing import take_turns
 
     task = problem(shape, "float32")
     chosen = [by_rnncore(task, None), by_rnncore(task, k)]
     chosen += [by_torch(task, k)] if with_torch else []
     chosen += [by_double_loop(task, k)] if shape.cell == "rnn" else []
-    for contender in chosen:
-        contender.before()
-        contender.run(1)
+    chosen[0].run(1)
     for contender in chosen[2:]:
-        wrong = error(chosen[1].results(), contender.results())
-        if wrong > TOLERANCE["float32"]:
-            raise RuntimeError(f"{shape.cell}, k = {k}: the gradient of {contender.name} differs by {wrong:.2g}")
-    times = [Times() for _ in chosen]
-    for _ in interleave(chosen, rounds, 0.1, times, LONGEST):
-        pass
-    seconds = {c.name: [t.median, t.best] for c, t in zip(chosen, times, strict=True)}
+        require_same(chosen[1], contender, f"{shape.cell}, k = {k}")
+    seconds = take_turns(chosen, rounds, 0.1, LONGEST)
     return {"cell": shape.cell, "sizes": shape.sizes, "k": k, "seconds": seconds}
 
 
 def grow(shape: Shape, windows: tuple[int, ...], rounds: int) -> dict[str, Any]:
     """Medians of seconds for each k."""
     from problems import problem
-    from timing import Times, interleave
+    from timing import take_turns
 
     task = problem(shape, "float32")
     chosen = [replace(by_rnncore(task, k), name=str(k)) for k in windows]
-    times = [Times() for _ in chosen]
-    for _ in interleave(chosen, rounds, 0.05, times, LONGEST):
-        pass
-    medians = {c.name: t.median for c, t in zip(chosen, times, strict=True)}
+    medians = {name: middle for name, (middle, _) in take_turns(chosen, rounds, 0.05, LONGEST).items()}
     return {"cell": shape.cell, "sizes": shape.sizes, "seconds": medians}
 
 
@@ -160,10 +146,9 @@ def markdown(results: dict[str, Any]) -> str:
         for row in results["growth"]
         for k, value in row["seconds"].items()
     ]
-    machine = results["machine"]
     facts = (
-        f"- {results['date']}, commit {results['commit']}, {machine['cpu']}, load {machine['load_average'][0]:.1f}, "
-        "float32, one thread\n- the last two columns say how many times as long as rnncore's windows others take"
+        program.fact(results, "float32", "one thread")
+        + "\n- the last two columns say how many times as long as rnncore's windows others take"
     )
     tables = (
         report.table(head, body, left=2),
@@ -174,45 +159,26 @@ def markdown(results: dict[str, Any]) -> str:
 
 def run(shapes: list[Shape], growth: Shape, windows: tuple[int, ...], rounds: int) -> dict[str, Any]:
     """All rows; an interruption keeps what there is."""
-    import importlib.util
-
-    from tqdm import tqdm
-
-    with_torch = importlib.util.find_spec("torch") is not None
-    results: dict[str, Any] = {"format": "rnncore truncate 1", **environment.describe(), "rows": [], "growth": []}
-    try:
-        for shape in tqdm(shapes, mininterval=0.1 if sys.stderr.isatty() else 10, dynamic_ncols=True):
+    with_torch = find_spec("torch") is not None
+    results = program.begin("truncate", 1, "rows", "growth")
+    with program.interruptible():
+        for shape in program.progress(shapes):
             results["rows"].append(measure(shape, min(WINDOW, shape.T // 2), with_torch, rounds))
             results["growth"].append(grow(replace(growth, cell=shape.cell), windows, rounds))
-    except KeyboardInterrupt:
-        print("interrupted: the files hold what was measured until then")
     return results
 
 
 def main(argv: list[str] | None = None) -> int:
     """Writes truncate.json and truncate.md."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--cells", default="rnn,lstm,gru", help="comma-separated; PyTorch has no gru_reset_before")
-    parser.add_argument("--quick", action="store_true", help="few steps, small sizes, three rounds")
+    parser = program.parser(__doc__, "few steps, small sizes", 3, "comma-separated; PyTorch has no gru_reset_before")
     parser.add_argument("--steps", type=int, default=1000, metavar="T", help="of the sizes of S4 (default: 1000)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE / "results")
     args = parser.parse_args(argv)
     environment.prepare()
-    import report
-
-    large = Shape("windows", 128, 256, 128, 32, args.steps)
-    growth, windows = replace(large, T=min(args.steps, 200)), GROWTH
-    if args.quick:
-        large, windows = Shape("windows", 8, 16, 8, 4, 12), (1, 2, 4)
-        growth = large
-    shapes = [replace(large, cell=cell) for cell in cells(args.cells)]
-    results = run(shapes, growth, windows, args.rounds)
-    page = markdown(results)
-    report.write_json(args.out / "truncate.json", results)
-    report.write_whole(args.out / "truncate.md", page)
-    print(page + f"\nwritten: {args.out / 'truncate'}.json, .md")
-    return 0
+    windows: tuple[int, ...] = (1, 2, 4) if args.quick else GROWTH
+    large = Shape("windows", 8, 16, 8, 4, 12) if args.quick else Shape("windows", 128, 256, 128, 32, args.steps)
+    growth = replace(large, T=min(large.T, 200))
+    results = run([replace(large, cell=cell) for cell in cells(args.cells)], growth, windows, args.rounds)
+    return program.finish(results, markdown(results), args.out, "truncate")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def results(*rows: dict[str, Any], peak: float = 1e11) -> dict[str, Any]:
     limits |= {f"read {level}": [1e11] for level in ("L1", "L2", "L3", "DRAM")}
     limits |= {"tanh float32": [1e9], "exp float32": [1e9], "sigmoid float32": [5e8], "call": [1e-6]}
     return {
-        "format": "rnncore bench 2", "complete": True, **environment.describe(), "limits": limits, "checks": [],
+        "format": "rnncore bench 3", "complete": True, **environment.describe(), "limits": limits, "checks": [],
         "settings": {"rounds": 1, "seconds": 0.1, "cores": 2}, "peer_checks": [], "absent": {}, "rows": list(rows),
         "loops": [],
     }  # fmt: skip
@@ -52,9 +52,12 @@ def results(*rows: dict[str, Any], peak: float = 1e11) -> dict[str, Any]:
 
 def test_flops() -> None:
     shapes = load("shapes")
-    assert shapes.Shape("", X=2, H=3, V=5, B=7, T=11).flops == 6 * 11 * 7 * (3 * (2 + 3) + 3 * 5)
-    assert shapes.Shape("", X=2, H=3, V=5, B=7, T=11, tokens=True).flops == 6 * 11 * 7 * (3 * 3 + 3 * 5)
-    assert shapes.Shape("", X=2, H=3, V=5, B=7, T=11, cell="lstm").flops == 6 * 11 * 7 * (4 * 3 * (2 + 3) + 3 * 5)
+    net = shapes.Shape("", X=2, H=3, V=5, B=7, T=11)
+    assert net.flops == 11 * 7 * (3 * (4 * 2 + 6 * 3) + 6 * 3 * 5)
+    assert replace(net, tokens=True).flops == 11 * 7 * (3 * 6 * 3 + 6 * 3 * 5)
+    assert replace(net, cell="lstm").flops == 11 * 7 * (4 * 3 * (4 * 2 + 6 * 3) + 6 * 3 * 5)
+    assert replace(net, cell="lstm").flops_of_dinputs == 11 * 7 * 2 * 4 * 3 * 2
+    assert replace(net, tokens=True).flops_of_dinputs == 0
     assert {name: len(cell.gates) for name, cell in CELLS.items()} == shapes.GATES
 
 
@@ -139,6 +142,84 @@ def test_another_call_that_gives_another_gradient_is_found(monkeypatch: pytest.M
 
     monkeypatch.setattr(rnncore, "backward", wrong)
     assert engines.unlike_bptt(task) == [f"{shapes.TWO_CALLS} differs from rnncore cpp in W_hh"]
+
+
+def test_the_share_is_told_by_the_peak_around_each_call() -> None:
+    report, session, shapes, timing = load("report"), load("session"), load("shapes"), load("timing")
+    readings = iter([1e11, 3e11, 4e11, 4e11])  # before and after each of two turns
+    times = timing.Times()
+    contender = timing.Contender("rnncore cpp", 1, lambda k: time.sleep(0.03 * k), dict)
+    for _ in range(2):
+        timing.measured_turn(contender, 0.0, times, lambda _: next(readings))
+    assert times.peaks == [2e11, 4e11]
+    times.seconds = [3e-6, 1e-6]
+    assert times.work == pytest.approx((5e5, 4e5))
+    told = session.row(shapes.named("S1")[0], "float32", contender, times) | {"flops": 1e5}
+    found = results(told, peak=1e12)
+    report.finish(found)
+    assert found["rows"][0]["share"] == pytest.approx(1e5 / 5e5)
+    assert report.fastest(found)["rows"][0]["share"] == pytest.approx(1e5 / 4e5)
+    unread = session.row(shapes.named("S1")[0], "float32", contender, timing.Times([1e-6], [float("nan")]))
+    assert (unread["work"], unread["best_work"]) == (None, None)
+    found["rows"] = [unread | {"flops": 1e5}]
+    report.finish(found)
+    assert found["rows"][0]["share"] == pytest.approx(1e5 / 1e6)
+
+
+def test_a_processor_has_a_name_and_is_said_what_it_is() -> None:
+    processor = load("processor")
+    machine = {"cpu": "Intel(R) Xeon(R) Platinum 8488C CPU @ 2.4GHz", "family_model": "6/143", "cores": 2}
+    machine |= {"caches": {"L1": 49152, "L2": 2097152}, "instruction_sets": ["avx2"], "load_average": [0.5]}
+    assert processor.name(machine) == "Intel Xeon Platinum 8488C (family/model 6/143)"
+    assert processor.name(machine | {"cpu": "AMD EPYC", "family_model": "25/17"}) == "AMD EPYC (Zen 4)"
+    assert processor.slug(machine) == "intel-xeon-platinum-8488c-6-143"
+    assert "L1d 48 KiB, L2 2048 KiB; avx2; load average at the start 0.50" in processor.found(machine)
+    limits = {f"chase {n} 4 KiB": [t, 9e-9] for n, t in ((32, 1e-9), (64, 1.1e-9), (128, 3e-9), (256, 1e-9))}
+    (told,) = processor.reach(limits | {"chase 32 huge": [1e-9], "chase 256 huge": [1e-9]})
+    assert "64 pages of 4 KiB (1.0 ns a load, over 256 1.0 ns), at least 256 pages of a huge page" in told
+    assert processor.reach({"call": [1e-6]}) == []
+
+
+def test_another_processor_is_another_column_and_another_table(tmp_path: Path) -> None:
+    kept, quote, report = load("kept"), load("quote"), load("report")
+    rows = [
+        row(shape, contender, t, cell=cell) | {"best": t, "share": 0.5}
+        for shape in quote.LIKE for cell in quote.CELLS for contender, t in (("rnncore cpp", 1e-4), ("torch", 2e-4))
+    ]  # fmt: skip
+    kinds = {"AMD EPYC": "25/17", "Intel(R) Xeon(R) Processor": "6/167"}
+    for day in ("2026-01-01", "2026-02-01"):
+        for cpu, family_model in kinds.items():
+            found = results(*rows) | {"date": f"{day}T00:00:00+00:00"}
+            found["machine"] |= {"cpu": cpu, "family_model": family_model, "cores": 2}
+            report.write_json(tmp_path / f"{report.file_name(found)}.json", found)
+    report.write_json(tmp_path / "sweep.json", {"format": "rnncore sweep 3"})
+    newest = kept.newest(tmp_path)
+    assert {kind: path.stem for kind, path in newest.items()} == {
+        "AMD EPYC (Zen 4)": "2026-02-01-amd-epyc-25-17-2-cores",
+        "Intel Xeon (family/model 6/167)": "2026-02-01-intel-xeon-6-167-2-cores",
+    }
+    runs = {kind: (path.stem, kept.counted(path)) for kind, path in newest.items()}
+    lines = quote.short_table(runs).splitlines()
+    assert [text.strip() for text in lines[0].split("|")[3:-1]] == [
+        "AMD EPYC (Zen 4): rnn", "lstm", "gru", "Intel Xeon (family/model 6/167): rnn", "lstm", "gru",
+    ]  # fmt: skip
+    assert lines[2].endswith("| 100 us, 2 x " * 6 + "|")
+    assert [line for line in quote.sections(runs).splitlines() if line.startswith("### ")] == [f"### {k}" for k in runs]
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{quote.BEGIN}\nold\n{quote.END}\nafter\n")
+    quote.replaced(page, quote.SECTIONS, quote.sections(runs))
+    assert page.read_text() == f"before\n{quote.sections(runs)}after\n"
+    page.write_text("no table\n")
+    with pytest.raises(ValueError, match="0 places"):
+        quote.replaced(page, quote.SHORT_TABLE, "")
+
+
+def test_older_counts_are_not_quoted(tmp_path: Path) -> None:
+    kept, report = load("kept"), load("report")
+    report.write_json(tmp_path / "old.json", results() | {"format": "rnncore bench 2"})
+    assert kept.load(tmp_path / "old.json")["rows"] == []
+    with pytest.raises(ValueError, match="counts flops in another way"):
+        kept.counted(tmp_path / "old.json")
 
 
 def test_compare_counts_in_the_peaks_of_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,12 +307,12 @@ def test_who_takes_long_sits_out() -> None:
 def test_roofline_names_the_limit() -> None:
     roofline, shapes = load("roofline"), load("shapes")
     found = results(row("S3", "rnncore cpp", 1.0))
-    least, name = roofline.bound(roofline.needs(shapes.named("S3")[0], "float32", found))
+    least, name = roofline.bound(roofline.needs(shapes.named("S3")[0], "float32", found, 1e11))
     assert name == "FMA units"
-    assert least == pytest.approx(1e-6 + 6 * 64 * 32 * 128 * (65 + 128 + 65) / 1e11 + 64 * 32 * (128 + 65) / 1e9)
-    assert "FMA units" in roofline.page(found, "some.json")
+    assert least == pytest.approx(1e-6 + 64 * 32 * (128 * (4 * 65 + 6 * (128 + 65)) / 1e11 + (128 + 65) / 1e9))
+    assert "FMA units" in roofline.part(found, "some.json")
     lstm = replace(shapes.named("S3")[0], cell="lstm")
-    needs = roofline.needs(lstm, "float32", found)
+    needs = roofline.needs(lstm, "float32", found, 1e11)
     assert needs["elementary"] == pytest.approx(64 * 32 * (128 * (3 / 5e8 + 2 / 1e9) + 65 / 1e9))
     assert needs["chain"] == pytest.approx(5 * 64 * 128 * 1e-9)
 
@@ -301,7 +382,7 @@ def test_deep_nets_find_the_same_gradient_where_the_peer_is_installed(name: str,
     else:
         pytest.importorskip(peer)
         found = deep.by_torch(net, 1) if peer == "torch" else deep.by_jax(net)
-    deep.require_same(deep.by_rnncore(net, 1), found, name)
+    load("peers").require_same(deep.by_rnncore(net, 1), found, name)
 
 
 def test_what_deep_nets_cost_is_told_beside_their_parts() -> None:
@@ -323,6 +404,7 @@ def test_everybody_takes_the_same_steps(cell: str) -> None:
         net = stepper.acting(cell, 20, B)
         for name in (stepper.STEPPER, stepper.FORWARD):
             stepper.require_same(net, name)
+        stepper.require_same(stepper.acting(cell, 20, B, (5, 3), "float64"), stepper.NUMPY)
         if importlib.util.find_spec("torch"):
             stepper.require_same(net, stepper.MODULE)
             stepper.require_same(net, stepper.CELL)
@@ -335,13 +417,13 @@ def test_what_a_step_costs_is_told_beside_the_others() -> None:
     others = seconds | {stepper.MODULE: [100e-6, 90e-6], stepper.CELL: [50e-6, 40e-6]}
     page = stepper.markdown({**load("environment").describe(), "rows": [row, row | {"read": 0.0, "seconds": others}]})
     cells = [[text.strip() for text in line.split("|")[4:-1]] for line in page.splitlines() if line.startswith("| gru")]
-    assert cells[0] == ["2 us", "1 us", "20.0 GB/s", "0.50", "2 x", "", ""]
-    assert cells[1] == ["2 us", "1 us", "20.0 GB/s", "", "2 x", "50 x", "25 x"]
+    assert cells[0] == ["2 us", "1 us", "20.0 GB/s", "0.50", "2 x", "", "", ""]
+    assert cells[1] == ["2 us", "1 us", "20.0 GB/s", "", "2 x", "50 x", "25 x", ""]
 
 
-def start(*arguments: object) -> "subprocess.Popen[str]":
+def start(*arguments: object, program: str = "run.py") -> "subprocess.Popen[str]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RNNCORE_BENCH", "COV_"))}
-    command = [sys.executable, str(BENCH / "run.py"), *map(str, arguments)]
+    command = [sys.executable, str(BENCH / program), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 

@@ -95,13 +95,18 @@ def sweep() -> dict[str, Any]:
 
 
 def test_the_tables_are_those_of_the_newest_results(bench: Callable[[str], Any]) -> None:
-    roofline, quote = bench("roofline"), bench("quote")
-    newest = roofline.newest()
-    results = roofline.load(newest)
+    quote, roofline, runs = bench("quote"), bench("roofline"), bench("quote").newest()
     readme, speed = (ROOT / "README.md").read_text(), (ROOT / "docs" / "speed.md").read_text()
-    assert quote.short_table(results) in readme
-    assert quote.table(results) in speed
-    assert f"bench/results/{newest.stem}.md" in speed
+    assert quote.short_table(runs) in readme
+    assert quote.sections(runs) in speed
+    parts = [roofline.part(results, f"{stem}.json") for stem, results in runs.values()]
+    assert (BENCH / "roofline.md").read_text() == roofline.TEXT + "".join(parts)
+
+
+def runs(bench: Callable[[str], Any]) -> Iterator[list[dict[str, Any]]]:
+    """The rows of the newest results of each kind of processor."""
+    for _, results in bench("quote").newest().values():
+        yield results["rows"]
 
 
 def test_the_picture_is_drawn_from_the_results(bench: Callable[[str], Any]) -> None:
@@ -114,22 +119,20 @@ PEERS = ("torch", "jax", "numpy", "onednn")
 
 @pytest.mark.parametrize("reading", ["best", "median"])
 def test_nobody_is_ahead_on_one_thread(reading: str, bench: Callable[[str], Any]) -> None:
-    roofline = bench("roofline")
-    rows = [row for row in roofline.load(roofline.newest())["rows"] if row["threads"] == 1]
-    times = {(r["cell"], r["shape"], r["dtype"], r["contender"]): r[reading] for r in rows}
-    for peer, ours in [*((peer, "rnncore cpp") for peer in PEERS), ("torch", "rnncore numba")]:
-        found = [key[:-1] for key in times if key[-1] == peer]
-        assert found
-        assert all(times[(*key, ours)] < times[(*key, peer)] for key in found)
+    for rows in runs(bench):
+        times = {(r["cell"], r["shape"], r["dtype"], r["contender"]): r[reading] for r in rows if r["threads"] == 1}
+        for peer, ours in [*((peer, "rnncore cpp") for peer in PEERS), ("torch", "rnncore numba")]:
+            found = [key[:-1] for key in times if key[-1] == peer]
+            assert found
+            assert all(times[(*key, ours)] < times[(*key, peer)] for key in found)
 
 
 def test_pytorch_is_slower_at_every_size(bench: Callable[[str], Any]) -> None:
-    roofline = bench("roofline")
-    rows = roofline.load(roofline.newest())["rows"]
-    best = {(r["cell"], r["shape"], r["dtype"], r["threads"], r["contender"]): r["best"] for r in rows}
-    pytorch = [key[:-1] for key in best if key[-1] == "torch"]
-    assert len(pytorch) >= 60
-    assert all(best[(*key, "rnncore cpp")] < best[(*key, "torch")] for key in pytorch)
+    for rows in runs(bench):
+        best = {(r["cell"], r["shape"], r["dtype"], r["threads"], r["contender"]): r["best"] for r in rows}
+        pytorch = [key[:-1] for key in best if key[-1] == "torch"]
+        assert len(pytorch) >= 60
+        assert all(best[(*key, "rnncore cpp")] < best[(*key, "torch")] for key in pytorch)
     points = sweep()["points"]
     assert len(points) >= 400
     assert all(point["cpp"] < point["torch"] for point in points)

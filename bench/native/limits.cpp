@@ -1,7 +1,9 @@
 // What this machine can do at best, for one instruction set: compiled once per set, with VECTOR_BYTES as wide as its
-// vectors. FMA from registers alone, the latency of one FMA, and reading memory.
+// vectors. FMA from registers alone, the latency of one FMA, reading memory, and how many pages are near.
 //
 // The vectors are GCC's own, and a * b + c becomes one FMA because the compiler is told -ffp-contract=fast.
+
+#include <sys/mman.h>
 
 #include <chrono>
 #include <cstddef>
@@ -16,6 +18,8 @@ template <typename Real>
 struct Vector {
   typedef Real type __attribute__((vector_size(VECTOR_BYTES)));
 };
+
+constexpr std::size_t kPage = 4096, kMostPages = 512, kHugePage = kPage * kMostPages;
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -42,17 +46,18 @@ void fma_chains(std::int64_t passes) {
   for (int i = 0; i < chains; ++i) hide(sums[i]);
 }
 
-// Runs pieces of work until `seconds` are over; the best piece's time, so that what else the machine did stays out.
+// Runs pieces of work until `seconds` are over, and at least a few; the best piece's time, so that what else the
+// machine did stays out.
 template <typename Work>
 double best_time(double seconds, Work work) {
   const auto start = Clock::now();
   double best = 1e30;
-  do {
+  for (int pieces = 0; pieces < 4 || since(start) < seconds; ++pieces) {
     const auto piece = Clock::now();
     work();
     const double time = since(piece);
     if (time < best) best = time;
-  } while (since(start) < seconds);
+  }
   return best;
 }
 
@@ -76,6 +81,24 @@ std::uint64_t read_all(const unsigned char* memory, std::size_t bytes) {
   V all = sums[0] ^ sums[1] ^ sums[2] ^ sums[3] ^ sums[4] ^ sums[5] ^ sums[6] ^ sums[7];
   hide(all);
   return all[0];
+}
+
+// A ring through one line of each page, in an order by chance (Sattolo's). Lines lie at other places of their pages, so
+// that they share no set of the first cache.
+void link_pages(unsigned char* memory, std::size_t pages) {
+  std::size_t order[kMostPages];
+  for (std::size_t i = 0; i < pages; ++i) order[i] = i;
+  std::uint32_t state = 1;
+  for (std::size_t i = pages - 1; i > 0; --i) {
+    state = state * 1664525U + 1013904223U;
+    const std::size_t other = (state >> 8) % i, kept = order[i];
+    order[i] = order[other];
+    order[other] = kept;
+  }
+  const auto line = [&](std::size_t i) {
+    return reinterpret_cast<void**>(memory + order[i % pages] * kPage + order[i % pages] * 64 % kPage);
+  };
+  for (std::size_t i = 0; i < pages; ++i) *line(i) = line(i + 1);
 }
 
 }  // namespace
@@ -106,5 +129,27 @@ double read_rate(std::size_t bytes, double seconds) {
   hide(seen);
   std::free(memory);
   return static_cast<double>(bytes) * static_cast<double>(laps) / time;
+}
+
+// Seconds of a load that waits for the one before, each from another page of 4 KiB, again and again over so many of
+// them (up to 512): as small pages, or all in one huge page if the kernel grants it. 0 if there is no such memory. The
+// pages are the kernel's own, not the heap's, whose pages others get after this.
+double chase(std::size_t pages, int huge, double seconds) {
+  if (pages > kMostPages) return 0;
+  constexpr std::size_t bytes = 2 * kHugePage;
+  void* const mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return 0;
+  auto* const memory =
+      static_cast<unsigned char*>(mapped) + (kHugePage - reinterpret_cast<std::uintptr_t>(mapped) % kHugePage);
+  madvise(memory, kHugePage, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  link_pages(memory, pages);
+  constexpr int kLoads = 1 << 14;
+  void** at = reinterpret_cast<void**>(memory);
+  const double time = best_time(seconds, [&] {
+    for (int i = 0; i < kLoads; ++i) at = static_cast<void**>(*at);
+    hide(at);
+  });
+  munmap(mapped, bytes);
+  return time / kLoads;
 }
 }
