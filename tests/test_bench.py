@@ -222,6 +222,22 @@ def test_older_counts_are_not_quoted(tmp_path: Path) -> None:
         kept.counted(tmp_path / "old.json")
 
 
+def test_few_steps_are_told_beside_the_others() -> None:
+    few_steps, report, stepper = load("few_steps"), load("report"), load("stepper")
+    found = results(
+        row("1,2,3,4,5", "rnncore cpp", 2e-4), row("1,2,3,4,5", "torch", 1e-4), row("1,2,3,4,5", "numpy", 4e-4)
+    )
+    report.finish(found)
+    seconds = {stepper.FORWARD: [2e-6, 1e-6], stepper.STEPPER: [1e-6, 1e-6], stepper.NUMPY: [1e-6, 3e-6]}
+    found["steps"] = [{"cell": "gru", "dtype": "float32", "H": 64, "bytes": 1000, "read": 2e9, "seconds": seconds}]
+    page = few_steps.markdown(found)
+    lines = [[text.strip() for text in line.split("|")[2:-1]] for line in page.splitlines() if line.startswith("| ")]
+    assert ["200 us", "5 %", "200 us", "0.5 x", "0.5 x", "2 x", "2 x"] in lines
+    assert ["float32", "64", "2 us", "1 us", "500 ns", "2.00", "0.5 x", "", "", "0.5 x"] in lines
+    assert "by medians: rnn 1,2,3,4,5 float32: torch on 1 (2.00 x); a step of gru 64 float32: numpy (2.00 x)." in page
+    assert "by the fastest calls: rnn 1,2,3,4,5 float32: torch on 1 (2.00 x)." in page
+
+
 def test_compare_counts_in_the_peaks_of_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compare, report = load("compare"), load("report")
     old = results(row("S1", "rnncore cpp", 1e-4), row("S2", "rnncore cpp", 1e-4), row("S3", "torch", 1e-4))
@@ -452,6 +468,23 @@ def test_a_quick_run(tmp_path: Path) -> None:
     assert all(0 < r["best"] <= r["median"] for r in found["rows"])
     assert "## Every row" in (tmp_path / "trial.md").read_text()
     assert "vs numpy" in text or "rnncore cpp" not in text
+
+
+def test_a_quick_run_of_few_steps(tmp_path: Path) -> None:
+    if not any(name.startswith("cpp.") for name in load("engines").engines()):
+        pytest.skip("the compiled core is not here")
+    options = ("--quick", "--cells", "lstm", "--dtypes", "float64", "--peers", "numpy", "--out", tmp_path)
+    run = start(*options, program="few_steps.py")
+    text, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, text
+    (path,) = tmp_path.glob("few_steps-*.json")
+    found = json.loads(path.read_text())
+    assert found["complete"]
+    assert {r["contender"] for r in found["rows"]} == {"rnncore cpp", "numpy"}
+    assert {r["threads"] for r in found["rows"]} == {1}
+    assert all(check["equal"] for check in found["checks"])
+    assert [(step["H"], step["dtype"], step["bytes"] > 0) for step in found["steps"]] == [(64, "float64", True)]
+    assert "## One step forward" in path.with_suffix(".md").read_text()
 
 
 def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
