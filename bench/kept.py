@@ -27,11 +27,11 @@ def counted(path: Path) -> dict[str, Any]:
 
 
 def newest(folder: Path = RESULTS) -> dict[str, Path]:
-    """The latest result file of each kind of processor, by its name, in the order of the names."""
+    """The latest whole run of each kind of processor, by its name, in the order of the names."""
     found: dict[str, tuple[str, Path]] = {}
     for path in folder.glob("*.json"):
         results = json.loads(path.read_text())
-        if str(results.get("format")).startswith("rnncore bench"):
+        if str(results.get("format")).startswith("rnncore bench") and results["complete"]:
             kind = processor.name(results["machine"])
             found[kind] = max(found.get(kind, ("", path)), (str(results["date"]), path))
     if not found:
