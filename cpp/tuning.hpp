@@ -33,6 +33,9 @@ constexpr ptrdiff_t outer_rows = 8;
 constexpr ptrdiff_t outer_rows = 6;
 #endif
 
+// Sums of no more rows than that are written line after line, in tiles as wide as can be.
+constexpr ptrdiff_t few_rows = 16;
+
 // What they read is copied where its rows lie farther apart than far_row_bytes, or farther than near_row_bytes and an
 // even number of cache lines, if it is read for more panels, or columns, than that: up to copied_bytes at a time.
 constexpr ptrdiff_t near_row_bytes = 512, far_row_bytes = 2560, copied_bytes = 512 * kilobytes;
@@ -42,9 +45,13 @@ constexpr ptrdiff_t panels_worth_a_copy = 4, columns_worth_a_copy = 48;
 // sums 9 % faster, S7 5 to 10 %.)
 constexpr ptrdiff_t prefetched_block_bytes = 256 * kilobytes;
 
-// Weights that are multiplied no more often than uses_worth_packing are not packed. Of such, panels are no wider than
-// block_vectors, so that a block stays in the L1 cache, and what lies so many terms ahead is prefetched.
-constexpr ptrdiff_t uses_worth_packing = 2, block_vectors = 4, terms_ahead = 64;
+// Weights that are multiplied no more often than uses_worth_packing are not packed; where they do not fit into the L2
+// cache and are multiplied by few rows, which then wait for memory, no more often than uses_of_far_weights. (Intel, 2
+// MB of L2, X, H, V 256, 1024, 256, B 1: T = 3 and 4 15 to 35 % faster than packed, T = 8 as fast; H 512, B 20: T = 4
+// 30 % slower.) Of such, panels are no wider than block_vectors, so that a block stays in the L1 cache, and what lies
+// so many terms ahead is prefetched.
+constexpr ptrdiff_t uses_worth_packing = 2, uses_of_far_weights = 4, rows_that_wait = 4;
+constexpr ptrdiff_t far_weights_bytes = 1024 * kilobytes, block_vectors = 4, terms_ahead = 64;
 
 // The rows of a step that go through the recurrent product and the cell together: what the product leaves to the cell
 // stays in the L1 cache.

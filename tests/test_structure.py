@@ -35,7 +35,7 @@ CPP_NAMES = {
     "layer": {
         "cell_of": None,  # cells.hpp has a table
         "around_reset": None,  # each part is packed by itself
-        "recurrent_part": None,  # linear.hpp's product, as the weights are packed
+        "recurrent_part": None,  # product.hpp's, as the weights are packed
         "by_gate": None,  # the gates of a unit lie side by side
         "previous_states": None,  # they are rows of the same array
         "of_rows": "go_on",  # the sums of the steps after are where these go on
@@ -72,12 +72,16 @@ def python_names(file: Path) -> list[str]:
     return [name for name in functions if not name.startswith("_")]
 
 
-def cpp_names(file: Path) -> list[str]:
+def cpp_names(row: str) -> list[str]:
     """Types and functions as they are first defined; a member function counts like any other."""
-    text = re.sub("//.*", "", file.read_text())
+    text = "".join((CPP / f"{part}.hpp").read_text() for part in CPP_PARTS.get(row, (row,)))
+    text = re.sub("//.*", "", text)
     names = [match["type"] or match["function"] for match in CPP_DEFINITION.finditer(text)]
     return list(dict.fromkeys(name for name in names if name not in ("if", "for", "while")))
 
+
+CPP_PARTS = {"linear": ("product", "linear"), "layer": ("layer", "layer_sums")}
+"""The files of what C++ has in several."""
 
 NUMBA_ABSENT = {
     "head": {"loss_of"},  # a choice in row_loss
@@ -109,7 +113,7 @@ def test_numba_reads_like_the_definition(row: str) -> None:
 def test_cpp_reads_like_the_definition(row: str) -> None:
     if not CPP.is_dir():
         pytest.skip("the C++ sources are not beside these tests")
-    own, found = CPP_NAMES.get(row, {}), cpp_names(CPP / f"{row}.hpp")
+    own, found = CPP_NAMES.get(row, {}), cpp_names(row)
     definition = python_names(NUMPY / f"{row}.py")
     assert set(filter(None, own.values())) <= set(found)
     assert set(own) <= set(definition)

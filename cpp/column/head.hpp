@@ -40,7 +40,6 @@ struct Head {
   Panels<Real> W_hy, W_hy_back;  // W_hy_back: transposed
   Real* y;                       // (N, ldV) by rows, or (threads, rows, ldV): y_t, then dy_t
   Real* e;                       // (threads, ldV): scratch, a row of the softmax
-  Real *dW_hy, *db_y;            // the sums: (V, ldH) (ldV)
 
   // count: how many rows there are; h: theirs
   Head(Arena& arena, const Net& net, const Real* flat, Index count, Rows<const Real> h, Limits limits, Ways ways)
@@ -51,7 +50,7 @@ struct Head {
         h(h.at),
         y_by_row(ways.forward && ways.back),
         limits(limits) {
-    const bool forward = ways.forward, back = ways.back && ways.dy, sums = ways.sums && ways.dy;
+    const bool forward = ways.forward, back = ways.back && ways.dy;
     const Index rows = y_by_row ? count : limits.threads * limits.rows;
     const linear::Use use{count, limits.spans, limits.threads};
     W_hy = linear::fit_panels<Real>(arena, forward ? V : 0, H, use);
@@ -59,23 +58,6 @@ struct Head {
     give(head_of(net, flat));
     y = arena.take<Real>(forward ? rows * ldV : 0);
     e = arena.take<Real>(forward ? limits.threads * ldV : 0);
-    dW_hy = arena.take<Real>(sums ? V * ldH : 0), db_y = arena.take<Real>(sums ? ldV : 0);
-    if (arena.at && sums) begin({0, 0, H, 0, 0});
-  }
-
-  // Whether db_y is a shard's: that of the first hidden units. Others may be empty, and begin there as well.
-  static bool has_bias(const Shard& shard) { return shard.j0 == 0 && shard.j1 > 0; }
-
-  // The sum that is only added to begins with +0.
-  void begin(const Shard& shard) const {
-    if (has_bias(shard)) fill(db_y, ldV, Real(0));
-  }
-
-  // The sums of a shard go on from those of the steps after these.
-  void go_on(const Shard& shard, const HeadArrays<const Real>& later) const {
-    const Index j0 = shard.j0, count = shard.j1 - j0;
-    for (Index v = 0; v < V; ++v) copy(later.W_hy + v * H + j0, count, dW_hy + v * ldH + j0);
-    if (has_bias(shard)) copy(later.b_y, V, db_y);
   }
 
   // Takes parameters, which are read once they are packed only where panels are not.
@@ -109,25 +91,62 @@ struct Head {
     const Rows<const Real> dy = own_dy ? span.by_address(own_dy, V) : Rows<const Real>(span.by_row(y, ldV));
     linear::product(dy.from(i), end - i, W_hy_back, dh.from(i), look);
   }
+};
+
+// The sums for the gradients of the output layer's weights: in the gradients themselves where rows are whole vectors,
+// else in padded rows.
+template <class Real>
+struct Sums {
+  const Head<Real>& head;
+  bool in_place;
+  Index V, H, ld;
+  Real *dW_hy, *db_y;  // (V, ld) (ldV)
+
+  // wanted: false makes an empty one
+  Sums(Arena& arena, const Head<Real>& head, bool wanted)
+      : head(head), in_place(head.H % lanes<Real> == 0), V(head.V), H(head.H), ld(in_place ? H : head.ldH) {
+    dW_hy = arena.take<Real>(wanted && !in_place ? V * ld : 0), db_y = arena.take<Real>(wanted ? head.ldV : 0);
+    if (arena.at && wanted) begin({0, 0, H, 0, 0});
+  }
+
+  // Where the gradients go.
+  void place(const HeadArrays<Real>& grads) {
+    if (in_place) dW_hy = grads.W_hy;
+  }
+
+  // Whether db_y is a shard's: that of the first hidden units. Others may be empty, and begin there as well.
+  static bool has_bias(const Shard& shard) { return shard.j0 == 0 && shard.j1 > 0; }
+
+  // The sum that is only added to begins with +0.
+  void begin(const Shard& shard) const {
+    if (has_bias(shard)) fill(db_y, head.ldV, Real(0));
+  }
+
+  // The sums of a shard go on from those of the steps after these.
+  void go_on(const Shard& shard, const HeadArrays<const Real>& later) const {
+    const Index j0 = shard.j0, count = shard.j1 - j0;
+    for (Index v = 0; v < V; ++v) copy(later.W_hy + v * H + j0, count, dW_hy + v * ld + j0);
+    if (has_bias(shard)) copy(later.b_y, V, db_y);
+  }
 
   // dW_hy = sum dy_t h_t^T, db_y: some blocks of a chunk, for the hidden units [j0, j1).
   void weight_gradients(const SumRows& rows, Blocks blocks, const Shard& shard, const Real* own_dy, bool first,
                         const linear::Copies<Real>& scratch, Look& look) const {
     const Index j0 = shard.j0, count = shard.j1 - j0;
     if (count == 0) return;
-    const Rows<const Real> dy = own_dy ? rows.by_address(own_dy, V) : rows.by_row(y, ldV);
-    linear::outer_sum<Real>({dy, V, rows.has_block_before},
-                            {rows.by_row(h, ldH).columns_from(j0), count, rows.has_block_before}, blocks, first,
-                            dW_hy + j0, ldH, scratch, look);
+    const bool before = rows.has_block_before;
+    const Rows<const Real> dy = own_dy ? rows.by_address(own_dy, V) : rows.by_row(head.y, head.ldV);
+    const Rows<const Real> h = rows.by_row(head.h, head.ldH).columns_from(j0);
+    linear::outer_sum<Real>({dy, V, before}, {h, count, before}, blocks, first, dW_hy + j0, ld, scratch, look);
     if (has_bias(shard)) linear::row_sum(dy, V, blocks, db_y);
   }
 
   // The gradients of a shard, out of the padded rows. begun: whether any row came.
   void take(bool begun, const Shard& shard, const HeadArrays<Real>& grads) const {
     const Index j0 = shard.j0, count = shard.j1 - j0;
-    for (Index v = 0; v < V; ++v)
+    for (Index v = 0; v < V && !(begun && in_place); ++v)
       if (begun)
-        copy(dW_hy + v * ldH + j0, count, grads.W_hy + v * H + j0);
+        copy(dW_hy + v * ld + j0, count, grads.W_hy + v * H + j0);
       else
         fill(grads.W_hy + v * H + j0, count, Real(0));
     if (!has_bias(shard)) return;

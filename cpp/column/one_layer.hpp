@@ -7,9 +7,32 @@
 
 #include "head.hpp"
 #include "layer.hpp"
+#include "layer_sums.hpp"
 #include "passes.hpp"
 
 namespace rnncore::RNNCORE_ISA::stack {
+
+// The sums for the gradients of all weights.
+template <class Real>
+struct AllSums {
+  const Net& net;
+  layer::Sums<Real> layer;
+  head::Sums<Real> head;
+  bool has_dy;  // whether there are gradients through the outputs
+
+  void place(Real* flat) { layer.place(layer_of(net, flat)), head.place(head_of(net, flat)); }
+  void begin(const Shard& shard) const {
+    layer.begin(shard);
+    if (has_dy) head.begin(shard);
+  }
+  void go_on(const Shard& shard, const Real* later) const {
+    layer.go_on(shard, layer_of(net, later));
+    if (has_dy) head.go_on(shard, head_of(net, later));
+  }
+  void take(bool begun, const Shard& shard, Real* flat) const {
+    layer.take(begun, shard, layer_of(net, flat)), head.take(begun && has_dy, shard, head_of(net, flat));
+  }
+};
 
 // One call: its memory, and its passes.
 template <class Real>
@@ -24,10 +47,10 @@ struct OneLayer {
   layer::Resets<Real> resets;
   layer::Forward<Real> forward_layer;
   layer::Backward<Real> backward_layer;
-  layer::Sums<Real> sums;
   Steps head_steps;  // those of the output layer
   Real* last_h;      // (B, ldH): what it reads, if that is last states, by positions
   head::Head<Real> head;
+  AllSums<Real> sums;
 
   Labels<Real> labels{};
   Real* losses = nullptr;
@@ -47,11 +70,14 @@ struct OneLayer {
         resets(arena, trace, steps, passes.limits),
         forward_layer(arena, resets, problem, passes.limits, ways.forward, reads),
         backward_layer(arena, resets, problem, passes.limits, ways, forward_layer.a),
-        sums(arena, trace, backward_layer.gates, problem.inputs, ways.sums ? machine.threads : 0),
         head_steps(problem.last ? last_steps(steps) : steps),
         last_h(arena.take<Real>(problem.last ? n.B * n.ldH : 0)),
         head(arena, problem.net, problem.flat, head_steps.count, {problem.last ? last_h : trace.h + n.B * n.ldH, n.ldH},
-             passes.limits, ways) {
+             passes.limits, ways),
+        sums{problem.net,
+             {arena, trace, backward_layer.gates, problem.inputs, ways.sums ? machine.threads : 0},
+             {arena, head, ways.sums && ways.dy},
+             ways.dy} {
     const Index listed = max_of(SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)),
                                 SumRows::scratch_size(head_steps, head_steps.count));
     passes.take_scratch(arena, ways, listed, max_of(max_of(n.ldG, n.ldH), max_of(n.ldX, head.ldV)));
@@ -61,6 +87,12 @@ struct OneLayer {
   OneLayer& operator=(const OneLayer&) = delete;
 
   bool run() { return passes.run(*this, ways.sums); }
+
+  // Where the gradients go.
+  void give(const Gradients<Real>& to) {
+    grads = to;
+    if (ways.sums) sums.place(to.flat);
+  }
 
   // The first step alone, y (B, ldV), by the calling thread; after go_on it can be taken again.
   Rows<Real> step_forward(Look& look) const {
@@ -206,33 +238,32 @@ struct OneLayer {
   // of last states. Returns whether none has begun.
   bool begin_sums(const Shard& shard, bool wanted, Look& look) const {
     if (!wanted) return true;
-    if (grads.later) {
-      sums.go_on(shard, layer_of(problem.net, grads.later));
-      if (ways.dy) head.go_on(shard, head_of(problem.net, grads.later));
-    }
+    if (grads.later) sums.go_on(shard, grads.later);
     if (problem.last && ways.dy && head_steps.count > 0) last_weight_gradients(shard, look);
     return !grads.later;
   }
 
   // The weights' gradients of each sequence by itself, for a shard: blocks of its own steps.
   void each_weight_pass(const Shard& shard, Look& look) {
+    AllSums<Real> own = sums;
     for (Index p = 0; p < steps.B; ++p) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
       const Index b = steps.sequence(p), length = steps.length(b);
       if (b < grads.each.first || b >= grads.each.end) continue;
-      sums.begin(shard);
-      if (ways.dy) head.begin(shard);
+      Real* const flat = grads.flat + (b - grads.each.first) * grads.each.row;
+      own.place(flat);
+      own.begin(shard);
       bool first = true;
       for (Index end = length, t = 0; end > 0; end = t, first = false) {
         t = (end - 1) / linear::block * linear::block;
         const SumRows rows(steps, p, t, end, passes.scratch_of(shard.thread));
-        add_blocks(rows, rows.blocks, shard, first, look);
+        add_blocks(own, rows, rows.blocks, shard, first, look);
       }
       if (problem.last && ways.dy && length > 0) {
         const SumRows rows(head_steps, p, 0, 1, passes.scratch_of(shard.thread));
-        head.weight_gradients(rows, rows.blocks, shard, given.dy, true, passes.copies_of(shard), look);
+        own.head.weight_gradients(rows, rows.blocks, shard, given.dy, true, passes.copies_of(shard), look);
       }
-      take_gradients(shard, length > 0, grads.flat + (b - grads.each.first) * grads.each.row);
+      own.take(length > 0, shard, flat);
     }
   }
 
@@ -241,14 +272,15 @@ struct OneLayer {
     const Chunks& chunks = passes.chunks;
     const SumRows rows(steps, chunks.begin(chunk), chunks.begin(chunk + 1), passes.scratch_of(shard.thread));
     rows.each_group([&](const Blocks& blocks) {
-      add_blocks(rows, blocks, shard, first, look);
+      add_blocks(sums, rows, blocks, shard, first, look);
       first = false;
     });
   }
-  void add_blocks(const SumRows& rows, const Blocks& blocks, const Shard& shard, bool first, Look& look) const {
+  void add_blocks(const AllSums<Real>& to, const SumRows& rows, const Blocks& blocks, const Shard& shard, bool first,
+                  Look& look) const {
     const linear::Copies<Real> own = passes.copies_of(shard);
-    sums.weight_gradients(rows, blocks, shard, first, own, look);
-    if (ways.dy && !problem.last) head.weight_gradients(rows, blocks, shard, given.dy, first, own, look);
+    to.layer.weight_gradients(rows, blocks, shard, first, own, look);
+    if (ways.dy && !problem.last) to.head.weight_gradients(rows, blocks, shard, given.dy, first, own, look);
   }
 
   // The gradients of the output layer's weights where it reads last states.
@@ -256,16 +288,12 @@ struct OneLayer {
     const SumRows rows(head_steps, 0, 1, passes.scratch_of(shard.thread));
     bool first = !grads.later;
     rows.each_group([&](const Blocks& blocks) {
-      head.weight_gradients(rows, blocks, shard, given.dy, first, passes.copies_of(shard), look);
+      sums.head.weight_gradients(rows, blocks, shard, given.dy, first, passes.copies_of(shard), look);
       first = false;
     });
   }
 
-  void take_gradients(const Shard& shard) const { take_gradients(shard, steps.count > 0 || grads.later, grads.flat); }
-  void take_gradients(const Shard& shard, bool begun, Real* flat) const {
-    sums.take(begun, shard, layer_of(problem.net, flat));
-    head.take(begun && ways.dy, shard, head_of(problem.net, flat));
-  }
+  void take_gradients(const Shard& shard) const { sums.take(steps.count > 0 || grads.later, shard, grads.flat); }
 };
 
 // What lies beyond n numbers in rows of `width`, where whole vectors have been written, is +0.
@@ -291,7 +319,7 @@ bool run_backward(OneLayer<Real>& call, const Kept<Real>& kept, const OutputGrad
   call.trace.tape = const_cast<Real*>(kept.tape);  // which is only read, going back
   call.trace.put_h(call.steps, kept.h);
   call.given = given;
-  call.grads = grads;
+  call.give(grads);
   call.backward_layer.dstates = grads.dstates;
   return call.run();
 }
@@ -302,7 +330,7 @@ bool run_bptt(OneLayer<Real>& call, const Labels<Real>& labels, const Losses<Rea
   call.labels = labels;
   call.losses = losses.each;
   call.given.dstate = losses.dstate;
-  call.grads = grads;
+  call.give(grads);
   const bool done = call.run();
   call.trace.take_state(call.steps, losses.last);
   return done;

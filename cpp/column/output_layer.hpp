@@ -13,6 +13,7 @@ struct OutputLayer {
   Ways ways;
   Passes<Real> passes;
   head::Head<Real> head;
+  head::Sums<Real> sums;
 
   Labels<Real> labels{};
   Real *losses = nullptr, *y = nullptr;  // one of them: the losses, or the user's y
@@ -31,12 +32,16 @@ struct OutputLayer {
         ways(ways),
         passes(arena, steps, machine, true, 1),
         head(arena, net, flat, steps.count, {h.at, h.stride}, passes.limits, ways),
+        sums(arena, head, ways.sums && ways.dy),
         net(net) {
     passes.take_scratch(arena, ways, SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)),
                         max_of(head.ldH, head.ldV));
   }
 
-  bool run() { return passes.run(*this, ways.sums); }
+  bool run() {
+    if (ways.sums) sums.place(head_of(net, flat));
+    return passes.run(*this, ways.sums);
+  }
 
   void pack(int part, int parts) const { head.pack(part, parts); }
   Shard whole(int thread) const { return {thread, 0, head.H, 0, 0}; }
@@ -54,7 +59,7 @@ struct OutputLayer {
       if (ways.back) head.backward(span, share, dy, span.by_row(dh.at, dh.stride), look);
       if (sums_now) weight_gradients(chunk, all, first, look);
     }
-    if (sums_now) take_gradients(all, steps.count > 0 || later, flat);
+    if (sums_now) take_gradients(all);
     if (machine.threads == 1 && each.row) weight_pass(all, look);
   }
 
@@ -66,7 +71,7 @@ struct OutputLayer {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
       weight_gradients(chunk, shard, first, look);
     }
-    take_gradients(shard, steps.count > 0 || later, flat);
+    take_gradients(shard);
   }
 
  private:
@@ -82,35 +87,38 @@ struct OutputLayer {
     const Chunks& chunks = passes.chunks;
     const SumRows rows(steps, chunks.begin(chunk), chunks.begin(chunk + 1), passes.scratch_of(shard.thread));
     rows.each_group([&](const Blocks& blocks) {
-      head.weight_gradients(rows, blocks, shard, dy, first, passes.copies_of(shard), look);
+      sums.weight_gradients(rows, blocks, shard, dy, first, passes.copies_of(shard), look);
       first = false;
     });
   }
 
   // Returns whether no sum has begun: those of the steps after these go on.
   bool begin_sums(const Shard& shard) const {
-    if (later) head.go_on(shard, head_of(net, later));
+    if (later) sums.go_on(shard, head_of(net, later));
     return !later;
   }
 
   // The weights' gradients of each sequence by itself: blocks of its own steps.
   void each_weight_pass(const Shard& shard, Look& look) {
+    head::Sums<Real> own = sums;
     for (Index p = 0; p < steps.B; ++p) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
       const Index b = steps.sequence(p), length = min_of(steps.length(b), steps.longest);
       if (b < each.first || b >= each.end) continue;
-      head.begin(shard);
+      const HeadArrays<Real> to = head_of(net, flat + (b - each.first) * each.row);
+      own.place(to);
+      own.begin(shard);
       bool first = true;
       for (Index end = length, t = 0; end > 0; end = t, first = false) {
         t = (end - 1) / linear::block * linear::block;
         const SumRows rows(steps, p, t, end, passes.scratch_of(shard.thread));
-        head.weight_gradients(rows, rows.blocks, shard, dy, first, passes.copies_of(shard), look);
+        own.weight_gradients(rows, rows.blocks, shard, dy, first, passes.copies_of(shard), look);
       }
-      take_gradients(shard, length > 0, flat + (b - each.first) * each.row);
+      own.take(length > 0, shard, to);
     }
   }
 
-  void take_gradients(const Shard& shard, bool begun, Real* to) const { head.take(begun, shard, head_of(net, to)); }
+  void take_gradients(const Shard& shard) const { sums.take(steps.count > 0 || later, shard, head_of(net, flat)); }
 };
 
 }  // namespace rnncore::RNNCORE_ISA::stack

@@ -12,6 +12,19 @@ constexpr Index block = 128;  // terms in one chain of fma; see docs/arithmetic.
 
 constexpr Index divide_up(Index n, Index by) { return (n + by - 1) / by; }
 
+// So many vectors in as few panels as can be, of at most so many each. Panels differ by at most one vector, so that no
+// tile is much narrower than the others.
+struct Cut {
+  Index vectors, count, least, larger;  // the first `larger` panels have one vector more than `least`
+
+  Cut(Index vectors, Index most) : vectors(vectors), count(vectors > 0), least(vectors), larger(0) {
+    if (vectors <= most) return;
+    count = divide_up(vectors, most), least = vectors / count, larger = vectors - least * count;
+  }
+  Index begin(Index p) const { return p * least + min_of(p, larger); }
+  Index widest() const { return least + (larger > 0); }
+};
+
 // Rows of a matrix: the i-th is the one with the number index[i], or simply i.
 template <class Real>
 struct Rows {
@@ -46,27 +59,21 @@ struct Panels {
   Real* at;  // all panels, or, for each thread, room for a block
   Index N, K;
   int gates;
-  Index vectors, count;  // of units; of panels
+  Cut cut;      // of vectors of units
+  Index count;  // of panels
   bool packed;
   Index room = 0;  // numbers for a thread
   Weights<Real> weights{};
 
   // width: vectors of units that a panel has at most
   Panels(Real* at, Index N, Index K, int gates, Index width, bool packed)
-      : at(at),
-        N(N),
-        K(K),
-        gates(gates),
-        vectors(divide_up(N, lanes<Real>)),
-        count(vectors <= width ? vectors > 0 : divide_up(vectors, width)),
-        packed(packed) {}
-  Panels() = default;
+      : at(at), N(N), K(K), gates(gates), cut(divide_up(N, lanes<Real>), width), count(cut.count), packed(packed) {}
+  Panels() : Panels(nullptr, 0, 0, 1, 1, true) {}
 
-  // Panels differ by at most one vector, so that no tile is much narrower than the others.
-  Index begin(Index panel) const { return panel == 0 ? 0 : panel == count ? vectors : vectors * panel / count; }
+  Index begin(Index panel) const { return cut.begin(panel); }
   Index column(Index panel) const { return begin(panel) * gates * lanes<Real>; }
   Real* panel(Index p) const { return at + column(p) * (K + 1); }
-  Index widest() const { return (count <= 1 ? vectors : divide_up(vectors, count)) * gates * lanes<Real>; }
+  Index widest() const { return cut.widest() * gates * lanes<Real>; }
 
   // The widest panel that leaves accumulators for as many rows as there are, up to a tile's.
   static Index best_width(Index rows, int gates) {
@@ -179,7 +186,10 @@ struct Use {
 template <class Real>
 Panels<Real> fit_panels(Arena& arena, Index N, Index K, Use use, int gates = 1) {
   const Index width = N > 0 ? Panels<Real>::best_width(use.rows, gates) : 1;
-  if (use.times > tuning::uses_worth_packing) return take_panels<Real>(arena, N, K, gates, width);
+  const bool far = N * gates * K * Index{sizeof(Real)} > tuning::far_weights_bytes;
+  const bool waits = far && use.rows <= tuning::rows_that_wait;
+  if (use.times > (waits ? tuning::uses_of_far_weights : tuning::uses_worth_packing))
+    return take_panels<Real>(arena, N, K, gates, width);
   Panels<Real> panels(nullptr, N, K, gates, min_of(width, max_of(1, tuning::block_vectors / gates)), false);
   panels.room = panels.widest() * (block + 1);
   panels.at = arena.take<Real>(use.threads * panels.room);

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "arena.hpp"
-#include "outer.hpp"
+#include "linear.hpp"
 
 namespace rnncore::RNNCORE_ISA {
 

@@ -329,6 +329,14 @@ def previous_h(trace: Trace, index: Indices, t: int) -> Array:
 
 
 @inlined
+def input_gradients(layer: Layer, da: Array, first: int, end: int, dinputs: Array) -> None:
+    """Write ``dx_t = W_xh^T da_t`` of the rows from ``first`` to ``end``, a chunk, into dinputs (N, X)."""
+    dx = np.zeros((end - first, layer.W_xh.shape[0] * layer.W_xh.shape[2]), da.dtype)
+    product(dx, da[: end - first], layer.W_xh)
+    copy_rows(dx, dinputs, first, end)
+
+
+@inlined
 def weight_gradients(layer: Layer, trace: Trace, work: Work, sums: Sums, batch: Batch, t: int) -> None:
     """Add some blocks of ``dW_xh = sum da_t x_t^T``, ``dW_hh = sum du_t h_{t-1}^T`` and of the biases' sums.
 
@@ -352,11 +360,3 @@ def weight_gradients(layer: Layer, trace: Trace, work: Work, sums: Sums, batch: 
     if cell.own_recurrent_bias:
         row_sum(sums.b_x, da, bounds)
     row_sum(sums.b_h, du, bounds)
-
-
-@inlined
-def input_gradients(layer: Layer, da: Array, first: int, end: int, dinputs: Array) -> None:
-    """Write ``dx_t = W_xh^T da_t`` of the rows from ``first`` to ``end``, a chunk, into dinputs (N, X)."""
-    dx = np.zeros((end - first, layer.W_xh.shape[0] * layer.W_xh.shape[2]), da.dtype)
-    product(dx, da[: end - first], layer.W_xh)
-    copy_rows(dx, dinputs, first, end)

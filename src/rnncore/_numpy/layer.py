@@ -165,6 +165,11 @@ def previous_states(h: Array, tape: Array, state: Array, resets: Mask) -> Array:
     return before
 
 
+def input_gradients(arrays: LayerArrays, da: Array) -> Array:
+    """Return ``dx_t = W_xh^T da_t``, (R, X)."""
+    return product(np.zeros(arrays.W_xh.shape[1], da.dtype), da, arrays.W_xh.T)
+
+
 def weight_gradients(
     cell: str,
     grads: LayerArrays,
@@ -196,8 +201,3 @@ def weight_gradients(
 def of_rows(matrix: Array | None, rows: slice) -> Array | None:
     """Return some rows of a matrix, if there is one."""
     return None if matrix is None else matrix[rows]
-
-
-def input_gradients(arrays: LayerArrays, da: Array) -> Array:
-    """Return ``dx_t = W_xh^T da_t``, (R, X)."""
-    return product(np.zeros(arrays.W_xh.shape[1], da.dtype), da, arrays.W_xh.T)
