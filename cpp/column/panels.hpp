@@ -106,14 +106,16 @@ void transpose(const Real* from, Index from_stride, Index rows, Index columns, R
       to[c * to_stride + r] = from[r * from_stride + c];
 }
 
-// to[k * to_stride + n] = from[k * from_stride + n] for rows k and columns n.
+// to[k * to_stride + n] = from[k * from_stride + n] for rows k and columns n, and +0 up to the end of a vector.
 template <class Real>
 void copy_rows(const Real* from, Index from_stride, Index rows, Index columns, Real* to, Index to_stride) {
   const Index whole = columns / lanes<Real> * lanes<Real>;
   const size_t rest = static_cast<size_t>(columns - whole) * sizeof(Real);
   for (Index k = 0; k < rows; ++k, from += from_stride, to += to_stride) {
     for (Index n = 0; n < whole; n += lanes<Real>) store(to + n, load<Vector<Real>>(from + n));
-    if (rest) memcpy(to + whole, from + whole, rest);
+    if (!rest) continue;
+    store(to + whole, Vector<Real>{});
+    memcpy(to + whole, from + whole, rest);
   }
 }
 
@@ -149,15 +151,12 @@ template <class Real>
 void lay_out_rows(const Panels<Real>& panels, Index p, Index k, Index terms, Index ahead, Real* to) {
   const Weights<Real>& from = panels.weights;
   const Index width = panels.column(p + 1) - panels.column(p), first = panels.begin(p) * lanes<Real>;
-  if (panels.begin(p + 1) * lanes<Real> > panels.N)
-    for (Index i = 0; i < terms * width; i += lanes<Real>) store(to + i, Vector<Real>{});
   if (!from.by_output && panels.gates == 1)
     return copy_rows(from.W + k * from.stride + first, from.stride, terms, min_of(width, panels.N - first), to, width);
   each_vector(panels, p, [&](Index n, Index count, Index at) {
-    if (from.by_output)
-      transpose(from.W + n * from.stride + k, from.stride, count, terms, to + at, width, ahead);
-    else
-      copy_rows(from.W + k * from.stride + n, from.stride, terms, count, to + at, width);
+    if (!from.by_output) return copy_rows(from.W + k * from.stride + n, from.stride, terms, count, to + at, width);
+    for (Index i = 0; count < lanes<Real> && i < terms; ++i) store(to + i * width + at, Vector<Real>{});
+    transpose(from.W + n * from.stride + k, from.stride, count, terms, to + at, width, ahead);
   });
 }
 
