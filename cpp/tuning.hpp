@@ -45,13 +45,13 @@ constexpr ptrdiff_t panels_worth_a_copy = 4, columns_worth_a_copy = 48;
 // sums 9 % faster, S7 5 to 10 %.)
 constexpr ptrdiff_t prefetched_block_bytes = 256 * kilobytes;
 
-// Weights that are multiplied no more often than uses_worth_packing are not packed; where they do not fit into the L2
-// cache and are multiplied by few rows, which then wait for memory, no more often than uses_of_far_weights. (Intel, 2
-// MB of L2, X, H, V 256, 1024, 256, B 1: T = 3 and 4 15 to 35 % faster than packed, T = 8 as fast; H 512, B 20: T = 4
-// 30 % slower.) Of such, panels are no wider than block_vectors, so that a block stays in the L1 cache, and what lies
-// so many terms ahead is prefetched.
-constexpr ptrdiff_t uses_worth_packing = 2, uses_of_far_weights = 4, rows_that_wait = 4;
-constexpr ptrdiff_t far_weights_bytes = 1024 * kilobytes, block_vectors = 4, terms_ahead = 64;
+// Weights that are multiplied no more often than that are not packed. Up to rows_in_place rows read them where they
+// lie: a few times as fast as packed ones, and more often if they are larger than far_weights_bytes and do not fit into
+// the L2 cache. (Intel, 2 MB of L2, one sequence: H 1024 T = 8 20 % faster for lstm, 4 % slower for rnn; H 512 T = 4 27
+// % faster for rnn; H 128 T = 4 as fast, T = 8 13 % slower.) More rows have blocks of panels laid out, no wider than
+// block_vectors, so that a block stays in the L1 cache. (H 512, B 20: T = 4 30 % slower than packed.)
+constexpr ptrdiff_t uses_worth_packing = 2, uses_in_place = 4, uses_of_far_weights = 8, rows_in_place = 4;
+constexpr ptrdiff_t far_weights_bytes = 1024 * kilobytes, block_vectors = 4;
 
 // The rows of a step that go through the recurrent product and the cell together: what the product leaves to the cell
 // stays in the L1 cache.

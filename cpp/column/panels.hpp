@@ -83,22 +83,15 @@ struct Panels {
   }
 };
 
-// to[c * to_stride + r] = from[r * from_stride + c] for rows r and columns c. Prefetches what lies so many columns
-// ahead.
+// to[c * to_stride + r] = from[r * from_stride + c] for rows r and columns c.
 template <class Real>
-void transpose(const Real* from, Index from_stride, Index rows, Index columns, Real* to, Index to_stride,
-               Index ahead = 0) {
+void transpose(const Real* from, Index from_stride, Index rows, Index columns, Real* to, Index to_stride) {
   constexpr Index side = lanes<Real>;
   const Index whole_rows = rows / side * side, whole_columns = columns / side * side;
   for (Index r = 0; r < whole_rows; r += side)
     for (Index c = 0; c < whole_columns; c += side) {
       Vector<Real> square[side];
-      RNNCORE_UNROLL for (int i = 0; i < side; ++i) {
-        const Real* const row = from + (r + i) * from_stride + c;
-        square[i] = load<Vector<Real>>(row);
-        if (ahead) prefetch<1>(row + ahead);
-      }
-      rnncore::RNNCORE_ISA::transpose<side / 2>(square);
+      load_columns(from + r * from_stride + c, from_stride, square);
       RNNCORE_UNROLL for (int i = 0; i < side; ++i) store(to + (c + i) * to_stride + r, square[i]);
     }
   for (Index r = 0; r < rows; ++r)
@@ -146,9 +139,9 @@ void lay_out_starts(const Panels<Real>& panels, Index p, Real* to) {
   });
 }
 
-// Rows of a panel from the k-th on. Prefetches what lies so many terms ahead.
+// Rows of a panel from the k-th on.
 template <class Real>
-void lay_out_rows(const Panels<Real>& panels, Index p, Index k, Index terms, Index ahead, Real* to) {
+void lay_out_rows(const Panels<Real>& panels, Index p, Index k, Index terms, Real* to) {
   const Weights<Real>& from = panels.weights;
   const Index width = panels.column(p + 1) - panels.column(p), first = panels.begin(p) * lanes<Real>;
   if (!from.by_output && panels.gates == 1)
@@ -156,7 +149,7 @@ void lay_out_rows(const Panels<Real>& panels, Index p, Index k, Index terms, Ind
   each_vector(panels, p, [&](Index n, Index count, Index at) {
     if (!from.by_output) return copy_rows(from.W + k * from.stride + n, from.stride, terms, count, to + at, width);
     for (Index i = 0; count < lanes<Real> && i < terms; ++i) store(to + i * width + at, Vector<Real>{});
-    transpose(from.W + n * from.stride + k, from.stride, count, terms, to + at, width, ahead);
+    transpose(from.W + n * from.stride + k, from.stride, count, terms, to + at, width);
   });
 }
 
@@ -167,7 +160,7 @@ void pack(const Panels<Real>& panels, int part, int parts) {
   for (Index p = begin; panels.packed && p < end; ++p) {
     Real* const at = panels.panel(p);
     lay_out_starts(panels, p, at);
-    lay_out_rows(panels, p, 0, panels.K, 0, at + panels.column(p + 1) - panels.column(p));
+    lay_out_rows(panels, p, 0, panels.K, at + panels.column(p + 1) - panels.column(p));
   }
 }
 
@@ -182,14 +175,19 @@ struct Use {
   Index rows, times;
   int threads;
 };
+// Up to how many uses weights are not packed: few rows read them where they lie, in whole vectors.
+template <class Real>
+Index uses_worth_packing(Index N, Index K, Index rows, int gates) {
+  if (rows > tuning::rows_in_place || N % lanes<Real> != 0) return tuning::uses_worth_packing;
+  const bool far = N * gates * K * Index{sizeof(Real)} > tuning::far_weights_bytes;
+  return far ? tuning::uses_of_far_weights : tuning::uses_in_place;
+}
 template <class Real>
 Panels<Real> fit_panels(Arena& arena, Index N, Index K, Use use, int gates = 1) {
   const Index width = N > 0 ? Panels<Real>::best_width(use.rows, gates) : 1;
-  const bool far = N * gates * K * Index{sizeof(Real)} > tuning::far_weights_bytes;
-  const bool waits = far && use.rows <= tuning::rows_that_wait;
-  if (use.times > (waits ? tuning::uses_of_far_weights : tuning::uses_worth_packing))
-    return take_panels<Real>(arena, N, K, gates, width);
-  Panels<Real> panels(nullptr, N, K, gates, min_of(width, max_of(1, tuning::block_vectors / gates)), false);
+  if (use.times > uses_worth_packing<Real>(N, K, use.rows, gates)) return take_panels<Real>(arena, N, K, gates, width);
+  const Index most = use.rows > tuning::rows_in_place ? max_of(1, tuning::block_vectors / gates) : width;
+  Panels<Real> panels(nullptr, N, K, gates, min_of(width, most), false);
   panels.room = panels.widest() * (block + 1);
   panels.at = arena.take<Real>(use.threads * panels.room);
   return panels;

@@ -12,9 +12,9 @@ namespace rnncore::RNNCORE_ISA::linear {
 // out[r, n] (+)= sum over `terms` k of A[r, k] w[k, n] for `tiles` times M rows and N vectors: one block of
 // every sum. With starts the sums begin there; without, they are added to out. The weights of the next block follow
 // these; a large layer's lie far away, and each of the first N tiles prefetches its part of them, unless a tile is all
-// there is: it reads on from these, which the processor foresees.
+// there is: it reads on from these, which the processor foresees. Weights of the next term are `step` numbers on.
 template <class Real, int M, int N>
-void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Real* weights, Index terms,
+void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Real* weights, Index step, Index terms,
                   Rows<Real> out) {
   using V = Vector<Real>;
   for (Index r = 0; r < tiles * M; r += M) {
@@ -27,7 +27,7 @@ void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Rea
     const Real* w = weights;
     const Index part = tiles > 1 && r < N * M ? N + r / M : 0;  // 0: prefetches what is near already
     [[maybe_unused]] const Real* const ahead = weights + part * terms * lanes<Real>;
-    for (Index k = 0; k < terms; ++k, w += N * lanes<Real>) {
+    for (Index k = 0; k < terms; ++k, w += step) {
       if constexpr (M > 1) prefetch_for_later(ahead + k * lanes<Real>);
       V row[N];
       RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = load<V>(w + n * lanes<Real>);
@@ -47,7 +47,7 @@ void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Rea
 }
 
 template <class Real>
-using ProductTile = void (*)(Rows<const Real>, Index, const Real*, const Real*, Index, Rows<Real>);
+using ProductTile = void (*)(Rows<const Real>, Index, const Real*, const Real*, Index, Index, Rows<Real>);
 template <class Real, int M, int N>
 constexpr ProductTile<Real> product_tile_or_none() {
   if constexpr (M * N <= tile_registers)
@@ -58,24 +58,77 @@ constexpr ProductTile<Real> product_tile_or_none() {
 template <class Real>
 constexpr ProductTile<Real> product_tiles[tile_side][tile_side] = RNNCORE_TILES(product_tile);
 
+// The columns k, k + 1, ... of a vector of outputs, as many as a vector has lanes, or those that are left.
+template <class Real>
+RNNCORE_INLINE void load_terms(const Real* from, Index stride, Index left, Vector<Real>* square) {
+  if (left >= lanes<Real>) return load_columns(from, stride, square);
+  Real rest[lanes<Real> * lanes<Real>] = {};
+  for (Index i = 0; i < lanes<Real>; ++i)
+    memcpy(rest + i * lanes<Real>, from + i * stride, static_cast<size_t>(left) * sizeof(Real));
+  load_columns(rest, lanes<Real>, square);
+}
+
+// A panel's product of M rows with weights where they lie, output by output: squares of them are turned in registers.
+template <class Real, int M>
+void product_by_output(Rows<const Real> A, const Panels<Real>& W, Index p, Rows<Real> out) {
+  using V = Vector<Real>;
+  const Weights<Real>& weights = W.weights;
+  each_vector(W, p, [&](Index n, Index, Index at) {
+    V sum[M], chain[M];
+    for (Index k0 = 0; k0 < W.K; k0 += block) {
+      const Index end = min_of(k0 + block, W.K);
+      const V start = k0 == 0 && weights.acc ? load<V>(weights.acc + n) : V{};
+      RNNCORE_UNROLL for (int m = 0; m < M; ++m) chain[m] = start;
+      for (Index k = k0; k < end; k += lanes<Real>) {
+        V square[lanes<Real>];
+        load_terms(weights.W + n * weights.stride + k, weights.stride, end - k, square);
+        RNNCORE_UNROLL for (int c = 0; c < lanes<Real>; ++c) {
+          if (k + c == end) break;
+          RNNCORE_UNROLL for (int m = 0; m < M; ++m) chain[m] = fma(splat<V>(A(m)[k + c]), square[c], chain[m]);
+        }
+      }
+      RNNCORE_UNROLL for (int m = 0; m < M; ++m) sum[m] = k0 == 0 ? chain[m] : sum[m] + chain[m];
+    }
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) store(out(m) + at, sum[m]);
+  });
+}
+
+template <class Real>
+using PanelOfFewRows = void (*)(Rows<const Real>, const Panels<Real>&, Index, Rows<Real>);
+template <class Real>
+constexpr PanelOfFewRows<Real> panels_by_output[] = {product_by_output<Real, 1>, product_by_output<Real, 2>,
+                                                     product_by_output<Real, 3>, product_by_output<Real, 4>};
+
+// The tiles of a block of a panel's terms. step: from the weights of a term to those of the next.
+template <class Real>
+void product_block(Rows<const Real> A, Index rows, Index N, const Real* starts, const Real* weights, Index step,
+                   Index terms, Rows<Real> out) {
+  const Tiling tiling(rows, N);
+  const Index later = tiling.large * tiling.M;
+  product_tiles<Real>[tiling.M - 1][N - 1](A, tiling.large, starts, weights, step, terms, out);
+  if (tiling.small)
+    product_tiles<Real>[tiling.M - 2][N - 1](A.from(later), tiling.small, starts, weights, step, terms,
+                                             out.from(later));
+}
+
 // out[r, n] = acc[n] + sum_k A[r, k] W[n, k], k ascending, for the n of one panel, the first of them in out's column 0.
-// The first block's chain continues from acc; each later one starts from +0 and is added when it is whole.
+// The first block's chain continues from acc; each later one starts from +0 and is added when it is whole. Weights that
+// are not packed are read where they lie for few rows, if all of the panel exist; else a block is laid out at a time.
 template <class Real>
 void product_panel(Rows<const Real> A, Index rows, const Panels<Real>& W, Index p, Rows<Real> out, int thread) {
   const Index width = W.column(p + 1) - W.column(p), N = width / lanes<Real>;
+  const bool in_place = !W.packed && rows <= tuning::rows_in_place && W.begin(p + 1) * lanes<Real> <= W.N;
+  if (in_place && W.weights.by_output) return panels_by_output<Real>[rows - 1](A, W, p, out);
+  const bool as_rows = in_place && W.gates == 1;
   Real* const w = W.packed ? W.panel(p) : W.at + thread * W.room;
-  const Tiling tiling(rows, N);
-  const Index later = tiling.large * tiling.M;
   if (!W.packed) lay_out_starts(W, p, w);
   for (Index k = 0; k < W.K; k += block) {
     const Index terms = W.K - k < block ? W.K - k : block;
-    Real* const weights = w + (W.packed ? k + 1 : 1) * width;
-    if (!W.packed) lay_out_rows(W, p, k, terms, tuning::terms_ahead, weights);
-    const Rows<const Real> a = A.columns_from(k);
-    const Real* const starts = k == 0 ? w : nullptr;
-    product_tiles<Real>[tiling.M - 1][N - 1](a, tiling.large, starts, weights, terms, out);
-    if (tiling.small)
-      product_tiles<Real>[tiling.M - 2][N - 1](a.from(later), tiling.small, starts, weights, terms, out.from(later));
+    Real* const laid_out = w + (W.packed ? k + 1 : 1) * width;
+    if (!W.packed && !as_rows) lay_out_rows(W, p, k, terms, laid_out);
+    const Real* const given = W.weights.W + k * W.weights.stride + W.begin(p) * lanes<Real>;
+    product_block(A.columns_from(k), rows, N, k == 0 ? w : nullptr, as_rows ? given : laid_out,
+                  as_rows ? W.weights.stride : width, terms, out);
   }
 }
 

@@ -172,6 +172,35 @@ RNNCORE_INLINE void transpose(V* square) {
   }
 }
 
+// Some numbers of 16 bytes from each of several rows, one after the other in a vector.
+template <class V>
+RNNCORE_INLINE V load_blocks(const RealOf<V>* from, ptrdiff_t stride) {
+  constexpr int numbers = 16 / static_cast<int>(sizeof(RealOf<V>));
+#if defined(__AVX512F__)  // a masked load of a block takes no shuffle
+  const auto block = [&](int b) { return _mm_loadu_ps(reinterpret_cast<const float*>(from + b * numbers * stride)); };
+  __m512 v = _mm512_castps128_ps512(block(0));
+  v = _mm512_mask_broadcast_f32x4(v, 0x00f0, block(1));
+  v = _mm512_mask_broadcast_f32x4(v, 0x0f00, block(2));
+  v = _mm512_mask_broadcast_f32x4(v, 0xf000, block(3));
+  return reinterpret_cast<V>(v);
+#else
+  V v;
+  for (int b = 0; b < lanes<RealOf<V>> / numbers; ++b)
+    memcpy(reinterpret_cast<char*>(&v) + 16 * b, from + b * numbers * stride, 16);
+  return v;
+#endif
+}
+
+// Columns of as many rows as a vector has lanes: square[c] holds the c-th of each row. Blocks of 16 bytes find their
+// places as they are loaded; what is left is to exchange rows and columns within them.
+template <class Real>
+RNNCORE_INLINE void load_columns(const Real* from, ptrdiff_t stride, Vector<Real>* square) {
+  constexpr int numbers = 16 / static_cast<int>(sizeof(Real));
+  RNNCORE_UNROLL for (int i = 0; i < lanes<Real>; ++i) square[i] =
+      load_blocks<Vector<Real>>(from + i % numbers * stride + i / numbers * numbers, stride);
+  transpose<numbers / 2>(square);
+}
+
 // a * b + c, rounded once.
 template <class V>
 RNNCORE_INLINE V fma(V a, V b, V c) {
