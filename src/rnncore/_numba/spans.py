@@ -117,6 +117,12 @@ class Loss(NamedTuple):
     dh: Array
 
 
+def new_tape(net: nets.Net, steps: int) -> Array:
+    """Return a tape for so many steps: +0 past the last unit, and what will be written."""
+    whole = net.hidden == tape_shape(net.cell, 1, net.hidden)[-1]
+    return (np.empty if whole else np.zeros)(net.tape_shape(steps), net.dtype)
+
+
 def forward(problem: Problem, tape: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """Return outputs y (N, V), hidden states h (N, H), the tape (N, K, ...) and the last states (S, B, H).
 
@@ -125,7 +131,7 @@ def forward(problem: Problem, tape: Array | None = None) -> tuple[Array, Array, 
     net, (N, T), dtype, plan = problem.net, problem.sizes, problem.net.dtype, plan_of(problem.net)
     y, h = np.empty((N, net.outputs), dtype), np.empty((N, net.hidden), dtype)
     if tape is None:
-        tape = np.zeros(tape_shape(net.cell, N, net.hidden), dtype)
+        tape = new_tape(net, N)
     trace, panels, t = trace_of(problem, h, tape), np.empty(plan.forward, dtype), 0
     while t < T:
         t = entry(forward_span)(dtype, plan.net, problem.flat, panels, trace, y, t, plan.most)

@@ -57,7 +57,7 @@ def forward(problem: Problem) -> tuple[Array, Array, Array, Array]:
     """
     if not is_detached(problem):
         return spans.forward(problem)
-    tape = np.zeros(problem.net.tape_shape(problem.sizes[0]), problem.net.dtype)
+    tape = spans.new_tape(problem.net, problem.sizes[0])
     trace, last = layers.forward(problem, tape)
     h = trace.given[-1]
     return outputs_of(problem, read_by_head(problem, h)), h, tape, last.reshape(problem.state.shape)
