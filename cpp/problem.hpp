@@ -59,6 +59,11 @@ struct Net {
   ptrdiff_t read_by(ptrdiff_t part) const { return part < directions ? X : W(); }
   ptrdiff_t biases() const { return shape.own_recurrent_bias ? 2 * G() : G(); }
   ptrdiff_t size() const { return head.b_y + V; }
+  // Whether so many threads share the hidden units of each step, rather than the B sequences.
+  bool shares_units(ptrdiff_t B, int threads) const {
+    return threads > 1 && B < tuning::shared_sequences * threads && H >= tuning::shared_units &&
+           shape.gates_after_reset == 0;
+  }
   ptrdiff_t tape_size(ptrdiff_t steps) const { return steps * shape.kept() * tape_width(H); }  // of a part
 
   // The order of flat: all matrices in the order of use, then all biases; rnncore/cells.py sets it.
@@ -152,8 +157,8 @@ struct Inputs {
 // The losses of rnncore/losses.py, in its order.
 enum class Loss { cross_entropy, squared_error, binary_cross_entropy };
 
-// What is asked of a call, and how it is done: rnncore/problem.py says what the words mean. threads: 0 where the core
-// chooses.
+// What is asked of a call, and how it is done: rnncore/problem.py says what the words mean. threads: as many at
+// most, 0 where the core chooses, or if negative so many whatever the work is worth.
 struct Options {
   bool need_dinputs, last;
   Loss loss;

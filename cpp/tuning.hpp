@@ -79,7 +79,7 @@ constexpr ptrdiff_t pieces_a_thread = 4, piece_sequences = 64, piece_vectors = 4
 // twentieth of that. Threads that meet look at each other so many times, some tens of microseconds, before they sleep:
 // as long as it takes to fall asleep and wake up.
 constexpr double operations_worth_a_thread = 1e8;
-constexpr int spins = 2000;
+constexpr int microseconds_awake = 20, looks_between_clocks = 16;
 
 // Memory. Work areas and results lie in pages of this size where the system has them. Up to kept_memory is kept for
 // calls that may not need it, and spare pages for large results: fresh ones may cost nearly as much as a pass forward.

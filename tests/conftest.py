@@ -16,6 +16,10 @@ else:
     CORE = [f"cpp.{isa}" for isa in compiled_sets()]  # those that this machine cannot run, too
 ALL_ENGINES = ("numpy", "numba", *CORE)
 
+# The nets of tests are small, and threads=2 is to be two threads all the same. The core reads it at the first call, and
+# processes that tests start inherit it.
+os.environ["RNNCORE_THREADS_ALWAYS"] = "1"
+
 hypothesis.settings.register_profile(
     "rnncore",
     derandomize=True,

@@ -64,7 +64,7 @@ struct OneLayer {
         machine(machine),
         steps(problem.steps),
         ways(ways),
-        passes(arena, steps, machine, share_units(problem, machine.threads), times_to(reads)),
+        passes(arena, steps, machine, problem.net.shares_units(steps.B, machine.threads), times_to(reads)),
         n(problem.net, steps.B),
         trace(arena, n, steps, ways.forward && ways.back),
         resets(arena, trace, steps, passes.limits),
@@ -156,11 +156,6 @@ struct OneLayer {
   // How often the steps are taken until so many have been read.
   Index times_to(Index reads) const {
     return reads <= steps.count || steps.count == 0 ? 1 : linear::divide_up(reads, steps.count);
-  }
-  static bool share_units(const Problem<Real>& problem, int threads) {
-    const Net& net = problem.net;
-    return threads > 1 && problem.steps.B < tuning::shared_sequences * threads && net.H >= tuning::shared_units &&
-           net.shape.gates_after_reset == 0;
   }
   // h_t and y_t of a span, and the losses or the results of forward.
   void forward(const Span& span, const Share& share, Look& look) const {

@@ -53,17 +53,31 @@ void run(int threads, Kernel kernel, const Arguments&... arguments) {
   if (!done) throw py::error_already_set();
 }
 
-// How many floating-point operations the products of so many steps have.
-inline double operations_of(const Net& net, double steps) {
-  const double first = static_cast<double>(net.G() * (net.X + net.H)), head = static_cast<double>(net.W() * net.V);
+// How many floating-point operations the products of so many steps have, on the way forward, or back, or in the sums
+// for the weights. Tokens are read without one.
+inline double operations_of(const Net& net, double steps, bool tokens = false) {
+  const double first = static_cast<double>(net.G() * ((tokens ? 0 : net.X) + net.H));
   const double later = static_cast<double>((net.layers - 1) * net.G() * (net.W() + net.H));
-  return 2.0 * steps * (static_cast<double>(net.directions) * (first + later) + head);
+  return 2.0 * steps * (static_cast<double>(net.directions) * (first + later) + static_cast<double>(net.W() * net.V));
 }
 
-// As many threads as asked for (0: as the work is worth), but none without a sequence or hidden units to work on.
-inline int threads_for(int threads, const Net& net, const Steps& steps, int passes) {
-  const int wanted = threads ? threads : threads_worth(passes * operations_of(net, static_cast<double>(steps.count)));
-  return static_cast<int>(std::min<ptrdiff_t>({wanted, std::max(steps.B, net.H), 1024}));
+// What a call computes: passes through time, and sums for the weights.
+struct Work {
+  int passes, sums;
+};
+
+// As many threads as the work is worth, and no more than asked for (see Options), or than have a sequence or a hidden
+// unit to work on. The passes of one sequence, or one that is longer than all others, are one thread's.
+template <class Real>
+int threads_for(int asked, const Net& net, const SeenProblem<Real>& seen, Work work) {
+  if (asked == 1) return 1;
+  const Steps& steps = seen.steps();
+  const ptrdiff_t most = std::min<ptrdiff_t>(std::max(steps.B, net.H), 1024);
+  if (asked < 0) return static_cast<int>(std::min<ptrdiff_t>(-static_cast<ptrdiff_t>(asked), most));
+  const bool in_shares = steps.count >= 2 * steps.longest || net.shares_units(steps.B, 2);
+  const int shared = (in_shares ? work.passes : 0) + work.sums;
+  const int worth = threads_worth(shared * operations_of(net, static_cast<double>(steps.count), seen.has_tokens()));
+  return static_cast<int>(std::min<ptrdiff_t>(asked ? std::min(asked, worth) : worth, most));
 }
 
 template <class... Objects>
@@ -159,7 +173,7 @@ struct Calls {
     py::object read = copy_of_inputs(net, seen, problem);
     py::object first = copy_of_states(net, seen, problem);
     const Outputs<Real> outputs{y.mutable_data(), {h.mutable_data(), net.W()}, tape.mutable_data(), last.pointers()};
-    run(threads_for(options.threads, net, seen.steps(), 1), kernels<Real>(isa).forward, problem, outputs);
+    run(threads_for(options.threads, net, seen, {1, 0}), kernels<Real>(isa).forward, problem, outputs);
     py::detail::array_proxy(h.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return tuple_of(y, h, tape, last.take(), read, first);
   }
@@ -171,7 +185,7 @@ struct Calls {
     if (!seen.see(net, kept, given, options)) return py::none();
     if (!seen.by.dy && !seen.by.dh.at && !seen.by.has_dstate()) return py::none();
     GradientArrays grads(net, seen.forward, options.need_dinputs);
-    run(threads_for(options.threads, net, seen.steps(), 2), kernels<Real>(isa).backward,
+    run(threads_for(options.threads, net, seen.forward, {1, 1}), kernels<Real>(isa).backward,
         seen.forward.problem(net, numbers(flat), options.last), seen.kept, seen.by, grads.pointers());
     return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
   }
@@ -191,8 +205,8 @@ struct Calls {
     problem.gates = all.mutable_data();
     Gradients<Real> grads{nullptr, first.pointers(), nullptr};
     if (states) grads.dstates = dstates.mutable_data();
-    run(threads_for(options.threads, net, seen.steps(), 1), kernels<Real>(isa).backward, problem, seen.kept, seen.by,
-        grads);
+    run(threads_for(options.threads, net, seen.forward, {1, 0}), kernels<Real>(isa).backward, problem, seen.kept,
+        seen.by, grads);
     for (ptrdiff_t row = 0; row < net.parts() * arrays * N; ++row)
       std::fill(problem.gates + row * width + net.G(), problem.gates + (row + 1) * width, Real(0));
     return tuple_of(all, first.take(), states ? py::object(dstates) : py::none());
@@ -216,8 +230,8 @@ struct Calls {
     Gradients<Real> pointers = grads.pointers();
     pointers.flat = to.mutable_data();
     if (each) pointers.each = {first, end, net.size()};
-    run(threads_for(options.threads, net, seen.steps(), 1), kernels<Real>(isa).backward, problem, seen.kept, seen.by,
-        pointers);
+    run(threads_for(options.threads, net, seen.forward, {0, 1}), kernels<Real>(isa).backward, problem, seen.kept,
+        seen.by, pointers);
     return tuple_of(to, grads.dinputs);
   }
 
@@ -248,7 +262,7 @@ struct Calls {
     Gradients<Real> pointers = grads.pointers();
     if (!after.is_none() && !see_after(net, seen, after, given, pointers))
       throw py::value_error("what the steps after give must be canonical");
-    run(threads_for(options.threads, net, seen.steps(), 3), kernels<Real>(isa).bptt,
+    run(threads_for(options.threads, net, seen, {2, 1}), kernels<Real>(isa).bptt,
         seen.problem(net, numbers(flat), last_only), label.labels(), given, pointers);
     return tuple_of(py::float_(loss), losses, py::int_(label.count(labelled, net.V)), grads.flat, last.take(),
                     grads.dstate.take(), grads.dinputs);

@@ -3,63 +3,35 @@
 #if defined(__linux__)
 #include <sched.h>
 #endif
-#if defined(__x86_64__) || defined(__i386__)
-#include <xmmintrin.h>
-#endif
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <thread>
-#include <vector>
 
 #include "../tuning.hpp"
+#include "pool.hpp"
 #include "rounding.hpp"
+#include "waiting.hpp"
 
 namespace rnncore {
 namespace {
 
-// Where a number of threads wait for each other: in a loop as long as that is quicker than to sleep, because
-// they meet at every step of a sequence, then asleep, because the machine may have other things to do.
+// Where a number of threads wait for each other, at every step of a sequence.
 class Meeting {
  public:
   explicit Meeting(int threads) : threads_(threads) {}
 
   void wait() {
-    const unsigned round = round_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
-      arrived_.store(0, std::memory_order_relaxed);
-      {
-        std::lock_guard<std::mutex> lock(mutex_);
-        round_.store(round + 1, std::memory_order_release);
-      }
-      changed_.notify_all();
-      return;
-    }
-    for (int spin = 0; spin < tuning::spins; ++spin) {
-      if (round_.load(std::memory_order_acquire) != round) return;
-      pause();
-    }
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return round_.load(std::memory_order_acquire) != round; });
+    const unsigned round = round_.value();
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 < threads_) return round_.wait_while(round);
+    arrived_.store(0, std::memory_order_relaxed);
+    round_.change(round + 1);
   }
 
  private:
-  static void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-  }
-
   const int threads_;
   std::atomic<int> arrived_{0};
-  std::atomic<unsigned> round_{0};
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  Watched round_;
 };
 
 thread_local Meeting* meeting = nullptr;
@@ -77,30 +49,6 @@ class Participant {
   Meeting* before_;
 };
 
-// The cores for the threads that another starts: not its own, where the system may put them and leave them for
-// milliseconds although another core has nothing to do.
-class OtherCores {
- public:
-  explicit OtherCores([[maybe_unused]] int threads) {
-#if defined(__linux__)
-    possible_ = sched_getaffinity(0, sizeof(cores_), &cores_) == 0 && CPU_COUNT(&cores_) >= threads;
-    const int here = possible_ ? sched_getcpu() : -1;
-    if (here >= 0 && here < CPU_SETSIZE) CPU_CLR(static_cast<size_t>(here), &cores_);
-#endif
-  }
-  void take([[maybe_unused]] std::thread& thread) const {
-#if defined(__linux__)
-    if (possible_) pthread_setaffinity_np(thread.native_handle(), sizeof(cores_), &cores_);
-#endif
-  }
-
- private:
-#if defined(__linux__)
-  cpu_set_t cores_;
-  bool possible_;
-#endif
-};
-
 int affine_cores() {
 #if defined(__linux__)
   cpu_set_t set;
@@ -110,17 +58,20 @@ int affine_cores() {
   return count ? static_cast<int>(count) : 1;
 }
 
-// The quota, read again after some seconds, since it can be changed while a process runs.
+// The quota, read again after some seconds, since it can be changed while a process runs. Nobody waits for a lock: a
+// fork may come at any time.
 int quota_now() {
   using Clock = std::chrono::steady_clock;
-  static std::mutex mutex;
-  static Clock::time_point read_at;
-  static int quota = -1;
-  const std::lock_guard<std::mutex> lock(mutex);
-  const Clock::time_point now = Clock::now();
-  if (quota < 0 || now - read_at > std::chrono::seconds(tuning::seconds_a_quota_holds))
-    quota = cores_of_quota(""), read_at = now;
-  return quota;
+  constexpr Clock::duration holds = std::chrono::seconds(tuning::seconds_a_quota_holds);
+  static std::atomic<Clock::rep> read_at{0};
+  static std::atomic<int> quota{-1};
+  const Clock::rep now = Clock::now().time_since_epoch().count(), last = read_at.load(std::memory_order_relaxed);
+  int found = quota.load(std::memory_order_relaxed);
+  if (found < 0 || now - last > holds.count()) {
+    found = cores_of_quota("");
+    quota.store(found, std::memory_order_relaxed), read_at.store(now, std::memory_order_relaxed);
+  }
+  return found;
 }
 
 }  // namespace
@@ -128,31 +79,19 @@ int quota_now() {
 void meet_the_others() { meeting->wait(); }
 
 void run_in_parallel(int threads, void (*task)(void*, int), void* argument) {
-  Meeting joined(threads);
-  std::vector<std::thread> others;
-  others.reserve(static_cast<size_t>(threads));
-  std::atomic<bool> begin{false}, cancel{false};  // all begin, or none: they may wait for each other
-  const auto run = [&](int number) {
-    while (!begin.load(std::memory_order_acquire)) std::this_thread::yield();
-    if (cancel.load(std::memory_order_relaxed)) return;
-    const Participant participant(joined);
-    task(argument, number);
-  };
-  try {
-    const OtherCores other_cores(threads);
-    for (int number = 1; number < threads; ++number) {
-      others.emplace_back(run, number);
-      other_cores.take(others.back());
+  struct Joint {
+    void (*task)(void*, int);
+    void* argument;
+    Meeting meeting;
+    static void run(void* joint, int number) {
+      Joint& own = *static_cast<Joint*>(joint);
+      const Participant participant(own.meeting);
+      own.task(own.argument, number);
     }
-  } catch (...) {  // the system gives no further thread
-    cancel.store(true, std::memory_order_relaxed);
-    begin.store(true, std::memory_order_release);
-    for (std::thread& other : others) other.join();
-    throw;
-  }
-  begin.store(true, std::memory_order_release);
-  run(0);
-  for (std::thread& other : others) other.join();
+  } joint{task, argument, Meeting(threads)};
+  Team team(threads - 1);
+  team.begin(Joint::run, &joint);
+  Joint::run(&joint, 0);
 }
 
 int usable_cores() {

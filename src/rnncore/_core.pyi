@@ -21,7 +21,7 @@ class Steps:
     def __init__(self, lengths: Indices, T: int, packed: bool, one: bool, resets: Mask | None, /) -> None: ...
 
 class Options:
-    """What is asked of a call; loss is a number, and threads is 0 where the core chooses."""
+    """What is asked of a call; loss is a number, and threads as problem.hpp has it."""
 
     def __init__(self, need_dinputs: bool, last: bool, loss: int, threads: int, /) -> None: ...
 

@@ -16,7 +16,8 @@ _NUMBERS: dict[str, int] = dict(_core.instruction_sets())
 _CELLS = {name: number for number, (name, *_) in enumerate(_core.cells())}
 # In the order of problem.hpp's Rule.
 _RULES = {name: i for i, name in enumerate(("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"))}
-
+# Whether a call takes as many threads as its caller allows, however little work there is: for tests and measurements.
+_ALWAYS = os.environ.get("RNNCORE_THREADS_ALWAYS") == "1"
 
 release_memory = _core.release_memory
 
@@ -175,6 +176,9 @@ def _steps(steps: Steps) -> Any:
 
 def _options(options: Options) -> Any:
     """Return options as the core has them, made once."""
-    core = _core.Options(options.need_dinputs, options.last, NUMBERS[options.loss], options.threads or 0)
+    threads = options.threads or 0
+    if _ALWAYS:
+        threads = -abs(threads)
+    core = _core.Options(options.need_dinputs, options.last, NUMBERS[options.loss], threads)
     object.__setattr__(options, "core", core)
     return core

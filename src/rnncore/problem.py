@@ -34,7 +34,8 @@ class Options:
 
     need_dinputs: whether the gradient with respect to the inputs is wanted. last: whether outputs are made of the last
     state of each sequence only. loss: the name of one of ``LOSSES``. threads: how many threads may work at most, or
-    None where the engine chooses; it changes no bit. core: the same as the compiled core has it, made by ``_cpp``.
+    None where the engine chooses, or, negative, how many work even if fewer would be faster; it changes no bit. core:
+    the same as the compiled core has it, made by ``_cpp``.
     """
 
     __slots__ = ("core", "last", "loss", "need_dinputs", "threads")

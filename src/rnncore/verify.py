@@ -26,7 +26,7 @@ Evaluate: TypeAlias = "Callable[[], tuple[float, Mask]]"
 """Returns J of a net as it now is, and which hidden states are 0."""
 
 SAMPLES = 3  # elements of each tensor that are tried by central differences
-THREADS = (1, 3)  # engines are compared with both: the result does not depend on them
+THREADS = (1, -3)  # engines are compared with both, the latter however little work there is: see Options
 
 
 class Agreement(NamedTuple):

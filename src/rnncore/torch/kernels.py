@@ -26,9 +26,6 @@ Tensors: TypeAlias = "tuple[Tensor | None, ...]"
 
 DTYPES: dict[Any, np.dtype[Any]] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
-OPERATIONS_OF_A_THREAD = 1e8
-"""A call is worth a thread for each so many, as in cpp/tuning.hpp."""
-
 
 class Plan(NamedTuple):
     """Says what a call computes: the net, of which of PyTorch's modes, whether it has biases, and the rows of a
@@ -68,17 +65,11 @@ def net_for(mode: str, inputs: int, hidden: int, layers: int, bidirectional: boo
     return net_of(MODES[mode], inputs, hidden, 0, DTYPES[dtype], layers, bidirectional, False)
 
 
-def threads_for(net: Net, steps: int) -> int:
-    """Return how many threads a call may use: as many as PyTorch may, if it has work for them."""
-    most: int = torch.get_num_threads()
-    return most if most == 1 else max(1, min(most, int(4.0 * steps * net.size / OPERATIONS_OF_A_THREAD)))
-
-
 def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> Found:
     """Return what a module computes."""
     net, rows = plan.net, plan.rows
     flat = flat_of(plan, weights)
-    options = options_of(False, threads_for(net, _steps(given.x)))
+    options = options_of(False, torch.get_num_threads())
     found = current(None).forward(
         net, flat, _inputs(plan, given), _states(net, given.h, given.c), rows and rows.steps, options
     )
@@ -105,7 +96,7 @@ def backward(plan: Plan, given: Given, found: Found, by: Sequence[Tensor | None]
     steps, h = rows and rows.steps, _ours(plan, found.output)
     kept = net, _inputs(plan, given), _states(net, given.h, given.c), steps, h, found.tape.numpy(), False
     dh, dstate = None if doutput is None else _ours(plan, doutput), _states(net, *dlast)
-    options = options_of(need_dx, threads_for(net, 2 * _steps(given.x)))
+    options = options_of(need_dx, torch.get_num_threads())
     gradients = current(None).backward(kept, found.flat.numpy(), None, dh, dstate, options)
     assert gradients is not None  # as the arguments are canonical
     dflat, dfirst, dx = gradients
@@ -156,11 +147,6 @@ def places_of(net: Net, bias: bool) -> list[tuple[int, int, tuple[int, ...]]]:
         for offset, shape in (net.places[prefix + name] for name in names):
             found.append((offset, offset + math.prod(shape), shape))
     return found
-
-
-def _steps(x: Tensor) -> int:
-    """Return how many steps a call has, of all sequences together."""
-    return x.numel() // x.shape[-1]
 
 
 def _array(tensor: Tensor) -> AnyArray:
