@@ -21,32 +21,36 @@ void take_gil_or_wait(Take take) noexcept {
   }
 }
 
+// What a thread has released the GIL with, while it has.
+inline thread_local PyThreadState* released = nullptr;
+
 // Releases the GIL until the end of a block.
 class WithoutGil {
  public:
-  WithoutGil() : thread_(PyEval_SaveThread()) {}
+  WithoutGil() { released = PyEval_SaveThread(); }
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;
   ~WithoutGil() {
-    take_gil_or_wait([this] { PyEval_RestoreThread(thread_); });
+    take_gil_or_wait([] { PyEval_RestoreThread(released); });
+    released = nullptr;
+  }
+};
+
+// Takes it for a block, if this thread has released it. (PyGILState_Ensure would crash once the interpreter has ended.)
+class WithGil {
+ public:
+  WithGil() : thread_(released) {
+    if (thread_) take_gil_or_wait([this] { PyEval_RestoreThread(thread_); });
+    released = nullptr;
+  }
+  WithGil(const WithGil&) = delete;
+  WithGil& operator=(const WithGil&) = delete;
+  ~WithGil() {
+    if (thread_) released = PyEval_SaveThread();
   }
 
  private:
   PyThreadState* thread_;
-};
-
-// Takes it until the end of a block, in a thread that may have released it.
-class WithGil {
- public:
-  WithGil() {
-    take_gil_or_wait([this] { state_ = PyGILState_Ensure(); });
-  }
-  WithGil(const WithGil&) = delete;
-  WithGil& operator=(const WithGil&) = delete;
-  ~WithGil() { PyGILState_Release(state_); }
-
- private:
-  PyGILState_STATE state_{};
 };
 
 }  // namespace rnncore
