@@ -75,10 +75,11 @@ constexpr ptrdiff_t chunk_rows = 128;
 constexpr ptrdiff_t shared_sequences = 3, shared_units = 256;
 constexpr ptrdiff_t pieces_a_thread = 4, piece_sequences = 64, piece_vectors = 4;
 
-// A call is worth a thread for each so many floating-point operations, about a millisecond: starting one costs a
-// twentieth of that. Threads that meet look at each other so many times, some tens of microseconds, before they sleep:
-// as long as it takes to fall asleep and wake up.
-constexpr double operations_worth_a_thread = 1e8;
+// A call is worth a thread for each so many floating-point operations, about a tenth of a millisecond: to wake one
+// takes some microseconds. (Two over one, Intel: 7e6 operations equal, 1.2e7 18 %, 3e7 20 to 30 % faster; half as fast
+// where another program has the core.) Threads that meet look at each other so many times, some tens of microseconds,
+// before they sleep: as long as it takes to fall asleep and wake up.
+constexpr double operations_worth_a_thread = 3e7;
 constexpr int microseconds_awake = 20, looks_between_clocks = 16;
 
 // Memory. Work areas and results lie in pages of this size where the system has them. Up to kept_memory is kept for

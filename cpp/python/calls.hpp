@@ -67,14 +67,16 @@ struct Work {
 };
 
 // As many threads as the work is worth, and no more than asked for (see Options), or than have a sequence or a hidden
-// unit to work on. The passes of one sequence, or one that is longer than all others, are one thread's.
+// unit to work on. The passes of one sequence, or one that is longer than all others, are one thread's; and where
+// weights are not packed each thread lays out all of them, so that passes gain little.
 template <class Real>
 int threads_for(int asked, const Net& net, const SeenProblem<Real>& seen, Work work) {
   if (asked == 1) return 1;
   const Steps& steps = seen.steps();
   const ptrdiff_t most = std::min<ptrdiff_t>(std::max(steps.B, net.H), 1024);
   if (asked < 0) return static_cast<int>(std::min<ptrdiff_t>(-static_cast<ptrdiff_t>(asked), most));
-  const bool in_shares = steps.count >= 2 * steps.longest || net.shares_units(steps.B, 2);
+  const bool packs = steps.longest > tuning::uses_worth_packing;
+  const bool in_shares = (packs && steps.count >= 2 * steps.longest) || net.shares_units(steps.B, 2);
   const int shared = (in_shares ? work.passes : 0) + work.sums;
   const int worth = threads_worth(shared * operations_of(net, static_cast<double>(steps.count), seen.has_tokens()));
   return static_cast<int>(std::min<ptrdiff_t>(asked ? std::min(asked, worth) : worth, most));
