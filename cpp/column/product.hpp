@@ -74,7 +74,7 @@ void product_by_output(Rows<const Real> A, const Panels<Real>& W, Index p, Rows<
   using V = Vector<Real>;
   const Weights<Real>& weights = W.weights;
   each_vector(W, p, [&](Index n, Index, Index at) {
-    V sum[M], chain[M];
+    V sum[M] = {}, chain[M];
     for (Index k0 = 0; k0 < W.K; k0 += block) {
       const Index end = min_of(k0 + block, W.K);
       const V start = k0 == 0 && weights.acc ? load<V>(weights.acc + n) : V{};
