@@ -45,4 +45,5 @@ def problem(shape: Shape, dtype: str, seed: int = 0) -> Problem:
     arrays: dict[str, Any] = {name: normal(scales.get(name, 0.1), *sizes) for name, sizes in named}
     inputs = rng.integers(0, X, (T, B)) if shape.tokens else normal(1.0, T, B, X)
     labels, states = rng.integers(0, V, (T, B)), normal(0.5, len(CELLS[shape.cell].states), B, H)
-    return Problem(shape, dtype, rnncore.Params(shape.cell, **arrays), inputs, labels, states)
+    params = rnncore.Params(shape.cell, tokens=shape.tokens, **arrays)
+    return Problem(shape, dtype, params, inputs, labels, states)
