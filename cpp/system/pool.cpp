@@ -75,6 +75,9 @@ class Worker {
   Worker() {
     const WithoutSignals meanwhile;
     thread_ = std::thread([this] { work(); });
+#if defined(__linux__)
+    pthread_setname_np(thread_.native_handle(), "rnncore");  // for those who list threads
+#endif
   }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
