@@ -82,6 +82,9 @@ constexpr OuterTile<Real> outer_tile_or_none() {
 template <class Real>
 constexpr OuterTile<Real> outer_tiles[tile_side][tile_side] = RNNCORE_TILES(outer_tile);
 
+#undef RNNCORE_TILES
+#undef RNNCORE_TILES_OF
+
 // Which block of the gradients' sums a row r = t*B + b of the grid of steps belongs to: up to 128
 // sequences, a block is as many whole steps as fit into 128 rows; beyond, 128 sequences of one step.
 struct RowBlocks {

@@ -99,11 +99,10 @@ template <class Real>
 constexpr PanelOfFewRows<Real> panels_by_output[] = {product_by_output<Real, 1>, product_by_output<Real, 2>,
                                                      product_by_output<Real, 3>, product_by_output<Real, 4>};
 
-// The tiles of a block of a panel's terms. step: from the weights of a term to those of the next.
+// A block of a panel's terms, of which the next one's weights are `step` numbers on.
 template <class Real>
-void product_block(Rows<const Real> A, Index rows, Index N, const Real* starts, const Real* weights, Index step,
-                   Index terms, Rows<Real> out) {
-  const Tiling tiling(rows, N);
+void product_block(Rows<const Real> A, const Tiling& tiling, Index N, const Real* starts, const Real* weights,
+                   Index step, Index terms, Rows<Real> out) {
   const Index later = tiling.large * tiling.M;
   product_tiles<Real>[tiling.M - 1][N - 1](A, tiling.large, starts, weights, step, terms, out);
   if (tiling.small)
@@ -111,25 +110,37 @@ void product_block(Rows<const Real> A, Index rows, Index N, const Real* starts, 
                                              out.from(later));
 }
 
-// out[r, n] = acc[n] + sum_k A[r, k] W[n, k], k ascending, for the n of one panel, the first of them in out's column 0.
-// The first block's chain continues from acc; each later one starts from +0 and is added when it is whole. Weights that
-// are not packed are read where they lie for few rows, if all of the panel exist; else a block is laid out at a time.
+// A panel's product with weights that are not packed: few rows read them where they lie, if all outputs of the panel
+// exist; else a block is laid out at a time.
 template <class Real>
-void product_panel(Rows<const Real> A, Index rows, const Panels<Real>& W, Index p, Rows<Real> out, int thread) {
-  const Index width = W.column(p + 1) - W.column(p), N = width / lanes<Real>;
-  const bool in_place = !W.packed && rows <= tuning::rows_in_place && W.begin(p + 1) * lanes<Real> <= W.N;
+void unpacked_panel(Rows<const Real> A, Index rows, const Panels<Real>& W, Index p, Rows<Real> out, int thread) {
+  const bool in_place = rows <= tuning::rows_in_place && W.begin(p + 1) * lanes<Real> <= W.N;
   if (in_place && W.weights.by_output) return panels_by_output<Real>[rows - 1](A, W, p, out);
   const bool as_rows = in_place && W.gates == 1;
-  Real* const w = W.packed ? W.panel(p) : W.at + thread * W.room;
-  if (!W.packed) lay_out_starts(W, p, w);
+  const Index width = W.column(p + 1) - W.column(p), N = width / lanes<Real>;
+  const Tiling tiling(rows, N);
+  Real *const starts = W.at + thread * W.room, *const laid_out = starts + width;
+  lay_out_starts(W, p, starts);
   for (Index k = 0; k < W.K; k += block) {
-    const Index terms = W.K - k < block ? W.K - k : block;
-    Real* const laid_out = w + (W.packed ? k + 1 : 1) * width;
-    if (!W.packed && !as_rows) lay_out_rows(W, p, k, terms, laid_out);
+    const Index terms = min_of(block, W.K - k);
+    if (!as_rows) lay_out_rows(W, p, k, terms, laid_out);
     const Real* const given = W.weights.W + k * W.weights.stride + W.begin(p) * lanes<Real>;
-    product_block(A.columns_from(k), rows, N, k == 0 ? w : nullptr, as_rows ? given : laid_out,
+    product_block(A.columns_from(k), tiling, N, k == 0 ? starts : nullptr, as_rows ? given : laid_out,
                   as_rows ? W.weights.stride : width, terms, out);
   }
+}
+
+// out[r, n] = acc[n] + sum_k A[r, k] W[n, k], k ascending, for the n of one panel, the first of them in out's column 0.
+// The first block's chain continues from acc; each later one starts from +0 and is added when it is whole.
+template <class Real>
+void product_panel(Rows<const Real> A, Index rows, const Panels<Real>& W, Index p, Rows<Real> out, int thread) {
+  if (!W.packed) return unpacked_panel(A, rows, W, p, out, thread);
+  const Index width = W.column(p + 1) - W.column(p), N = width / lanes<Real>;
+  const Real* const w = W.panel(p);
+  const Tiling tiling(rows, N);
+  for (Index k = 0; k < W.K; k += block)
+    product_block(A.columns_from(k), tiling, N, k == 0 ? w : nullptr, w + (k + 1) * width, width,
+                  min_of(block, W.K - k), out);
 }
 
 // The same for some of the panels. They may be walked from the last: who takes turns meets those that are still in
