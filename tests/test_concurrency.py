@@ -146,6 +146,38 @@ def test_threads_that_share_ragged_sequences(lengths: list[int], threads: int) -
     nets.assert_same_bits(nets.run(net, "cpp", threads=1), nets.run(net, "cpp", threads=threads))
 
 
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "float64": {"dtype": "float64"},
+    "tokens": {"tokens": True},
+    "resets": {"resets": "some"},
+    "gradients given": {"own_loss": True},
+    "layers": {"layers": 2, "bidirectional": True, "dropout": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads_that_take_chunks_together(cell: str, kind: str) -> None:
+    """Many steps, whose gates have gradients of more than 8 MB: see gates_worth_meeting in cpp/tuning.hpp."""
+    gates, B = len(CELLS[cell].gates), 20
+    H = 250 if gates == 1 else 88
+    T = (8 << 20) // (4 * B * gates * H) + 3
+    net = nets.make_net(T, B, 8, H, 8, cell=cell, **KINDS[kind])
+    expected = nets.run(net, "cpp", threads=1)
+    for threads in (2, 3):
+        nets.assert_same_bits(expected, nets.run(net, "cpp", threads=threads))
+
+
+def test_threads_that_take_chunks_together_for_last_labels() -> None:
+    net = nets.make_net(320, 20, 8, 88, 8, cell="lstm")
+    labels = np.arange(20) % 8
+    one, two, three = (
+        rnncore.bptt(net.params, net.inputs, labels, backend="cpp", threads=threads).grads.flat for threads in (1, 2, 3)
+    )
+    assert one.tobytes() == two.tobytes() == three.tobytes()
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
 def test_threads_leave_the_callers_cores_alone() -> None:
     before = os.sched_getaffinity(0)
@@ -266,7 +298,7 @@ def stop(*_):
 
 signal.signal(signal.SIGALRM, stop)
 params = rnncore.init_params("rnn", 4, {H}, {V}, bidirectional={bidirectional})
-inputs, labels = np.zeros((2000, 1, 4), "f4"), np.zeros((2000, 1), int)
+inputs, labels = np.zeros((2000, {B}, 4), "f4"), np.zeros((2000, {B}), int)
 whole, numbers, stopped, began = 60.0, random.Random(0), 0, time.perf_counter()
 while time.perf_counter() - began < (1.5 if stopped else 30):
     start = time.perf_counter()
@@ -285,10 +317,13 @@ print("stopped", stopped > 0)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 6])
-@pytest.mark.parametrize(("H", "V", "bidirectional"), [(64, 2000, True), (512, 20, False), (256, 20, True)])
-def test_threads_that_share_rows_stop_together(H: int, V: int, bidirectional: bool, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("B", "H", "V", "bidirectional"),
+    [(1, 64, 2000, True), (1, 512, 20, False), (1, 256, 20, True), (8, 200, 20, False)],
+)
+def test_threads_that_meet_stop_together(B: int, H: int, V: int, bidirectional: bool, threads: int) -> None:
     """Whoever finds first that the user wants to stop must not leave the others waiting: calls stopped at any time."""
-    code = INTERRUPTED.format(H=H, V=V, bidirectional=bidirectional, threads=threads)
+    code = INTERRUPTED.format(B=B, H=H, V=V, bidirectional=bidirectional, threads=threads)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90)
     assert done.stdout == "stopped True\n", done.stderr
 

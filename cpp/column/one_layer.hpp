@@ -64,7 +64,7 @@ struct OneLayer {
         machine(machine),
         steps(problem.steps),
         ways(ways),
-        passes(arena, steps, machine, problem.net.shares_units(steps.B, machine.threads), times_to(reads)),
+        passes(arena, steps, machine, sharing_of(problem, ways, machine.threads), times_to(reads)),
         n(problem.net, steps.B),
         trace(arena, n, steps, ways.forward && ways.back),
         resets(arena, trace, steps, passes.limits),
@@ -113,32 +113,32 @@ struct OneLayer {
   // All units and gates, as a shard.
   Shard whole(int thread) const { return {thread, 0, n.H, 0, n.G}; }
 
-  // Forward and back over a share of the sequences; by one thread alone, with the weights' gradients.
+  // Forward and back over a share of the sequences; by one thread alone, or by all chunk by chunk, with the weights'
+  // gradients.
   void pass(const Share& share, Look& look) {
-    const Shard all = whole(share.thread);
-    const bool sums_now = machine.threads == 1 && ways.sums && !grads.each.row;
-    for (Index chunk = 0; ways.forward && chunk < passes.chunks.count; ++chunk) {
-      if (passes.stop(share)) return;
-      forward(passes.span_of(chunk, share), share, look);
-      passes.meet(share);
-    }
+    const bool together = passes.sharing == Sharing::chunks;
+    const bool sums_now = (machine.threads == 1 || together) && ways.sums && !grads.each.row;
+    const Shard own = passes.shard_of(whole(share.thread));
+    if (!forward_pass(share, look) && !together) return;
     const bool last = problem.last && head_steps.count > 0;
     if (last) read_by_head(share);
     if (last && ways.forward) forward_head(last_span(share), share, look);
     if (!ways.back && !ways.sums) return;
     if (share.part == 0 && ways.back) backward_layer.begin(steps, share, given.dstate);
     passes.meet(share);
+    if (together && passes.stop_together(share.thread, passes.chunks.count)) return;
     if (last && ways.dy && ways.back) add_to_last(share, look);
-    bool first = begin_sums(all, sums_now, look);
+    bool first = begin_sums(own, sums_now, look);
     for (Index chunk = passes.chunks.count; chunk-- > 0;) {
-      if (passes.stop(share)) return;
+      if (!together && passes.stop(share)) return;
       backward(passes.span_of(chunk, share), share, look);
-      if (sums_now) weight_gradients(chunk, all, first, look);
+      if (together && passes.stop_together(share.thread, chunk)) return;
+      if (sums_now) weight_gradients(chunk, own, first, look);
       passes.meet(share);
     }
     if (share.part == 0 && ways.back) backward_layer.end(steps, share, given.has_dstate(), grads.dstate);
-    if (sums_now) take_gradients(all);
-    if (machine.threads == 1 && grads.each.row) weight_pass(all, look);
+    if (sums_now) take_gradients(own);
+    if (machine.threads == 1 && grads.each.row) weight_pass(own, look);
   }
 
   // The weights' gradients for a shard.
@@ -157,6 +157,31 @@ struct OneLayer {
   Index times_to(Index reads) const {
     return reads <= steps.count || steps.count == 0 ? 1 : linear::divide_up(reads, steps.count);
   }
+  // Threads take chunks together where the gradients with respect to all gates would not fit into the caches, and there
+  // is so much to do in a chunk that to meet costs little. Of a ragged batch a thread's sequences may have many steps
+  // in some chunks, and none in others.
+  static Sharing sharing_of(const Problem<Real>& problem, Ways ways, int threads) {
+    const Net& net = problem.net;
+    const Steps& steps = problem.steps;
+    if (net.shares_units(steps.B, threads)) return Sharing::rows;
+    const Index rows = min_of(linear::RowBlocks{steps.B}.steps(), steps.longest) * steps.B;
+    const double of_a_row = 4.0 * static_cast<double>(net.G() * (net.X + net.H) + net.H * net.V);  // back, and the sums
+    const bool is_much = of_a_row * static_cast<double>(rows) >= tuning::operations_worth_a_meeting * threads;
+    const bool are_large = steps.count * net.G() * Index{sizeof(Real)} >= tuning::gates_worth_meeting;
+    const bool may = threads > 1 && ways.back && ways.sums && steps.full();
+    return may && is_much && are_large ? Sharing::chunks : Sharing::pieces;
+  }
+
+  // All chunks forward, or, if that is not wanted any more, some: then false.
+  bool forward_pass(const Share& share, Look& look) const {
+    for (Index chunk = 0; ways.forward && chunk < passes.chunks.count; ++chunk) {
+      if (passes.stop(share)) return false;
+      forward(passes.span_of(chunk, share), share, look);
+      passes.meet(share);
+    }
+    return true;
+  }
+
   // h_t and y_t of a span, and the losses or the results of forward.
   void forward(const Span& span, const Share& share, Look& look) const {
     forward_layer.forward(span, share, look, [&] { passes.meet(share); });

@@ -30,7 +30,7 @@ struct OutputLayer {
       : machine(machine),
         steps(steps),
         ways(ways),
-        passes(arena, steps, machine, true, 1),
+        passes(arena, steps, machine, Sharing::rows, 1),
         head(arena, net, flat, steps.count, {h.at, h.stride}, passes.limits, ways),
         sums(arena, head, ways.sums && ways.dy),
         net(net) {

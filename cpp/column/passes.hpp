@@ -26,24 +26,30 @@ struct Pieces {
       if (begins) begins[k] = p;
     }
   }
-  Index begin(Index piece) const { return begins ? begins[piece] : B * piece / count; }
+  // If there are fewer sequences than threads, the calling thread has one, for only it looks whether to stop.
+  Index begin(Index piece) const { return begins ? begins[piece] : linear::divide_up(B * piece, count); }
 
-  // How many pieces of something that is cut into no smaller ones.
+  // How many pieces of something that is cut into no smaller ones: as many for each thread.
   static Index pieces_of(Index things, Index at_least, int threads) {
-    const Index wanted = min_of(things / at_least, tuning::pieces_a_thread * threads);
-    return max_of(wanted, threads);
+    const Index for_each = min_of(things / at_least / threads, tuning::pieces_a_thread);
+    return max_of(for_each, 1) * threads;
   }
 
  private:
   static Index length(const Steps& steps, Index p) { return steps.lengths[steps.order[p]]; }
 };
 
+// What threads share: pieces of the batch, of which each takes the next on the way forward and back, and then shards of
+// the sums; chunks of time, each thread forward and back with its own sequences, and then a shard of the chunk's sums;
+// or the rows of each step.
+enum class Sharing { pieces, chunks, rows };
+
 // What all passes over steps share: chunks of time, threads, scratch buffers.
 template <class Real>
 struct Passes {
   const Machine& machine;
   const Steps& steps;
-  bool shares_rows;  // of each step, rather than sequences, among threads
+  Sharing sharing;
   Chunks chunks;
   Pieces pieces;
   Limits limits;
@@ -52,20 +58,17 @@ struct Passes {
   Index strip_size = 0, panels_size = 0;
   linear::Copies<Real> copies{};  // the first thread's; the others' follow
   Index next_piece = 0, next_shard = 0;
-  bool stopped = false;
+  bool stopped = false, agreed[2] = {};
 
   // times: how often these steps will be taken
-  Passes(Arena& arena, const Steps& steps, const Machine& machine, bool shares_rows, Index times)
+  Passes(Arena& arena, const Steps& steps, const Machine& machine, Sharing sharing, Index times)
       : machine(machine),
         steps(steps),
-        shares_rows(shares_rows),
+        sharing(sharing),
         chunks(arena, steps),
-        pieces(arena, steps,
-               shares_rows || machine.threads == 1
-                   ? 1
-                   : Pieces::pieces_of(steps.B, tuning::piece_sequences, machine.threads)),
+        pieces(arena, steps, pieces_for(sharing)),
         limits{chunks.most_rows(pieces.widest), machine.threads, times * pieces.count,
-               times * pieces.count * chunks.count} {}
+               times * pieces.count * chunks.count, sharing == Sharing::chunks ? chunks.most_rows(steps.B) : 0} {}
 
   // listed: the numbers that a list of rows for sums needs; widest: numbers of the longest row that they read.
   void take_scratch(Arena& arena, Ways ways, Index listed, Index widest) {
@@ -124,15 +127,35 @@ struct Passes {
     meet(share);
     return found;
   }
+  // The same for all who share chunks, each time in another round than before. Only the calling thread finds that the
+  // user wants to stop; what it had found when it came here is what all see, however late they look.
+  bool stop_together(int thread, Index round) {
+    if (thread == 0) agreed[round % 2] = __atomic_load_n(&stopped, __ATOMIC_RELAXED);
+    machine.meet();
+    return agreed[round % 2];
+  }
+
+  // What a thread sums of a chunk: its part, of all that there is.
+  Shard shard_of(const Shard& all) const {
+    if (sharing != Sharing::chunks) return all;
+    return part_of(all, all.thread, machine.threads);
+  }
 
  private:
+  Index pieces_for(Sharing sharing) const {
+    if (machine.threads == 1 || sharing == Sharing::rows) return 1;
+    if (sharing == Sharing::chunks) return machine.threads;
+    return Pieces::pieces_of(steps.B, tuning::piece_sequences, machine.threads);
+  }
   template <class Call>
   void take_all(Call& call, bool sums, int thread) {
     Look look(machine, thread, &stopped);
     call.pack(thread, machine.threads);
     machine.meet();
-    if (shares_rows)
+    if (sharing == Sharing::rows)
       call.pass({thread, 0, steps.B, thread, machine.threads}, look);
+    else if (sharing == Sharing::chunks)
+      return call.pass({thread, pieces.begin(thread), pieces.begin(thread + 1), 0, 1}, look);
     else
       for (Index k; (k = __atomic_fetch_add(&next_piece, 1, __ATOMIC_RELAXED)) < pieces.count;)
         call.pass({thread, pieces.begin(k), pieces.begin(k + 1), 0, 1}, look);
@@ -147,9 +170,11 @@ struct Passes {
     const Index wanted = Pieces::pieces_of(vectors, tuning::piece_vectors, machine.threads);
     const Index shards = min_of(wanted, vectors);
     for (Index k; (k = __atomic_fetch_add(&next_shard, 1, __ATOMIC_RELAXED)) < shards;)
-      call.weight_pass({thread, cut(all.j1, k, shards), cut(all.j1, k + 1, shards), cut(all.g1, k, shards),
-                        cut(all.g1, k + 1, shards)},
-                       look);
+      call.weight_pass(part_of(all, k, shards), look);
+  }
+  static Shard part_of(const Shard& all, Index k, Index parts) {
+    return {all.thread, cut(all.j1, k, parts), cut(all.j1, k + 1, parts), cut(all.g1, k, parts),
+            cut(all.g1, k + 1, parts)};
   }
   // Where the k-th part of so many numbers begins, at a whole vector.
   static Index cut(Index numbers, Index k, Index parts) {

@@ -123,10 +123,21 @@ template <class Real>
 struct GateGradients {
   Real *da, *du;  // du is da unless the cell splits
   Index ld;
-  bool by_row;
-  Rows<Real> of(Real* at, const Span& span) const { return by_row ? span.by_row(at, ld) : Rows<Real>{at, ld}; }
+  bool by_row;          // all of them; else those of a chunk
+  Index rows_together;  // as Limits has it: while some threads sum a chunk, others may be at the next
+
+  Rows<Real> of(Real* at, const Span& span) const {
+    return span.by_row(at - first_row(span.steps.row(span.t0)) * ld, ld);
+  }
   Rows<const Real> of(const Real* at, const SumRows& rows) const {
-    return rows.by_row(by_row ? at : at - rows.row0 * ld, ld);
+    return rows.by_row(at - first_row(rows.row0) * ld, ld);
+  }
+
+ private:
+  // The row that lies at the beginning of the memory, of a chunk that begins with this one.
+  Index first_row(Index row) const {
+    const bool is_odd = rows_together && row / rows_together % 2 != 0;
+    return by_row ? 0 : is_odd ? row - rows_together : row;
   }
 };
 
