@@ -54,31 +54,42 @@ void run(int threads, Kernel kernel, const Arguments&... arguments) {
 }
 
 // How many floating-point operations the products of so many steps have, on the way forward, or back, or in the sums
-// for the weights. Tokens are read without one.
-inline double operations_of(const Net& net, double steps, bool tokens = false) {
-  const double first = static_cast<double>(net.G() * ((tokens ? 0 : net.X) + net.H));
+// for the weights; or those without the inputs', which are not taken step by step, and which tokens do not have.
+inline double operations_of(const Net& net, double steps, bool without_inputs = false) {
+  const double first = static_cast<double>(net.G() * ((without_inputs ? 0 : net.X) + net.H));
   const double later = static_cast<double>((net.layers - 1) * net.G() * (net.W() + net.H));
   return 2.0 * steps * (static_cast<double>(net.directions) * (first + later) + static_cast<double>(net.W() * net.V));
 }
 
-// What a call computes: passes through time, and sums for the weights.
+// What a call computes: passes through time, sums for the weights, and whether it begins on the way forward.
 struct Work {
   int passes, sums;
+  bool forward;
 };
 
-// As many threads as the work is worth, and no more than asked for (see Options), or than have a sequence or a hidden
-// unit to work on. The passes of one sequence, or one that is longer than all others, are one thread's; and where
-// weights are not packed each thread lays out all of them, so that passes gain little.
+// How much of its work threads can share: all; less of what has been on the way forward before; little of few
+// sequences, of one that is longer than all others, and where weights are not packed, because each thread lays out all
+// of them; nothing of a pass through one sequence.
+inline double share_of(const Net& net, const Steps& steps, Work work) {
+  const auto has = [&](ptrdiff_t sequences) { return steps.count >= sequences * steps.longest; };
+  const double most = work.forward ? 1 : tuning::share_without_forward;
+  const bool packs = steps.longest > tuning::uses_worth_packing;
+  if ((packs && has(tuning::sequences_worth_sharing)) || net.shares_units(steps.B, 2)) return most;
+  return work.sums > 0 || has(2) ? most * tuning::share_of_few_sequences : 0;
+}
+
+// As many threads as the work in a layer is worth, and no more than asked for (see Options), or than have a sequence or
+// a hidden unit to work on.
 template <class Real>
 int threads_for(int asked, const Net& net, const SeenProblem<Real>& seen, Work work) {
   if (asked == 1) return 1;
   const Steps& steps = seen.steps();
   const ptrdiff_t most = std::min<ptrdiff_t>(std::max(steps.B, net.H), 1024);
   if (asked < 0) return static_cast<int>(std::min<ptrdiff_t>(-static_cast<ptrdiff_t>(asked), most));
-  const bool packs = steps.longest > tuning::uses_worth_packing;
-  const bool in_shares = (packs && steps.count >= 2 * steps.longest) || net.shares_units(steps.B, 2);
-  const int shared = (in_shares ? work.passes : 0) + work.sums;
-  const int worth = threads_worth(shared * operations_of(net, static_cast<double>(steps.count), seen.has_tokens()));
+  const double N = static_cast<double>(steps.count), T = static_cast<double>(std::max<ptrdiff_t>(steps.longest, 1));
+  const double share = share_of(net, steps, work) / static_cast<double>(net.parts());
+  const double all = (work.passes + work.sums) * operations_of(net, N, seen.has_tokens());
+  const int worth = threads_worth(share * all, share * operations_of(net, N / T, true));
   return static_cast<int>(std::min<ptrdiff_t>(asked ? std::min(asked, worth) : worth, most));
 }
 
@@ -175,7 +186,7 @@ struct Calls {
     py::object read = copy_of_inputs(net, seen, problem);
     py::object first = copy_of_states(net, seen, problem);
     const Outputs<Real> outputs{y.mutable_data(), {h.mutable_data(), net.W()}, tape.mutable_data(), last.pointers()};
-    run(threads_for(options.threads, net, seen, {1, 0}), kernels<Real>(isa).forward, problem, outputs);
+    run(threads_for(options.threads, net, seen, {1, 0, true}), kernels<Real>(isa).forward, problem, outputs);
     py::detail::array_proxy(h.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return tuple_of(y, h, tape, last.take(), read, first);
   }
@@ -187,7 +198,7 @@ struct Calls {
     if (!seen.see(net, kept, given, options)) return py::none();
     if (!seen.by.dy && !seen.by.dh.at && !seen.by.has_dstate()) return py::none();
     GradientArrays grads(net, seen.forward, options.need_dinputs);
-    run(threads_for(options.threads, net, seen.forward, {1, 1}), kernels<Real>(isa).backward,
+    run(threads_for(options.threads, net, seen.forward, {1, 1, false}), kernels<Real>(isa).backward,
         seen.forward.problem(net, numbers(flat), options.last), seen.kept, seen.by, grads.pointers());
     return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
   }
@@ -207,7 +218,7 @@ struct Calls {
     problem.gates = all.mutable_data();
     Gradients<Real> grads{nullptr, first.pointers(), nullptr};
     if (states) grads.dstates = dstates.mutable_data();
-    run(threads_for(options.threads, net, seen.forward, {1, 0}), kernels<Real>(isa).backward, problem, seen.kept,
+    run(threads_for(options.threads, net, seen.forward, {1, 0, false}), kernels<Real>(isa).backward, problem, seen.kept,
         seen.by, grads);
     for (ptrdiff_t row = 0; row < net.parts() * arrays * N; ++row)
       std::fill(problem.gates + row * width + net.G(), problem.gates + (row + 1) * width, Real(0));
@@ -232,7 +243,7 @@ struct Calls {
     Gradients<Real> pointers = grads.pointers();
     pointers.flat = to.mutable_data();
     if (each) pointers.each = {first, end, net.size()};
-    run(threads_for(options.threads, net, seen.forward, {0, 1}), kernels<Real>(isa).backward, problem, seen.kept,
+    run(threads_for(options.threads, net, seen.forward, {0, 1, false}), kernels<Real>(isa).backward, problem, seen.kept,
         seen.by, pointers);
     return tuple_of(to, grads.dinputs);
   }
@@ -264,7 +275,7 @@ struct Calls {
     Gradients<Real> pointers = grads.pointers();
     if (!after.is_none() && !see_after(net, seen, after, given, pointers))
       throw py::value_error("what the steps after give must be canonical");
-    run(threads_for(options.threads, net, seen, {2, 1}), kernels<Real>(isa).bptt,
+    run(threads_for(options.threads, net, seen, {2, 1, true}), kernels<Real>(isa).bptt,
         seen.problem(net, numbers(flat), last_only), label.labels(), given, pointers);
     return tuple_of(py::float_(loss), losses, py::int_(label.count(labelled, net.V)), grads.flat, last.take(),
                     grads.dstate.take(), grads.dinputs);

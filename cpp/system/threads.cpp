@@ -99,8 +99,9 @@ int usable_cores() {
   return quota ? std::min(cores, quota) : cores;
 }
 
-int threads_worth(double operations) {
-  const double wanted = operations / tuning::operations_worth_a_thread;
+int threads_worth(double operations, double a_step) {
+  const double wanted =
+      std::min(operations / tuning::operations_worth_a_thread, a_step / tuning::operations_of_a_step_worth_a_thread);
   if (wanted < 2) return 1;
   const int cores = usable_cores();
   return wanted < cores ? static_cast<int>(wanted) : cores;

@@ -19,7 +19,8 @@ int usable_cores();
 // where the files of the system begin, "" but for tests.
 int cores_of_quota(const std::string& root);
 
-// How many threads a call of so many floating-point operations is worth.
-int threads_worth(double operations);
+// How many threads a layer is worth that has so many floating-point operations for them to share, and so many in each
+// step, of those on the way forward or back that are done step by step.
+int threads_worth(double operations, double a_step);
 
 }  // namespace rnncore

@@ -89,8 +89,8 @@ def bptt(
     only, and "clipped" shortens each to the length ``clip_norm`` first, as :func:`rnncore.optim.clip_by_norm` does. The
     last two never hold the gradients of all sequences at once. ``grads`` is then the sum of these gradients, one after
     the other, which is rounded otherwise than the plain call's. need_dinputs: whether the gradient with respect to the
-    inputs is wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: on how many cores at
-    most. None chooses, and no choice changes a bit of the result.
+    inputs is wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: how many may
+    work at most; a call takes no more than its work is worth. None chooses, and no choice changes a bit of the result.
 
     Returns a :class:`BpttResult`: ``loss``, ``losses``, ``count``, ``grads``, ``state``, ``dstate``, ``dinputs``, and
     ``mean``. Arrays have the dtype of the parameters, and +0 in padding. For lists, losses and dinputs are lists of
