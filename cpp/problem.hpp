@@ -242,6 +242,7 @@ struct OutputGradients {
 struct Each {
   ptrdiff_t first = 0, end = 0, row = 0;
   ptrdiff_t count() const { return row ? end - first : 1; }
+  bool has(ptrdiff_t sequence) const { return first <= sequence && sequence < end; }
 };
 
 // Gradients with respect to the parameters, as they lie in flat, or of each of some sequences, the initial states, and
@@ -354,6 +355,7 @@ struct Kernels {
   Holding<Real> holding;
   double (*norm)(const Real* x, ptrdiff_t n);
   double (*clip)(Real* dx, ptrdiff_t n, double longest, double limit);
+  void (*add_shortened)(Real* total, const Real* rows, ptrdiff_t count, ptrdiff_t n, double longest, double* lengths);
   double (*step)(const OptimizerStep<Real>&);
   void (*exp)(const Real* x, Real* out, ptrdiff_t n);
   void (*tanh)(const Real* x, Real* out, ptrdiff_t n);

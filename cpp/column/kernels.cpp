@@ -43,6 +43,7 @@ constexpr Kernels<Real> kernels() {
        stepping::take_state<Real>, stepping::step<Real>},
       optim::norm<Real>,
       optim::clip<Real>,
+      optim::add_shortened<Real>,
       optim::step<Real>,
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::exp(v); }, x, out, n); },
       [](const Real* x, Real* out, Index n) { map([](V v) { return elementary::tanh(v); }, x, out, n); },

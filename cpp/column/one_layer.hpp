@@ -269,7 +269,7 @@ struct OneLayer {
     for (Index p = 0; p < steps.B; ++p) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
       const Index b = steps.sequence(p), length = steps.length(b);
-      if (b < grads.each.first || b >= grads.each.end) continue;
+      if (!grads.each.has(b)) continue;
       Real* const flat = grads.flat + (b - grads.each.first) * grads.each.row;
       own.place(flat);
       own.begin(shard);
@@ -337,7 +337,7 @@ template <class Real>
 bool run_backward(OneLayer<Real>& call, const Kept<Real>& kept, const OutputGradients<Real>& given,
                   const Gradients<Real>& grads) {
   call.trace.tape = const_cast<Real*>(kept.tape);  // which is only read, going back
-  call.trace.put_h(call.steps, kept.h);
+  call.trace.put_h(call.steps, kept.h, grads.each);
   call.given = given;
   call.give(grads);
   call.backward_layer.dstates = grads.dstates;

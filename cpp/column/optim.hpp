@@ -151,6 +151,20 @@ double clip(Real* dx, Index n, double longest, double limit) {
   return length;
 }
 
+// Adds rows of n numbers to total, one after the other, each shortened to `longest` before, unless its length is not
+// finite. The lengths that they have go to `lengths`.
+template <class Real>
+void add_shortened(Real* total, const Real* rows, Index count, Index n, double longest, double* lengths) {
+  using V = Vector<Real>;
+  const Real no_limit = static_cast<Real>(__builtin_inf());
+  for (Index k = 0; k < count; ++k) {
+    const Elements<Real> both{total, rows + k * n, nullptr, nullptr};
+    const double scale = clip_by_norm(both.dx, n, 1.0, longest, lengths + k);
+    each(both, n, static_cast<Real>(usable(lengths[k], longest) ? scale : 1.0), no_limit,
+         [](V x, V g, V&, V&) { return x + g; });
+  }
+}
+
 // One step in place of x and of the memory; returns the length of scale dx. If that is not finite, nothing is changed.
 template <class Real>
 double step(const OptimizerStep<Real>& now) {

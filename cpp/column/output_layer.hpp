@@ -104,7 +104,7 @@ struct OutputLayer {
     for (Index p = 0; p < steps.B; ++p) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
       const Index b = steps.sequence(p), length = min_of(steps.length(b), steps.longest);
-      if (b < each.first || b >= each.end) continue;
+      if (!each.has(b)) continue;
       const HeadArrays<Real> to = head_of(net, flat + (b - each.first) * each.row);
       own.place(to);
       own.begin(shard);

@@ -78,12 +78,15 @@ struct Trace {
       }
   }
 
-  // h as forward gave it to the user.
-  void put_h(const Steps& steps, Strided<const Real> given) const {
-    for (Index row = 0; row < steps.count; ++row) {
+  // h as forward gave it to the user, of the sequences that are asked for.
+  void put_h(const Steps& steps, Strided<const Real> given, const Each& each) const {
+    const auto put = [&](Index row) {
       Real* const to = h + (n.B + row) * n.ldH;
       copy(given.at + steps.address_of(row) * given.stride, n.H, to), fill(to + n.H, n.ldH - n.H, Real(0));
-    }
+    };
+    for (Index row = 0; !each.row && row < steps.count; ++row) put(row);
+    for (Index p = 0; each.row && p < steps.B; ++p)
+      for (Index b = steps.sequence(p), t = 0; each.has(b) && t < steps.length(b); ++t) put(steps.row(t) + p);
   }
 
   // The last states, in the user's order: of a sequence without steps, the initial ones.

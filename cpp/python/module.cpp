@@ -75,7 +75,7 @@ py::object elementary(int isa, const std::string& name, const py::array& x) {
 
 // Runs a function of optim.hpp, as `run` does a kernel.
 template <class Function>
-double without_gil(Function function) {
+auto without_gil(Function function) {
   const WithoutGil unlocked;
   const StandardRounding rounding;
   return function();
@@ -194,6 +194,18 @@ void define_optimizers(py::module_& m) {
     return by_type(dx, [&](auto real) {
       using Real = decltype(real);
       return without_gil([&] { return kernels<Real>(isa).clip(numbers_of<Real>(dx), size_of(dx, 0), longest, limit); });
+    });
+  });
+  m.def("add_shortened", [](int isa, py::handle total, py::handle rows, double longest) {
+    return by_type(total, [&](auto real) {
+      using Real = decltype(real);
+      auto lengths = new_array<double>({size_of(rows, 0)});
+      double* const to = lengths.mutable_data();
+      without_gil([&] {
+        kernels<Real>(isa).add_shortened(numbers_of<Real>(total), numbers_of<Real>(rows), size_of(rows, 0),
+                                         size_of(total, 0), longest, to);
+      });
+      return lengths;
     });
   });
   m.def("step", [](int isa, int rule, py::handle x, py::handle dx, py::handle memory, py::handle numbers, double scale,

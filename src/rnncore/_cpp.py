@@ -134,6 +134,10 @@ class CppEngine:
         """Clip dx (n,) in place, by its length unless longest is NaN, then by value; return the length it had."""
         return _core.clip(self._isa, dx, longest, limit)
 
+    def add_shortened(self, total: Array, rows: Array, longest: float) -> Array:
+        """Add rows (k, n) to total (n,), in order, each first shortened; return the lengths that they have."""
+        return _core.add_shortened(self._isa, total, rows, longest)
+
     def step(
         self,
         rule: str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +10,15 @@ import numpy as np
 from .arguments import Batch
 from .engines import Bptt, Engine
 from .net import Net
-from .problem import Kept, Options, with_masks
+from .problem import Kept, Options, options_of, with_masks
 from .results import PerSequence
 from .steps import Steps
 from .types import Array
-from .windows import gates_of, loss_of, total
+from .windows import NOTHING, gates_of, loss_of, total
 
-GROUP = 2**26
-"""Bytes: about as much memory do the gradients take that are there at once, unless all are asked for."""
+GROUP = 2**20
+"""Bytes: about as much memory do the gradients take that are there at once, unless all are asked for: they are read
+twice, and so little is still in the cache."""
 
 KINDS = (False, True, "norms", "clipped")
 
@@ -71,32 +71,29 @@ class Sums:
 
     def all_rows(self) -> tuple[Array, Array]:
         """Return the sum of the gradients, and all of them, (B, size)."""
-        rows, self.dinputs = self.engine.sums(*self.arguments, self.options, range(self.B))
-        return added(rows, None), rows
+        rows, added = self._rows(range(self.B)), self._nothing()
+        self.engine.add_shortened(added, rows, math.inf)
+        return added, rows
 
     def shortened(self, limit: float) -> tuple[Array, Array]:
         """Return the sum of the gradients, each shortened to a length, and the lengths that they had."""
-        norms, sum_of_rows = np.empty(self.B), None
-        for some in self._groups():
+        norms, added = np.empty(self.B), self._nothing()
+        many = max(1, GROUP // added.nbytes)
+        for first in range(0, self.B, many):
+            some = range(first, min(first + many, self.B))
+            norms[first : some.stop] = self.engine.add_shortened(added, self._rows(some), limit)
+        return added, norms
+
+    def _nothing(self) -> Array:
+        return np.full(self.size, NOTHING, self.dtype)
+
+    def _rows(self, some: range) -> Array:
+        """Return the gradients of some sequences, and, with those of the first, keep what all inputs have."""
+        if some.start == 0:
             rows, self.dinputs = self.engine.sums(*self.arguments, self.options, some)
-            for b, row in zip(some, rows, strict=True):
-                norms[b] = self.engine.clip(row, limit, math.inf) if limit < math.inf else self.engine.norm(row)
-            sum_of_rows = added(rows, sum_of_rows)
-        assert sum_of_rows is not None  # as B > 0
-        return sum_of_rows, norms
-
-    def _groups(self) -> Iterator[range]:
-        many = max(1, GROUP // (self.size * self.dtype.itemsize))
-        return (range(b, min(b + many, self.B)) for b in range(0, self.B, many))
-
-
-def added(rows: Array, sum_before: Array | None) -> Array:
-    """Return the sum of rows, one after the other, after a sum before."""
-    result: Array = rows[0].copy() if sum_before is None else sum_before
-    with np.errstate(all="ignore"):
-        for row in rows if sum_before is not None else rows[1:]:
-            result += row
-    return result
+            return rows
+        asked = options_of(False, self.options.threads, self.options.loss, self.options.last)
+        return self.engine.sums(*self.arguments, asked, some)[0]
 
 
 def losses_of(losses: Array, kept: Kept, last: bool) -> Array:

@@ -55,9 +55,9 @@ class Held(Protocol):
 class Engine(Protocol):
     """What computes, for the rest of the package.
 
-    Arguments are canonical, as problem.py has them: an engine trusts them, and writes to none but in ``clip`` and
-    ``step``. Results are new arrays in the form of the arguments, +0 in the padding. Real is the dtype of the net, or
-    that of y.
+    Arguments are canonical, as problem.py has them: an engine trusts them, and writes to none but in ``clip``,
+    ``add_shortened`` and ``step``. Results are new arrays in the form of the arguments, +0 in the padding. Real is the
+    dtype of the net, or that of y.
 
     An engine that ``reads_raw`` may also be tried with arguments as the user gave them: it answers None, before any
     work, where they are not canonical. ``arguments`` then mends them or says what is wrong, and the same function is
@@ -143,6 +143,13 @@ class Engine(Protocol):
 
     def clip(self, dx: Array, longest: float, limit: float) -> float:
         """Clip dx (n,) in place, by its length unless longest is NaN, then by value; return the length it had."""
+
+    def add_shortened(self, total: Array, rows: Array, longest: float) -> Array:
+        """Add rows (k, n) to total (n,), in order, each first shortened; return the lengths that they have, (k,).
+
+        What is added of a row is no longer than longest, as ``clip`` has it. A row whose length is not finite is added
+        as it is.
+        """
 
     def step(
         self,

@@ -148,6 +148,13 @@ class NumbaEngine:
             length: float = entry(optim.clip)(dx.dtype, dx, longest, limit)
         return length
 
+    def add_shortened(self, total: Array, rows: Array, longest: float) -> Array:
+        """Add rows (k, n) to total (n,), in order, each first shortened; return the lengths that they have."""
+        lengths = np.empty(len(rows))
+        with rounding.standard():
+            entry(optim.add_shortened)(total.dtype, total, rows, longest, lengths)
+        return lengths
+
     def step(
         self,
         rule: str,

@@ -141,6 +141,19 @@ def clip(dx: Array, longest: float, limit: float) -> float:
 
 
 @compiled
+def add_shortened(total: Array, rows: Array, longest: float, lengths: Array) -> None:
+    """Add rows to total, one after the other, each first shortened; what lengths they have goes to lengths.
+
+    A row whose length is not finite is added as it is.
+    """
+    for k in range(len(rows)):
+        lengths[k], scale = clip_by_norm(rows[k], 1.0, longest)
+        factor = real(scale if usable(lengths[k], longest) else 1.0, total)
+        for i in range(len(total)):
+            total[i] += rows[k, i] * factor
+
+
+@compiled
 def step(
     rule: int,
     x: Array,

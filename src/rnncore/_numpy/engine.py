@@ -138,6 +138,11 @@ class NumpyEngine:
         with _ieee():
             return optim.clip(dx, longest, limit)
 
+    def add_shortened(self, total: Array, rows: Array, longest: float) -> Array:
+        """Add rows (k, n) to total (n,), in order, each first shortened; return the lengths that they have."""
+        with _ieee():
+            return optim.add_shortened(total, rows, longest)
+
     def step(
         self,
         rule: str,

@@ -113,6 +113,18 @@ def clip(dx: Array, longest: float, limit: float) -> float:
     return length
 
 
+def add_shortened(total: Array, rows: Array, longest: float) -> Array:
+    """Add rows to total, one after the other, each first shortened; return the lengths that they have.
+
+    A row whose length is not finite is added as it is.
+    """
+    lengths = np.empty(len(rows))
+    for k, row in enumerate(rows):
+        lengths[k], scale = clip_by_norm(row, 1.0, longest)
+        total += row * row.dtype.type(scale if usable(lengths[k], longest) else 1)
+    return lengths
+
+
 def step(
     rule: str,
     x: Array,
