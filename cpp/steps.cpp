@@ -40,7 +40,11 @@ void PackedSteps::pack(ptrdiff_t T, bool packed) {
 
 void PackedSteps::take_resets(const bool* resets) {
   resets_ = std::make_unique<bool[]>(static_cast<size_t>(steps_.count));
-  for (ptrdiff_t row = 0; row < steps_.count; ++row) resets_[static_cast<size_t>(row)] = resets[steps_.address_of(row)];
+  if (steps_.full())
+    std::copy_n(resets, steps_.count, resets_.get());
+  else
+    for (ptrdiff_t row = 0; row < steps_.count; ++row)
+      resets_[static_cast<size_t>(row)] = resets[steps_.address_of(row)];
   steps_.resets = resets_.get();
 }
 

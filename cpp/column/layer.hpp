@@ -69,15 +69,16 @@ struct Forward {
     const Units<Real> units(has_q ? W_after : W_hh, share);
     cells::Step<Real> step{};
     step.H = n.H, step.a = a_of(share);
+    bool moves = true;  // on the full grid, rows keep their distance from the numbers of a span
     for (Index t = span.t0; t < span.t1; ++t) {
       trace.go_to(step, span, t);
-      if (trace.rows_move(span, t, span.t0)) {
+      if (moves) {
         const Place place{step.first};
         step.h_prev = place.of(trace.h, n.ldH, span.row_before(t));
         step.h = place.of(trace.h, n.ldH, n.B + span.row(t));
         step.kept = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
       }
-      resets.take(step, span, t, share, units);
+      moves = resets.take(step, span, t, share, units) || !span.is_grid();
       if (has_q) reset(step, span, look);
       step_forward(step, units, t % 2 != 0, look);
       meet();
@@ -212,16 +213,17 @@ struct Backward {
     const Rows<Real> da = gates.of(gates.da, span), du = gates.of(gates.du, span);
     cells::Step<Real> step{};
     step.H = n.H, step.begin = units.begin, step.end = units.end, step.dh = dh_of(share);
+    bool moves = true;  // as on the way forward
     for (Index t = span.t1; t-- > span.t0;) {
       trace.go_to(step, span, t);
       const Place place{step.first};
-      if (trace.rows_move(span, t, span.t1 - 1)) {
+      if (moves) {
         step.h_prev = place.of(trace.h, n.ldH, span.row_before(t));
         step.h_now = place.of(trace.h, n.ldH, n.B + span.row(t));
         step.kept_now = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
         step.da = of_step(da, step.first, span.row(t)), step.du = of_step(du, step.first, span.row(t));
       }
-      resets.take(step, span, t, share, units);
+      moves = resets.take(step, span, t, share, units) || !span.is_grid();
       const Rows<Real> through_h = place.of(carried, n.ldH, span.p0);
       take_carried(span, step, dh_of(share), through_h, own_dh);
       if (dstates) give_states(span, step, t);

@@ -164,13 +164,11 @@ struct Copies {
 // Some panels of E, one after the other, the rows of a panel next to each other.
 template <class Real>
 void copy_panels(Rows<const Real> E, Blocks blocks, const OuterPanels<Real>& panels, Index p0, Index p1, Real* to) {
-  const Index from = blocks.ends[0], rows = blocks.rows();
-  for (Index r = 0; r < rows; ++r) {
-    const Real* const e = E(from + r);
-    for (Index p = p0; p < p1; ++p) {
-      const Index j = panels.column(p), width = panels.column(p + 1) - j;
-      Real* const at = to + (j - panels.column(p0)) * rows + r * width;
-      for (Index n = 0; n < width; n += lanes<Real>) store(at + n, load<Vector<Real>>(e + j + n));
+  for (Index p = p0; p < p1; ++p) {
+    const Index j = panels.column(p), width = panels.column(p + 1) - j;
+    for (Index r = blocks.ends[0]; r < blocks.ends[blocks.count]; ++r, to += width) {
+      const Real* const e = E(r) + j;
+      for (Index n = 0; n < width; n += lanes<Real>) store(to + n, load<Vector<Real>>(e + n));
     }
   }
 }

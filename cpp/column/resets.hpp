@@ -21,10 +21,10 @@ struct Resets {
     others = arena.take<Real>(given ? trace.n.B * trace.n.others_row() : 0);
   }
 
-  // Gives a step the states before it, of some units, where any sequence is reset.
-  void take(cells::Step<Real>& step, const Span& span, Index t, const Share& share, const Units<Real>& units) const {
+  // Gives a step the states before it, of some units, where any sequence is reset; returns whether one is.
+  bool take(cells::Step<Real>& step, const Span& span, Index t, const Share& share, const Units<Real>& units) const {
     const bool* const resets = at(step, span, t);
-    if (!resets) return;
+    if (!resets) return false;
     const Sizes<Real>& n = trace.n;
     int64_t* const list = before + share.thread * most;
     const Rows<Real> to = Place{step.first}.of(others, n.others_row(), span.p0);
@@ -38,6 +38,7 @@ struct Resets {
     }
     step.h_prev = {trace.h, n.ldH, list - step.first};
     step.others_prev = own;
+    return true;
   }
 
   // Carries nothing back, which is -0, from sequences that are reset; +0 if that is where they begin.

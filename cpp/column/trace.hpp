@@ -114,11 +114,6 @@ struct Trace {
     step.kept_prev = fields(place.of(tape, n.tape_row(), t > 0 ? span.row(t - 1) : span.row(t)));
     step.others_prev = t > 0 ? step.kept_prev : Fields::planar(place.of(others, n.others_row(), span.p0), n.P);
   }
-  // Whether the other arrays of a step must be set anew at t: on the full grid, rows keep their distance from the
-  // numbers of a span, and only the first step visited, t_first, sets them.
-  bool rows_move(const Span& span, Index t, Index t_first) const {
-    return t == t_first || !span.is_grid() || span.steps.resets;
-  }
 };
 
 // Where da and du lie: by rows for the weights' gradients to come, or by the numbers of the span that is being summed.

@@ -23,12 +23,14 @@ struct NumpyTypes {
   PyTypeObject* array = py::detail::npy_api::get().PyArray_Type_;
   PyTypeObject *int64_scalar = scalar_of<int64_t>(), *bool_scalar = scalar_of<bool>();
   int int64 = py::dtype::of<int64_t>().num(), float32 = py::dtype::of<float>().num(),
-      float64 = py::dtype::of<double>().num();
+      float64 = py::dtype::of<double>().num(), boolean = py::dtype::of<bool>().num();
 
   template <class T>
   int number() const {
     if constexpr (std::is_same_v<T, int64_t>)
       return int64;
+    else if constexpr (std::is_same_v<T, bool>)
+      return boolean;
     else
       return std::is_same_v<T, float> ? float32 : float64;
   }
@@ -51,11 +53,11 @@ struct Seen {
     array = py::detail::array_proxy(object.ptr());
     return (array->flags & wanted) == wanted;
   }
-  // Whether its numbers are T in native byte order.
+  // Whether its numbers are T in native byte order, which booleans do not have.
   template <class T>
   bool holds() const {
     const auto* const dtype = py::detail::array_descriptor_proxy(array->descr);
-    return dtype->type_num == numpy_types().number<T>() && dtype->byteorder == '=';
+    return dtype->type_num == numpy_types().number<T>() && dtype->byteorder == (sizeof(T) > 1 ? '=' : '|');
   }
   template <class T>
   bool see_as(py::handle object, const Shape& shape) {
@@ -111,7 +113,7 @@ inline Shape shape_of_state(const Net& net, bool one, ptrdiff_t B) {
 template <class Real>
 class SeenProblem {
  public:
-  // Whether all are canonical. steps: None or a PackedSteps.
+  // Whether all are canonical. steps: None, a PackedSteps, or the resets of the full grid.
   bool see(const Net& net, py::handle inputs, py::handle state, py::handle steps) {
     py::handle masks;
     if (PyTuple_CheckExact(inputs.ptr())) {
@@ -123,6 +125,7 @@ class SeenProblem {
     if (!tokens && !x_.holds<Real>()) return false;
     if (net.tokens == (tokens ? 0 : 1)) return false;
     if (!see_steps(steps, x_.array->nd - (tokens ? 0 : 1)) || steps_.B == 0) return false;
+    if (steps_.resets && net.directions == 2) return false;
     if (tokens) {
       inputs_.tokens = tokens_.copy(x_.data<int64_t>(), lead_.size());
       if (!in_range(steps_, inputs_.tokens, 0, net.X)) return false;
@@ -163,18 +166,29 @@ class SeenProblem {
 
  private:
   bool see_steps(py::handle steps, int axes) {
-    if (steps.is_none()) {
+    if (!py::isinstance<PackedSteps>(steps)) {
       if (axes < 1 || axes > 2) return false;
       one_ = axes == 1;
       const ptrdiff_t T = x_.array->dimensions[0], B = one_ ? 1 : x_.array->dimensions[1];
       lead_ = one_ ? Shape{T} : Shape{T, B};
       steps_ = Steps::grid(T, B);
-      return true;
+      return steps.is_none() || see_resets(steps);
     }
     const auto& given = steps.cast<const PackedSteps&>();
     steps_ = given.steps(), one_ = given.is_one();
     lead_ = steps_.packed ? Shape{steps_.count} : one_ ? Shape{steps_.T} : Shape{steps_.T, steps_.B};
     return axes == lead_.count && std::equal(lead_.axes, lead_.axes + axes, x_.array->dimensions);
+  }
+  // The resets of the full grid, if there are any, in a copy that no other thread can write to.
+  bool see_resets(py::handle given) {
+    Seen seen;
+    if (!seen.see_as<bool>(given, lead_)) return false;
+    const auto *const from = seen.data<const uint8_t>(), *const end = from + steps_.count;
+    if (std::find_if(from, end, [](uint8_t is_reset) { return is_reset != 0; }) == end) return true;
+    resets_ = std::make_unique<bool[]>(static_cast<size_t>(steps_.count));
+    std::transform(from, end, resets_.get(), [](uint8_t is_reset) { return is_reset != 0; });
+    steps_.resets = resets_.get();
+    return true;
   }
   bool see_state(const Net& net, py::handle given, const Real*& state) const {
     Seen seen;
@@ -197,6 +211,7 @@ class SeenProblem {
   Shape lead_{};
   bool one_ = false;
   IndexCopy tokens_;
+  std::unique_ptr<bool[]> resets_;
   Inputs<Real> inputs_{};
   States<const Real> state_{};
   std::vector<const Real*> masks_;

@@ -103,7 +103,7 @@ class CppEngine:
         after: tuple[States, Array] | None = None,
     ) -> tuple[float, Array, int, Array, States, States, Array | None] | None:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
-        own = None if steps is None else steps.core or _steps(steps)
+        own: Any = steps if type(steps) is not Steps else steps.core or _steps(steps)  # resets stay as they are
         problem, asked = (inputs, state, own), options.core or _options(options)
         return _core.bptt(self._isa, net.core or _net(net), flat, problem, labels, checked, asked, after)
 

@@ -120,11 +120,9 @@ def bptt(
     options, found = arguments.options(need_dinputs, threads, loss), None
     labelled: Any = labels if weights is None else (labels, weights)
     plain = truncate is checkpoint is clip_norm is None and per_sequence is False
-    undivided = lengths is offsets is resets is None
-    if plain and engine.reads_raw and dropout_masks is None and type(inputs) is not tuple and type(labels) is not tuple:
-        steps = None if undivided else Division(lengths, offsets, resets).canonical_steps(inputs, net.directions)
-        if undivided or steps is not None:
-            found = engine.bptt(net, flat, inputs, state, steps, options, labelled)  # type: ignore[arg-type]  # as the user gave them
+    simple = plain and lengths is offsets is dropout_masks is None and type(inputs) is not tuple
+    if simple and engine.reads_raw and type(labels) is not tuple:
+        found = engine.bptt(net, flat, inputs, state, resets, options, labelled)  # type: ignore[arg-type]  # as the user gave them
     if found is not None:
         total, losses, count, grads, last, dstate, dinputs = found
         return BpttResult(total, losses, count, params._like(grads), last, dstate, dinputs, None)
@@ -186,7 +184,7 @@ def forward(
     undivided, found = lengths is offsets is resets is None, None
     if engine.reads_raw and dropout_masks is None and type(inputs) is not tuple:
         steps = None if undivided else Division(lengths, offsets, resets).canonical_steps(inputs, net.directions)
-        if undivided or steps is not None:
+        if steps is not False:
             found = engine.forward(net, flat, inputs, state, steps, options)  # type: ignore[arg-type]  # as the user gave them
     if found is not None:
         return forward_result(*found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,18 +21,18 @@ class Division(NamedTuple):
     offsets: object = None
     resets: object = None
 
-    def canonical_steps(self, inputs: object, directions: int) -> Steps | None:
-        """Return the steps of arrays with resets, if nothing else is said and all is as an engine wants it; else None.
-
-        Small nets do not wait for more.
+    def canonical_steps(self, inputs: object, directions: int) -> Steps | Literal[False] | None:
+        """Return the steps of arrays with resets, None if there is no reset; False where there is more to look at:
+        something else is said, or not all is as an engine wants it. Small nets do not wait for that.
         """
         resets, said = self.resets, self.lengths is not None or self.offsets is not None
         if said or directions == 2 or type(resets) is not np.ndarray or type(inputs) is not np.ndarray:
-            return None
-        if resets.dtype != bool or not np.count_nonzero(resets):
-            return None
-        fit = resets.ndim in (1, 2) and inputs.shape[: resets.ndim] == resets.shape
-        return _full_steps(resets.shape, resets.copy()) if fit else None
+            return False
+        if resets.dtype != bool or resets.ndim not in (1, 2) or inputs.shape[: resets.ndim] != resets.shape:
+            return False
+        if np.count_nonzero(resets):
+            return _full_steps(resets.shape, resets.copy())
+        return None if inputs.dtype.kind == "f" and inputs.ndim == resets.ndim + 1 else False
 
     def require_arrays(self, name: str) -> None:
         """Raise for a list of sequences, called by a name, beside what is for arrays only."""

@@ -59,9 +59,9 @@ class Engine(Protocol):
     ``add_shortened`` and ``step``. Results are new arrays in the form of the arguments, +0 in the padding. Real is the
     dtype of the net, or that of y.
 
-    An engine that ``reads_raw`` may also be tried with arguments as the user gave them: it answers None, before any
-    work, where they are not canonical. ``arguments`` then mends them or says what is wrong, and the same function is
-    called again.
+    An engine that ``reads_raw`` may also be tried with arguments as the user gave them, ``bptt`` also with resets in
+    the place of steps. It answers None, before any work, where they are not canonical. ``arguments`` then mends them or
+    says what is wrong, and the same function is called again.
     """
 
     name: str
