@@ -84,3 +84,14 @@ def test_windows_of_last_states_of_two_directions_are_refused() -> None:
         ValueError, match=r"^truncate must be None for one label a sequence and a net of two directions"
     ):
         call("`truncate`", "two directions", "one label a sequence")
+
+
+@pytest.mark.parametrize("options", [{"truncate": 2}, {"per_sequence": True}, {"checkpoint": 2}], ids=lambda o: str(*o))
+def test_tokens_of_two_axes_need_not_be_said_to_be_tokens(options: dict[str, Any], engine: str) -> None:
+    """The labels' shape says it, also where forward is called, which has no labels."""
+    params = rnncore.init_params("rnn", X, H, X, seed=0)
+    said = rnncore.Params("rnn", tokens=True, **params)
+    tokens = np.random.default_rng(1).integers(0, X, (T, B))
+    found, expected = (rnncore.bptt(net, tokens, tokens, backend=engine, **options) for net in (params, said))
+    assert found.grads == expected.grads
+    assert found.grads.tokens is None
