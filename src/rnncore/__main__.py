@@ -12,7 +12,7 @@ from . import __version__
 from .charmodel import cli
 from .engines import backends, current, engines, not_working
 from .examples import examples
-from .verify import Report
+from .verify.report import Report
 
 
 def main(arguments: list[str] | None = None) -> int:

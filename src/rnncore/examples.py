@@ -12,7 +12,8 @@ from .cells import CELLS
 from .init import init_params
 from .masks import dropout_masks
 from .params import Params
-from .verify import Report, verify
+from .verify import verify
+from .verify.report import Report
 
 
 class Example(NamedTuple):
