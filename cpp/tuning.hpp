@@ -13,25 +13,24 @@ constexpr ptrdiff_t kilobytes = 1 << 10, cache_line = 64;
 constexpr ptrdiff_t short_row_lines = 4;
 
 // Tiles of products and sums. The accumulators of a tile stay in vector registers, of which AVX-512 and NEON have 32
-// and the others 16; the rest is for the operands. No side is longer than tile_side. (4x6, 8x3 and 12x2 were within
-// 1 % of 6x4, or slower: the sweep.)
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int tile_registers = 24;
-#else
-constexpr int tile_registers = 12;
-#endif
+// and the others 16; the rest is for the operands. No side is longer than tile_side. tile_rows: of a product's tile of
+// full height; wider ones are for fewer rows. (4x6, 8x3 and 12x2 were within 1 % of 6x4, or slower: the sweep.) A tile
+// of sums is outer_rows high where there are so many rows: a panel of the second factor is then small enough to stay in
+// the L1 cache beside what the tile reads of the first. Where the processor has no fused multiply-add each one is many
+// instructions: larger tiles gain nothing, and are half a megabyte of code. (2x2 over 6x2, cpp.baseline, S1 to S3:
+// float32 .97 to 1.0, float64 1.0 to 1.07.)
 constexpr int tile_side = 12;
-constexpr int tile_rows = 6;  // of a tile of full height; wider tiles are for fewer rows
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int tile_registers = 24, tile_rows = 6, outer_rows = 8;
+#elif defined(__FMA__)
+constexpr int tile_registers = 12, tile_rows = 6, outer_rows = 6;
+#else
+constexpr int tile_registers = 4, tile_rows = 2, outer_rows = 2;
+#endif
 
 // Sums of outer products: a strip of the first factor stays in the L2 cache for all of the second. (Strips of 64 KB:
-// 1 to 3 % faster at S5, 10 % at X = 5000, than none.) Tiles are outer_rows high where there are so many rows: a panel
-// of the second factor is then small enough to stay in the L1 cache beside what the tiles read of the first.
+// 1 to 3 % faster at S5, 10 % at X = 5000, than none.)
 constexpr ptrdiff_t strip_bytes = 64 * kilobytes, strip_tiles = 24;
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr ptrdiff_t outer_rows = 8;
-#else
-constexpr ptrdiff_t outer_rows = 6;
-#endif
 
 // Sums of no more rows than that are written line after line, in tiles as wide as can be.
 constexpr ptrdiff_t few_rows = 16;

@@ -219,12 +219,11 @@ class OuterSum {
   }
 
  private:
-  // Sums of few rows take as long as it takes to write them: line after line.
-  static Index height_for(Index rows) {
-    return rows <= tuning::few_rows ? tile_registers / tile_side : tuning::outer_rows;
-  }
+  // Sums of few rows take as long as it takes to write them: line after line, in tiles as low as fills registers.
+  static constexpr Index lowest = tile_registers > tile_side ? tile_registers / tile_side : 1;
+  static Index height_for(Index rows) { return rows <= tuning::few_rows ? lowest : tuning::outer_rows; }
   static Index fitting_strip(Index rows) {
-    if (rows <= tuning::few_rows) return tile_registers / tile_side;
+    if (rows <= tuning::few_rows) return lowest;
     const Index fit = tuning::strip_bytes / (rows * Index{sizeof(Real)}) / tuning::strip_tiles;
     return max_of(1, fit) * tuning::strip_tiles;
   }

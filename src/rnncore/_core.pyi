@@ -98,8 +98,8 @@ def bptt(
     after: tuple[States, Array] | None,
     /,
 ) -> tuple[float, Array, int, Array, States, States, Array | None] | None:
-    """problem: inputs, state, steps or resets. checked: whether labels but classes, and weights, have been. after: of the
-    steps after these, the gradients with respect to the last states here, and to flat."""
+    """problem: inputs, state, steps or resets. checked: whether labels but classes, and weights, have been. after: of
+    the steps after these, the gradients with respect to the last states here, and to flat."""
 
 def loss(isa: int, number: int, y: Array, labels: Labels, steps: Steps | None, /) -> tuple[Array, Array]: ...
 def softmax(isa: int, y: Array, /) -> Array: ...
