@@ -32,11 +32,13 @@ constexpr int tile_registers = 4, tile_rows = 2, outer_rows = 2;
 // 1 to 3 % faster at S5, 10 % at X = 5000, than none.)
 constexpr ptrdiff_t strip_bytes = 64 * kilobytes, strip_tiles = 24;
 
-// Sums of no more rows than that are written line after line, in tiles as wide as can be.
+// Sums of no more rows than that are written line after line, in tiles as wide as can be. (Intel, one step of one
+// sequence, H = 1024: rnn 1.14 to .88 ms, gru 3.3 to 2.5.)
 constexpr ptrdiff_t few_rows = 16;
 
 // What they read is copied where its rows lie farther apart than far_row_bytes, or farther than near_row_bytes and an
 // even number of cache lines, if it is read for more panels, or columns, than that: up to copied_bytes at a time.
+// (Intel, 96 address translations near: sums of 1024 x 256 10 %, of 1024 x 1024 18 % faster.)
 constexpr ptrdiff_t near_row_bytes = 512, far_row_bytes = 2560, copied_bytes = 512 * kilobytes;
 constexpr ptrdiff_t panels_worth_a_copy = 4, columns_worth_a_copy = 48;
 
