@@ -542,3 +542,26 @@ def test_windows_are_told_beside_the_others() -> None:
     page = truncate.markdown({**load("environment").describe(), "rows": rows, "growth": growth})
     lines = [[text.strip() for text in line.split("|")[3:-1]] for line in page.splitlines() if line.startswith("| gru")]
     assert lines == [["10", "1 ms", "5 ms", "5 x", "200 x", ""], ["10", "5 ms", "500 us"]]
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_insight_compares_before_it_measures(cell: str) -> None:
+    insight, shapes = load("insight"), load("shapes")
+    shape = shapes.Shape("", 3, 5, 4, 2, 6, cell=cell)
+    with_torch = importlib.util.find_spec("torch") is not None
+    sequences, steps = insight.by_sequence(shape, with_torch, 1), insight.by_step(replace(shape, B=1), 1)
+    others = {insight.TORCH_FUNC, insight.TORCH_LOOP} if with_torch else set()
+    assert (
+        set(sequences["seconds"])
+        == {insight.PLAIN, insight.NORMS, insight.CLIPPED, insight.ROWS, insight.LOOP} | others
+    )
+    page = insight.markdown({**load("environment").describe(), "sequences": [sequences], "steps": [steps]})
+    assert len([line for line in page.splitlines() if line.startswith(f"| {cell}")]) == 2
+
+
+def test_a_long_sequence_with_checkpoint() -> None:
+    checkpoint, shapes = load("checkpoint"), load("shapes")
+    row = checkpoint.measure(shapes.Shape("", 3, 5, 4, 1, 600, cell="lstm"), 2)
+    assert [len(row[name]["seconds"]) for name in (checkpoint.PLAIN, checkpoint.AUTO)] == [2, 2]
+    page = checkpoint.markdown({**load("environment").describe(), "rows": [row]})
+    assert "| lstm | 3,5,4,1,600 |" in page
