@@ -103,15 +103,17 @@ def by_torch(task: "Problem", in_loop: bool) -> "Contender":
             rows = [gradient(weights, inputs[:, b], labels[:, b], *state) for b, state in enumerate(states)]
             found["rows"] = {name: torch.stack([row[name] for row in rows]) for name in weights}
         else:
-            with torch.backends.mkldnn.flags(enabled=False):  # whose lstm vmap does not know
-                found["rows"] = each(weights, inputs, labels, *first)
+            found["rows"] = each(weights, inputs, labels, *first)
         found["norms"] = sum(row.square().flatten(1).sum(1) for row in found["rows"].values()).sqrt()
 
     def results() -> dict[str, Any]:
         return {matrix: found["rows"][name].numpy() for matrix, name in names.items()}
 
-    name = TORCH_LOOP if in_loop else TORCH_FUNC
-    return Contender(name, 1, repeat(call), results, lambda: torch.set_num_threads(1))
+    def before() -> None:
+        torch.set_num_threads(1)
+        torch.backends.mkldnn.set_flags(in_loop)  # its lstm is one that vmap does not know
+
+    return Contender(TORCH_LOOP if in_loop else TORCH_FUNC, 1, repeat(call), results, before)
 
 
 def by_sequence(shape: Shape, with_torch: bool, rounds: int) -> dict[str, Any]:
