@@ -79,6 +79,11 @@ struct Net {
     const ptrdiff_t W_xh = matrices_before(part), b_x = head.W_hy + V * W() + part * biases();
     return {W_xh, W_xh + G() * read_by(part), b_x, b_x + biases() - G()};
   }
+  // An output layer alone: it reads W numbers a step as inputs, and flat is W_hy, then b_y.
+  static Net of_outputs(ptrdiff_t W, ptrdiff_t V) {
+    constexpr CellShape none{"", 0, 1, 0, false, 0};
+    return {0, none, W, W, V, 1, 1, 0, {}, {0, V * W}};
+  }
   // The net that a part is by itself, in the same flat; with the output layer, which only reads one direction then.
   Net part(ptrdiff_t part, bool with_head) const {
     return {cell, shape, read_by(part), H, with_head ? V : 0, 1, 1, part < directions ? tokens : 0, places_of(part),
@@ -347,6 +352,9 @@ struct Kernels {
   bool (*backward)(const Problem<Real>&, const Kept<Real>&, const OutputGradients<Real>&, const Gradients<Real>&,
                    const Machine&);
   bool (*bptt)(const Problem<Real>&, const Labels<Real>&, const Losses<Real>&, const Gradients<Real>&, const Machine&);
+  // An output layer alone, which reads h as inputs: the losses, and gradients with respect to flat and to the inputs.
+  bool (*outputs)(const Problem<Real>&, const Labels<Real>&, const Losses<Real>&, const Gradients<Real>&,
+                  const Machine&);
   // Outputs y (N, V) into losses (N) and dy (N, V), all at the addresses of the steps.
   bool (*loss)(const Steps&, ptrdiff_t V, const Real* y, const Labels<Real>&, Real* losses, Real* dy, const Machine&);
   bool (*softmax)(ptrdiff_t rows, ptrdiff_t V, const Real* y, Real* p, const Machine&);

@@ -36,6 +36,7 @@ constexpr Kernels<Real> kernels() {
       stack::forward<Real>,
       stack::backward<Real>,
       stack::bptt<Real>,
+      stack::outputs<Real>,
       stack::loss<Real>,
       softmax_rows<Real>,
       sampling::sample<Real>,

@@ -91,7 +91,7 @@ bool backward_of_outputs(Layers<Real>& call, const Kept<Real>& kept, OutputGradi
   }
   call.read_by_head();
   const bool done = call.with_output_layer([&](OutputLayer<Real>& output) {
-    output.dy = by.dy, output.flat = grads.flat, output.each = grads.each;
+    output.dy = by.dy, output.flat = grads.flat, output.each = grads.each, output.later = grads.later;
     return output.run();
   });
   if (call.ways.back) through_outputs(call, by);
@@ -115,16 +115,26 @@ bool backward_of_layers(Layers<Real>& call, const Kept<Real>& kept, const Output
   });
 }
 
+// Where no gradient comes through outputs, those of the output layer are those from the steps after these.
+template <class Real>
+void keep_outputs(const Net& net, const Gradients<Real>& grads) {
+  const HeadArrays<Real> to = head_of(net, grads.flat);
+  const HeadArrays<const Real> later = head_of(net, grads.later);
+  copy(later.W_hy, net.V * net.W(), to.W_hy), copy(later.b_y, net.V, to.b_y);
+}
+
 template <class Real>
 bool backward(const Problem<Real>& problem, const Kept<Real>& kept, const OutputGradients<Real>& given,
               const Gradients<Real>& grads, const Machine& machine) {
   const Ways ways{false, !kept.has_gates, given.dy != nullptr, grads.dinputs != nullptr, grads.flat != nullptr};
   clear_holes(problem.steps, problem.net.X, grads.dinputs);
-  if (problem.net.parts() == 1)
-    return with_layer(problem, machine, ways,
-                      [&](OneLayer<Real>& call) { return run_backward(call, kept, given, grads); });
-  return with_layers(problem, machine, ways, given.dh.at != nullptr,
-                     [&](Layers<Real>& call) { return backward_of_layers(call, kept, given, grads); });
+  const bool done = problem.net.parts() == 1
+                        ? with_layer(problem, machine, ways,
+                                     [&](OneLayer<Real>& call) { return run_backward(call, kept, given, grads); })
+                        : with_layers(problem, machine, ways, given.dh.at != nullptr,
+                                      [&](Layers<Real>& call) { return backward_of_layers(call, kept, given, grads); });
+  if (grads.later && !given.dy) keep_outputs(problem.net, grads);
+  return done;
 }
 
 template <class Real>
@@ -168,6 +178,47 @@ bool bptt(const Problem<Real>& problem, const Labels<Real>& labels, const Losses
                                       [&](Layers<Real>& call) { return bptt_of_layers(call, labels, losses, grads); });
   *losses.total = total(problem.last ? last_steps(steps) : steps, losses.each);
   return done;
+}
+
+// An output layer alone, with what it reads and gives by rows.
+template <class Real>
+struct OutputsAlone {
+  const Problem<Real>& problem;
+  Index W, ldW;
+  Real *h, *dh;  // (N, ldW) each
+  OutputLayer<Real> layer;
+
+  OutputsAlone(Arena& arena, const Problem<Real>& problem, const Machine& machine, Ways ways)
+      : problem(problem),
+        W(problem.net.W()),
+        ldW(linear::padded<Real>(W)),
+        h(arena.take<Real>(problem.steps.count * ldW)),
+        dh(arena.take<Real>(problem.steps.count * ldW)),
+        layer(arena, problem.net, problem.flat, {h, ldW}, problem.steps, machine, ways) {}
+
+  bool run(Real* dinputs) {
+    const Steps& steps = problem.steps;
+    const auto read = [&](Index row) { return (steps.read ? steps.read[row] : row) * W; };
+    for (Index row = 0; row < steps.count; ++row) copy(problem.inputs.vectors + read(row), W, h + row * ldW);
+    layer.dh = {dh, ldW};
+    const bool done = layer.run();
+    for (Index row = 0; row < steps.count; ++row) copy(dh + row * ldW, W, dinputs + read(row));
+    return done;
+  }
+};
+
+template <class Real>
+bool outputs(const Problem<Real>& problem, const Labels<Real>& labels, const Losses<Real>& losses,
+             const Gradients<Real>& grads, const Machine& machine) {
+  const Ways ways{true, true, true, true, true};
+  clear_holes(problem.steps, 1, losses.each);
+  clear_holes(problem.steps, problem.net.W(), grads.dinputs);
+  const auto run = [&](OutputsAlone<Real>& call) {
+    call.layer.labels = labels, call.layer.losses = losses.each;
+    call.layer.flat = grads.flat, call.layer.later = grads.later;
+    return call.run(grads.dinputs);
+  };
+  return with_memory<OutputsAlone<Real>>(machine, run, problem, machine, ways);
 }
 
 // Padded rows for some outputs.

@@ -191,15 +191,18 @@ struct Calls {
     return tuple_of(y, h, tape, last.take(), read, first);
   }
 
-  // The gradients with respect to the parameters, the initial states, and the inputs or None.
+  // The gradients with respect to the parameters, the initial states, and the inputs or None. later: the first of these
+  // from the steps after, or None.
   static py::object backward(int isa, const Net& net, py::handle flat, py::handle kept, py::handle given,
-                             const Options& options) {
+                             const Options& options, py::handle later) {
     SeenBackward seen;
     if (!seen.see(net, kept, given, options)) return py::none();
     if (!seen.by.dy && !seen.by.dh.at && !seen.by.has_dstate()) return py::none();
     GradientArrays grads(net, seen.forward, options.need_dinputs);
+    Gradients<Real> pointers = grads.pointers();
+    pointers.later = optional_later(net, later);
     run(threads_for(options.threads, net, seen.forward, {1, 1, false}), kernels<Real>(isa).backward,
-        seen.forward.problem(net, numbers(flat), options.last), seen.kept, seen.by, grads.pointers());
+        seen.forward.problem(net, numbers(flat), options.last), seen.kept, seen.by, pointers);
     return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
   }
 
@@ -273,24 +276,48 @@ struct Calls {
     NewStates<Real> last(net, seen.is_one(), seen.steps().B);
     Losses<Real> given{&loss, losses.mutable_data(), last.pointers()};
     Gradients<Real> pointers = grads.pointers();
-    if (!after.is_none() && !see_after(net, seen, after, given, pointers))
-      throw py::value_error("what the steps after give must be canonical");
+    if (!after.is_none()) {
+      pointers.later = optional_later(net, PyTuple_GET_ITEM(after.ptr(), 1));
+      if (!seen.see_states(net, PyTuple_GET_ITEM(after.ptr(), 0), given.dstate))
+        throw py::value_error("what the steps after give must be canonical");
+    }
     run(threads_for(options.threads, net, seen, {2, 1, true}), kernels<Real>(isa).bptt,
         seen.problem(net, numbers(flat), last_only), label.labels(), given, pointers);
     return tuple_of(py::float_(loss), losses, py::int_(label.count(labelled, net.V)), grads.flat, last.take(),
                     grads.dstate.take(), grads.dinputs);
   }
 
+  // Of an output layer alone: the losses, how many steps have one, and the gradients with respect to flat, which is
+  // W_hy and b_y, and to h. The arguments are canonical; later as in backward.
+  static py::object outputs(int isa, py::handle flat, py::handle h, py::handle labels, py::handle steps,
+                            const Options& options, py::handle later) {
+    const auto* const array = py::detail::array_proxy(h.ptr());
+    const ptrdiff_t W = array->dimensions[array->nd - 1];
+    const Net net = Net::of_outputs(W, py::detail::array_proxy(flat.ptr())->dimensions[0] / (W + 1));
+    SeenProblem<Real> seen;
+    SeenLabels<Real> label(options.loss);
+    if (!seen.see(net, h, py::none(), steps) || !label.see(seen.steps(), seen.lead(), net.V, labels, true))
+      throw py::value_error("the arguments of outputs must be canonical");
+    auto losses = new_array<Real>(seen.lead()), dh = new_array<Real>(seen.lead().and_then(W)),
+         grads = new_array<Real>({net.size()});
+    Gradients<Real> pointers{grads.mutable_data(), {}, dh.mutable_data()};
+    pointers.later = optional_later(net, later);
+    run(threads_for(options.threads, net, seen, {2, 1, true}), kernels<Real>(isa).outputs,
+        seen.problem(net, numbers(flat), false), label.labels(), Losses<Real>{nullptr, losses.mutable_data(), {}},
+        pointers);
+    return tuple_of(losses, py::int_(label.count(seen.steps(), net.V)), grads, dh);
+  }
+
  private:
   // Whether the cell has gradients of its own with respect to the recurrent part: see rnncore/cells.py.
   static bool splits(const Net& net) { return net.shape.own_recurrent_bias && !net.shape.gates_after_reset; }
 
-  // What the steps after give: the gradients with respect to the last states, or None, and to the parameters.
-  static bool see_after(const Net& net, const SeenProblem<Real>& seen, py::handle after, Losses<Real>& losses,
-                        Gradients<Real>& grads) {
-    bool good = seen.see_states(net, PyTuple_GET_ITEM(after.ptr(), 0), losses.dstate);
-    grads.later = optional(PyTuple_GET_ITEM(after.ptr(), 1), {net.size()}, good);
-    return good && grads.later;
+  // The gradients with respect to the parameters from the steps after, or null.
+  static const Real* optional_later(const Net& net, py::handle given) {
+    bool good = true;
+    const Real* const later = optional(given, {net.size()}, good);
+    if (!good) throw py::value_error("what the steps after give must be canonical");
+    return later;
   }
 
   // The arguments of the way back.

@@ -145,11 +145,11 @@ void define_calls(py::module_& m) {
     return by_type(
         flat, [&](auto real) { return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, options); });
   });
-  m.def("backward",
-        [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, const Options& options) {
-          return by_type(
-              flat, [&](auto real) { return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options); });
-        });
+  m.def("backward", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given,
+                       const Options& options, py::handle later) {
+    return by_type(
+        flat, [&](auto real) { return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options, later); });
+  });
   m.def("gates", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, const Options& options,
                     bool states) {
     return by_type(
@@ -166,6 +166,11 @@ void define_calls(py::module_& m) {
     return by_type(flat, [&](auto real) {
       return Calls<decltype(real)>::bptt(isa, net, flat, problem, labels, checked, options, after);
     });
+  });
+  m.def("outputs", [](int isa, py::handle flat, py::handle h, py::handle labels, py::handle steps,
+                      const Options& options, py::handle later) {
+    return by_type(
+        flat, [&](auto real) { return Calls<decltype(real)>::outputs(isa, flat, h, labels, steps, options, later); });
   });
   m.def("loss", [](int isa, int number, const py::array& y, py::handle labels, py::handle steps) {
     return by_type(y, [&](auto real) { return loss<decltype(real)>(isa, number, y, labels, steps); });

@@ -57,9 +57,11 @@ def backward(
     kept: tuple[Inputs, States, Steps | None, Array, Array],
     given: tuple[Array | None, Array | None, States],
     options: Options,
+    later: Array | None,
     /,
 ) -> tuple[Array, States, Array | None] | None:
-    """kept: inputs, state, steps, h, the tape. given: dy, dh, dstate."""
+    """kept: inputs, state, steps, h, the tape. given: dy, dh, dstate. later: of the steps after, the gradients with
+    respect to flat."""
 
 def gates(
     isa: int,
@@ -95,11 +97,16 @@ def bptt(
     labels: Labels,
     checked: bool,
     options: Options,
-    after: tuple[States, Array] | None,
+    after: tuple[States, Array | None] | None,
     /,
 ) -> tuple[float, Array, int, Array, States, States, Array | None] | None:
     """problem: inputs, state, steps or resets. checked: whether labels but classes, and weights, have been. after: of
     the steps after these, the gradients with respect to the last states here, and to flat."""
+
+def outputs(
+    isa: int, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None, /
+) -> tuple[Array, int, Array, Array]:
+    """flat: W_hy and b_y. later as in backward. The arguments are canonical."""
 
 def loss(isa: int, number: int, y: Array, labels: Labels, steps: Steps | None, /) -> tuple[Array, Array]: ...
 def softmax(isa: int, y: Array, /) -> Array: ...

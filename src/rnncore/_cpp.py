@@ -59,14 +59,21 @@ class CppEngine:
         return y, h, last, (net, read, first, steps, h, tape, options.last)
 
     def backward(
-        self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
+        self,
+        kept: Kept,
+        flat: Array,
+        dy: Array | None,
+        dh: Array | None,
+        dstate: States,
+        options: Options,
+        later: Array | None = None,
     ) -> tuple[Array, States, Array | None] | None:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
         net, inputs, state, steps, h, tape, _ = kept
         own = None if steps is None else steps.core or _steps(steps)
         arrays, given = (inputs, state, own, h, tape), (dy, dh, dstate)
         asked = options.core or _options(options)
-        return _core.backward(self._isa, net.core or _net(net), flat, arrays, given, asked)
+        return _core.backward(self._isa, net.core or _net(net), flat, arrays, given, asked, later)
 
     def gates(
         self,
@@ -100,12 +107,19 @@ class CppEngine:
         options: Options,
         labels: Labels,
         checked: bool = False,
-        after: tuple[States, Array] | None = None,
+        after: tuple[States, Array | None] | None = None,
     ) -> tuple[float, Array, int, Array, States, States, Array | None] | None:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
         own: Any = steps if type(steps) is not Steps else steps.core or _steps(steps)  # resets stay as they are
         problem, asked = (inputs, state, own), options.core or _options(options)
         return _core.bptt(self._isa, net.core or _net(net), flat, problem, labels, checked, asked, after)
+
+    def outputs(
+        self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None
+    ) -> tuple[Array, int, Array, Array]:
+        """Return losses, how many steps have one, gradients with respect to flat and to h, of an output layer alone."""
+        own, asked = None if steps is None else steps.core or _steps(steps), options.core or _options(options)
+        return _core.outputs(self._isa, flat, h, labels, own, asked, later)
 
     def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
         """Return losses and dy of outputs y, by the loss of a name."""

@@ -1,165 +1,65 @@
 """Long sequences in little memory: the states at some steps are kept, and what lies between is computed again.
 
 Time is cut into pieces. Forward, only the states between these are kept; then each piece, from the last to the first,
-goes forward again and back. A piece has as many whole blocks of the sums over steps as have the steps asked for, so
-that the sums go on from piece to piece as in one call, to the bit.
+goes forward again and back. Two directions go layer by layer: see ``both_ways``.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
-
 import numpy as np
 
-from .arguments import Batch
-from .engines import Bptt, Engine
-from .net import HeadArrays, Net, net_of
-from .problem import Options, as_tuple, options_of, with_masks
-from .steps import Steps
-from .types import AnyArray, Array, Indices, States
-from .values import as_integer
+from . import both_ways, rounding
+from .engines import Bptt
+from .outputs import Outputs
+from .problem import as_tuple, with_masks
+from .recurrent import Call, Recurrent, cut_states
+from .timeline import Timeline
 from .windows import total
-from .words import what
-
-BLOCK = 128
-"""The rows that a block of the sums over steps has at most: docs/arithmetic.md, section 6."""
-
-NOTHING = -0.0
-"""What is carried back to a sequence that has ended before: it adds nothing to any number, not even to a zero."""
 
 
-def bptt(engine: Engine, net: Net, flat: Array, batch: Batch, options: Options, every: object) -> Bptt:
+def bptt(call: Call) -> Bptt:
     """Return what an engine's bptt returns of a canonical batch, to the bit, in less memory."""
-    if net.directions == 2:
-        raise ValueError("checkpoint must be None for a net of two directions: the reverse one begins at the end")
-    if batch.last:
-        raise ValueError(
-            "checkpoint must be None for one label a sequence: give one a step, with weights= of 0 but for the last"
-        )
-    timeline = Timeline(net, batch, every)
-    states = states_between(engine, net, flat, timeline, options)
-    back = Back(engine, net, flat, options, timeline)
-    for piece in reversed(timeline.pieces):
-        back.take(piece, states[piece.number])
-    dstate, grads = back.after
-    return total(back.losses, batch.steps), back.losses, back.count, grads, states[-1], dstate, back.dinputs
+    if with_masks(call.batch.inputs)[0].dtype.kind == "i":
+        call = call._replace(net=call.net.of_tokens())
+    with rounding.standard(), np.errstate(all="ignore"):
+        if call.net.directions == 2:
+            return both_ways.bptt(call)
+        timeline = Timeline(call.batch, call.every)
+        layers = Recurrent(call, range(call.net.parts), timeline, lambda piece: piece.take(call.batch.inputs))
+        return (from_last_states if call.batch.last else from_each_step)(call, timeline, layers)
 
 
-class Piece(NamedTuple):
-    """Some steps of all sequences: [start, end), their Steps, and where packed arrays have them; None: side by side."""
-
-    number: int
-    start: int
-    end: int
-    steps: Steps | None
-    places: Indices | None
-
-    def take(self, arrays: Any) -> Any:
-        """Return what belongs to these steps, of an array of the call or of those in a tuple."""
-        if isinstance(arrays, tuple):
-            return tuple(map(self.take, arrays))
-        return arrays[self.start : self.end] if self.places is None else arrays[self.places]
-
-    def put(self, array: AnyArray, own: AnyArray) -> None:
-        """Write what belongs to these steps into an array of the call."""
-        array[slice(self.start, self.end) if self.places is None else self.places] = own
-
-
-class Timeline:
-    """A batch, cut into pieces of time. lengths (B,); axes: those that count steps; n: steps of a piece."""
-
-    def __init__(self, net: Net, batch: Batch, every: object) -> None:
-        x, _ = with_masks(batch.inputs)
-        self.batch, self.steps = batch, batch.steps
-        self.axes = x.shape[: x.ndim - (x.dtype.kind != "i")] if batch.steps is None else batch.steps.axes
-        B = batch.steps.B if batch.steps is not None else 1 if len(self.axes) == 1 else self.axes[1]
-        self.lengths = np.full(B, self.axes[0]) if batch.steps is None else batch.steps.lengths
-        self.longest, own = int(self.lengths.max()), max(1, BLOCK // B)
-        self.n = -(-steps_asked_for(every, self.longest) // own) * own
-        starts = range(0, max(self.longest, 1), self.n)  # one even of no steps
-        self.pieces = [self._piece(k, start, min(start + self.n, self.longest)) for k, start in enumerate(starts)]
-
-    def _piece(self, number: int, start: int, end: int) -> Piece:
-        steps = self.steps
-        if steps is None:
-            return Piece(number, start, end, None, None)
-        lengths, index = np.clip(steps.lengths - start, 0, end - start), None
-        if steps.packed:
-            begins = np.cumsum(steps.lengths) - steps.lengths
-            index = np.concatenate([np.arange(a + start, a + start + n) for a, n in zip(begins, lengths, strict=True)])
-        own = Steps(lengths, end - start, steps.form)
-        if steps.resets is not None:
-            own = own.with_resets(np.ascontiguousarray(steps.resets[index if index is not None else slice(start, end)]))
-        return Piece(number, start, end, own, index)
-
-    def ended(self, start: int) -> Indices:
-        """Return which sequences have no step from one on."""
-        return np.flatnonzero((self.lengths <= start) & (self.longest > 0))
-
-
-def steps_asked_for(every: object, longest: int) -> int:
-    """Return after how many steps states are kept, as the user says it."""
-    if isinstance(every, str):
-        if every != "auto":
-            raise TypeError(f"checkpoint must be an integer or 'auto', got {what(every)}")
-        return max(math.isqrt(longest), 1)
-    return as_integer("checkpoint", every, 1)
-
-
-def states_between(engine: Engine, net: Net, flat: Array, timeline: Timeline, options: Options) -> list[States]:
-    """Return the states before each piece, and the last ones."""
-    without, own = without_outputs(net, flat)
-    asked, states = options_of(False, options.threads), [timeline.batch.state]
-    for piece in timeline.pieces:
-        inputs = piece.take(timeline.batch.inputs)
-        found = engine.forward(without, own, inputs, states[-1], piece.steps, asked)
+def from_each_step(call: Call, timeline: Timeline, layers: Recurrent) -> Bptt:
+    """Return the same of one direction, and of outputs at each step: a piece goes forward and back as a whole net."""
+    engine, net, flat, (inputs, state, steps, labels, _), options, _ = call
+    last, losses, count = layers.forward(state), np.zeros(timeline.axes, net.dtype), 0
+    dinputs = np.zeros((*timeline.axes, net.inputs), net.dtype) if options.need_dinputs else None
+    dstate, grads = timeline.nothing(net), None
+    for piece in timeline.back():
+        of_piece, before = (piece.take(inputs), layers.between[piece.number], piece.steps), (dstate, grads)
+        found = engine.bptt(net, flat, *of_piece, options, piece.take(labels), True, before)
         assert found is not None  # as the arguments are canonical
-        states.append(found[2])
-    return states
+        _, own, counted, grads, _, dstate, dread = found
+        cut_states(dstate, piece)
+        piece.put(losses, own)
+        count += counted
+        if dinputs is not None:
+            assert dread is not None  # as it was asked for
+            piece.put(dinputs, dread)
+    assert grads is not None  # as there is a piece at least
+    return total(losses, steps), losses, count, grads, last, dstate, dinputs
 
 
-def without_outputs(net: Net, flat: Array) -> tuple[Net, Array]:
-    """Return the net without its output layer, and its parameters."""
-    alone = net_of(net.cell, net.inputs, net.hidden, 0, net.dtype, net.layers, net.bidirectional, net.tokens)
-    own = [view.reshape(-1) for name, view in net.views(flat).items() if name not in HeadArrays._fields]
-    return alone, np.concatenate(own)
-
-
-class Back:
-    """The way back, piece by piece: what has been found so far.
-
-    after: of the steps from the last piece on, the gradients with respect to the states before, and to the parameters.
-    """
-
-    def __init__(self, engine: Engine, net: Net, flat: Array, options: Options, timeline: Timeline) -> None:
-        self.engine, self.net, self.flat, self.options, self.timeline = engine, net, flat, options, timeline
-        self.losses = np.zeros(timeline.axes, net.dtype)
-        self.dinputs = np.zeros((*timeline.axes, net.inputs), net.dtype) if options.need_dinputs else None
-        self.count = 0
-        self.after: Any = None
-
-    def take(self, piece: Piece, state: States) -> None:
-        """Go forward and back through a piece, from the states before it."""
-        batch = self.timeline.batch
-        found = self.engine.bptt(
-            self.net,
-            self.flat,
-            piece.take(batch.inputs),
-            state,
-            piece.steps,
-            self.options,
-            piece.take(batch.labels),
-            True,
-            self.after,
-        )
-        assert found is not None  # as the arguments are canonical
-        _, losses, count, grads, _, dstate, dinputs = found
-        piece.put(self.losses, losses)
-        if self.dinputs is not None:
-            assert dinputs is not None  # as it was asked for
-            piece.put(self.dinputs, dinputs)
-        ended = self.timeline.ended(piece.start)
-        for array in as_tuple(dstate) if len(ended) else ():
-            array[..., ended, :] = NOTHING if piece.start > 0 else 0
-        self.count, self.after = self.count + count, (dstate, grads)
+def from_last_states(call: Call, timeline: Timeline, layers: Recurrent) -> Bptt:
+    """Return the same of one direction, and of outputs that are made of last states: the way back begins with them."""
+    net, outputs = call.net, Outputs(call)
+    last, grads, dstate = layers.forward(call.batch.state), np.empty_like(call.flat), timeline.nothing(net)
+    top = -1 if net.parts > 1 else ...
+    losses, dh = outputs.back_from_last(as_tuple(last)[0][top], call.batch.labels, timeline.lengths)
+    as_tuple(dstate)[0][top] = dh
+    dinputs = np.zeros((*timeline.axes, net.inputs), net.dtype) if call.options.need_dinputs else None
+    written = None if dinputs is None else lambda piece, dread: piece.put(dinputs, dread)
+    of_layers, first = layers.backward(dstate, None, written)
+    layers.put_gradients(of_layers, grads)
+    outputs.put_gradients(grads)
+    return total(losses, None), losses, outputs.count, grads, last, first, dinputs

@@ -73,9 +73,19 @@ class Engine(Protocol):
         """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
 
     def backward(
-        self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
+        self,
+        kept: Kept,
+        flat: Array,
+        dy: Array | None,
+        dh: Array | None,
+        dstate: States,
+        options: Options,
+        later: Array | None = None,
     ) -> Backward | None:
-        """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
+        """Return the gradients with respect to the parameters, the initial states, and the inputs if needed.
+
+        later: those with respect to the parameters from the steps that come after these, to which these are added.
+        """
 
     def gates(
         self,
@@ -112,13 +122,22 @@ class Engine(Protocol):
         options: Options,
         labels: Labels,
         checked: bool = False,
-        after: tuple[States, Array] | None = None,
+        after: tuple[States, Array | None] | None = None,
     ) -> Bptt | None:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs.
 
         checked: whether labels and weights are known to be in their ranges, beside classes. after: of the steps that
         come after these, the gradients with respect to the last states here, and to the parameters, to which those of
-        these steps are added.
+        these steps are added; None for the latter if there are none.
+        """
+
+    def outputs(
+        self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None
+    ) -> tuple[Array, int, Array, Array]:
+        """Return losses, how many steps have one, gradients with respect to flat and to h, of an output layer alone.
+
+        flat (V*W + V,): W_hy and b_y. h (..., W): what it reads, in the form of vectors. labels: one for each of the
+        steps. later: the gradients with respect to flat from the steps that come after these, to which these are added.
         """
 
     def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:

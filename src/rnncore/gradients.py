@@ -10,6 +10,7 @@ from .arguments import Batch
 from .engines import Bptt, Engine
 from .net import Net
 from .problem import Options, with_masks
+from .recurrent import Call
 from .results import PerSequence
 from .types import Array
 from .values import as_number
@@ -59,7 +60,7 @@ def bptt(
     if with_masks(batch.inputs)[0].dtype.kind == "i":
         net = net.of_tokens()  # labels have said so; forward, which has none, would not take tokens (T, B) for it
     if asked.checkpoint is not None:
-        return checkpoint.bptt(engine, net, flat, batch, options, asked.checkpoint), None
+        return checkpoint.bptt(Call(engine, net, flat, batch, options, asked.checkpoint)), None
     if asked.per_sequence is not False:
         limit = asked.limit if asked.per_sequence == "clipped" else math.inf
         wanted = each.Wanted(asked.per_sequence is True, limit, windows.window_of(net, batch, asked.truncate))

@@ -30,6 +30,12 @@ class HeadArrays(NamedTuple):
     b_y: Array
 
 
+def head_alone(flat: Array, width: int) -> HeadArrays:
+    """Return the arrays of an output layer alone, which reads so many numbers, as views of flat: W_hy, then b_y."""
+    V = flat.size // (width + 1)
+    return HeadArrays(flat[: V * width].reshape(V, width), flat[V * width :])
+
+
 class Net:
     """Describes a net, without its numbers. Frozen, and interned by :func:`net_of`: one object for each shape.
 

@@ -46,12 +46,20 @@ class NumbaEngine:
         return form.from_outputs(y), h, form.from_states(last), kept
 
     def backward(
-        self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
+        self,
+        kept: Kept,
+        flat: Array,
+        dy: Array | None,
+        dh: Array | None,
+        dstate: States,
+        options: Options,
+        later: Array | None = None,
     ) -> tuple[Array, States, Array | None]:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
         form, trace = _restored(kept, flat)
+        given = form.given(dy, dh, dstate)._replace(later=later)
         with rounding.standard():
-            grads, first, dinputs = stack.backward(*trace, form.given(dy, dh, dstate), options.need_dinputs)
+            grads, first, dinputs = stack.backward(*trace, given, options.need_dinputs)
         return grads, form.from_states(first), form.from_dinputs(dinputs)
 
     def gates(
@@ -95,7 +103,7 @@ class NumbaEngine:
         options: Options,
         labels: Labels,
         checked: bool = False,
-        after: tuple[States, Array] | None = None,
+        after: tuple[States, Array | None] | None = None,
     ) -> tuple[float, Array, int, Array, States, States, Array | None]:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
         form = Form(net, inputs, steps, options.last)
@@ -105,9 +113,19 @@ class NumbaEngine:
         with rounding.standard():
             loss, losses, grads, last, first, dinputs = stack.bptt(problem, number, label, given, options.need_dinputs)
         states = form.from_states(last), form.from_states(first)
-        weights = label.weights if label.weights.size else None
-        count = count_of(label.classes if label.are_classes else label.reals, weights, options.loss, None)
+        count = _count_of(label, options.loss)
         return loss, form.from_outputs(losses), count, grads, *states, form.from_dinputs(dinputs)
+
+    def outputs(
+        self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None
+    ) -> tuple[Array, int, Array, Array]:
+        """Return losses, how many steps have one, gradients with respect to flat and to h, of an output layer alone."""
+        form = Form(None, h, steps)
+        label = form.labels(labels)
+        read = form.rows, form.rows_of(h)
+        with rounding.standard():
+            losses, grads, dh = stack.outputs(_plain(flat), read, NUMBERS[options.loss], label, later)
+        return form.from_rows(losses), _count_of(label, options.loss), grads, form.from_rows(dh)
 
     def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
         """Return losses and dy of outputs y."""
@@ -301,6 +319,12 @@ class Form:
             return list(sequences)
         numbers: list[int] = np.argsort(self.steps.order)[sequences.start : sequences.stop].tolist()
         return numbers
+
+
+def _count_of(label: linear.Labels, loss: str) -> int:
+    """Return how many rows have a loss."""
+    weights = label.weights if label.weights.size else None
+    return count_of(label.classes if label.are_classes else label.reals, weights, loss, None)
 
 
 def _restored(kept: Kept, flat: Array) -> tuple[Form, tuple[Problem, Array, Array]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..net import HeadArrays
+from ..net import HeadArrays, head_alone
 from ..types import Array, Indices
 from . import compiled, head, inlined, layer, layers, spans
 from .buffers import OF_A_UNIT, Job, most_rows
@@ -60,7 +60,8 @@ def forward(problem: Problem) -> tuple[Array, Array, Array, Array]:
     tape = spans.new_tape(problem.net, problem.sizes[0])
     trace, last = layers.forward(problem, tape)
     h = trace.given[-1]
-    return outputs_of(problem, read_by_head(problem, h)), h, tape, last.reshape(problem.state.shape)
+    y = outputs_of(problem.net.head(problem.flat), read_by_head(problem, h))
+    return y, h, tape, last.reshape(problem.state.shape)
 
 
 def is_detached(problem: Problem) -> bool:
@@ -68,9 +69,9 @@ def is_detached(problem: Problem) -> bool:
     return problem.head_rows is not None or problem.net.parts > 1
 
 
-def outputs_of(problem: Problem, read: Array) -> Array:
+def outputs_of(arrays: HeadArrays, read: Array) -> Array:
     """Return the outputs (R, V) of what the output layer reads (R, D*H)."""
-    arrays, dtype = problem.net.head(problem.flat), problem.net.dtype
+    dtype = read.dtype
     V, width = arrays.W_hy.shape
     y, panels = np.empty((len(read), V), dtype), np.empty(whole_vectors(V, dtype) * width, dtype)
     most = most_rows(2 * arrays.W_hy.size)
@@ -190,7 +191,9 @@ def way_back(problem: Problem, h: Array, tape: Array, given: Given, task: Task) 
     outputs, tapes = layers.cut_tape(problem, tape)
     with np.errstate(all="ignore"):
         if given.dy is not None:
-            from_outputs = through_outputs(problem, read_by_head(problem, h), given.dy, task)
+            arrays, grads = problem.net.head(problem.flat), problem.net.head(task.grads)
+            read = problem.head_rows or problem.rows, read_by_head(problem, h)
+            from_outputs = through_outputs(arrays, grads, read, given.dy, task.job)
             if task.job.goes_back and problem.head_rows is not None:
                 dstate = add_to_last(problem, dstate, from_outputs)
             elif task.job.goes_back:
@@ -199,11 +202,9 @@ def way_back(problem: Problem, h: Array, tape: Array, given: Given, task: Task) 
     return first.reshape(problem.state.shape), dinputs
 
 
-def through_outputs(problem: Problem, read: Array, dy: Array, task: Task) -> Array:
-    """Return dh (R, D*H) of dy (R, V), and add the gradients of the output layer to those of the task."""
-    net, job, rows = problem.net, task.job, problem.head_rows or problem.rows
-    arrays, grads, dtype = net.head(problem.flat), net.head(task.grads), net.dtype
-    V, width = arrays.W_hy.shape
+def through_outputs(arrays: HeadArrays, grads: HeadArrays, at: tuple[Rows, Array], dy: Array, job: Job) -> Array:
+    """Return dh (R, D*H) of dy (R, V), and add the gradients of the output layer to grads. at: what it reads."""
+    (rows, read), dtype, (V, width) = at, dy.dtype, arrays.W_hy.shape
     wide = whole_vectors(width, dtype)
     sums = head.Sums(grads.W_hy if wide == width else np.zeros((V, wide), dtype), grads.b_y)
     sums.W_hy[:, :width] = grads.W_hy
@@ -261,6 +262,20 @@ def bptt(
     losses, dy = loss(number, y, labels)
     grads, first, dinputs = backward(problem, h, tape, after._replace(dy=dy), need_dinputs)
     return entry(total)(y.dtype, losses, problem.head_rows or problem.rows), losses, grads, last, first, dinputs
+
+
+def outputs(
+    flat: Array, at: tuple[Rows, Array], number: int, labels: Labels, later: Array | None
+) -> tuple[Array, Array, Array]:
+    """Return losses (N,), and the gradients with respect to flat and to h (N, W), of an output layer alone.
+
+    flat: W_hy (V, W) and b_y (V,). at: rows and h. later: the gradients with respect to flat from the steps after.
+    """
+    width = at[1].shape[1]
+    arrays, grads = head_alone(flat, width), np.zeros_like(flat) if later is None else later.copy()
+    losses, dy = loss(number, outputs_of(arrays, at[1]), labels)
+    job = Job(goes_back=True, sums=True, begun=later is not None, need_dinputs=False)
+    return losses, grads, through_outputs(arrays, head_alone(grads, width), at, dy, job)
 
 
 def loss(number: int, y: Array, labels: Labels) -> tuple[Array, Array]:

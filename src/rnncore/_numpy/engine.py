@@ -40,12 +40,20 @@ class NumpyEngine:
         return form.from_outputs(y), h, form.from_states(last), kept
 
     def backward(
-        self, kept: Kept, flat: Array, dy: Array | None, dh: Array | None, dstate: States, options: Options
+        self,
+        kept: Kept,
+        flat: Array,
+        dy: Array | None,
+        dh: Array | None,
+        dstate: States,
+        options: Options,
+        later: Array | None = None,
     ) -> tuple[Array, States, Array | None]:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
         form, problem, trace = _restored(kept, flat)
+        given = form.given(dy, dh, dstate)._replace(later=later)
         with _ieee():
-            found = stack.backward(problem, trace, form.given(dy, dh, dstate), options.need_dinputs)
+            found = stack.backward(problem, trace, given, options.need_dinputs)
         grads, first, dinputs = found
         return grads, form.from_states(first), form.from_dinputs(dinputs)
 
@@ -87,7 +95,7 @@ class NumpyEngine:
         options: Options,
         labels: Labels,
         checked: bool = False,
-        after: tuple[States, Array] | None = None,
+        after: tuple[States, Array | None] | None = None,
     ) -> tuple[float, Array, int, Array, States, States, Array | None]:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
         form = Form(net, inputs, steps, options.last)
@@ -101,6 +109,18 @@ class NumpyEngine:
         states = form.from_states(last), form.from_states(first)
         count = count_of(label, weights, options.loss, form.exist_outputs())
         return loss, form.from_outputs(losses), count, grads, *states, form.from_dinputs(dinputs)
+
+    def outputs(
+        self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None
+    ) -> tuple[Array, int, Array, Array]:
+        """Return losses, how many steps have one, gradients with respect to flat and to h, of an output layer alone."""
+        form = Form(None, h, steps)
+        label, weights = form.labels(labels)
+        given = label, weights, form.exist
+        with _ieee():
+            losses, grads, dh = stack.outputs(flat, form.grid(h), options.loss, given, later)
+        count = count_of(label, weights, options.loss, form.exist)
+        return form.from_grid(losses), count, grads, form.from_grid(dh)
 
     def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
         """Return losses and dy of outputs y."""

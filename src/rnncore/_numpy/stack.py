@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..net import head_alone
 from ..types import Array, Indices, Labels
 from . import head, layers
 from .layer import Gates
@@ -128,6 +129,25 @@ def bptt(
     losses, dy = loss(name, y, labels, weights, read_by_head(problem, trace.given[-1])[1])
     grads, first, dinputs = backward(problem, trace, after._replace(dy=dy), need_dinputs)
     return total(losses), losses, grads, last, first, dinputs
+
+
+def outputs(
+    flat: Array, h: Array, name: str, given: tuple[Labels, Array | None, Mask], later: Array | None
+) -> tuple[Array, Array, Array]:
+    """Return losses (T, B), and the gradients with respect to flat and to h (T, B, W), of an output layer alone.
+
+    flat: W_hy (V, W) and b_y (V,). given: labels, weights, and which steps exist. later: the gradients with respect to
+    flat from the steps after.
+    """
+    labels, weights, exist = given
+    arrays, dh = head_alone(flat, h.shape[2]), np.zeros_like(h)
+    y = np.zeros((*exist.shape, len(arrays.b_y)), h.dtype)
+    y[exist] = head.forward(arrays, h[exist])
+    losses, dy = loss(name, y, labels, weights, exist)
+    dh[exist] = head.backward(arrays, dy[exist])
+    grads, sums = np.zeros_like(flat) if later is None else later.copy(), Sums(row_blocks(exist), later is not None)
+    head.weight_gradients(head_alone(grads, h.shape[2]), as_rows(dy), as_rows(h), sums)
+    return losses, grads, dh
 
 
 def loss(name: str, y: Array, labels: Labels, weights: Array | None, exist: Mask) -> tuple[Array, Array]:
