@@ -13,9 +13,9 @@ import numpy as np
 from .engines import Bptt
 from .outputs import Outputs
 from .problem import as_tuple, with_masks
-from .recurrent import Call, Recurrent
+from .recurrent import Call, Read, Recurrent
 from .timeline import Piece, Timeline
-from .types import Array, Inputs, States
+from .types import Array, States
 from .windows import total
 
 
@@ -43,19 +43,18 @@ class Layers:
         self.axes = self.timelines[0].axes
         self.inputs, self.masks = with_masks(call.batch.inputs)
         self.given: list[Array | None] = []
-        self.parts = [self._alone(part) for part in range(call.net.parts)]
+        ranges = (range(part, part + 1) for part in range(call.net.parts))
+        self.parts = [Recurrent(call, part, self.timelines[part.start % 2]) for part in ranges]
 
-    def _alone(self, part: int) -> Recurrent:
-        number, way = divmod(part, 2)
-        return Recurrent(self.call, range(part, part + 1), self.timelines[way], lambda piece: self._read(number, piece))
-
-    def _read(self, number: int, piece: Piece) -> Inputs:
-        """Return what a layer reads of a piece."""
-        if number == 0:
-            inputs: Inputs = piece.take(self.inputs)
-            return inputs
-        below: Array = piece.take(self.given[number - 1])
-        return below * piece.take(self.masks[number - 1]) if self.masks else below
+    def _reading(self, part: int) -> Read:
+        """Return a function that returns what a part reads of a piece."""
+        below = part // 2 - 1
+        if below < 0:
+            return lambda piece: piece.take(self.inputs)
+        given = self.given[below]
+        if not self.masks:
+            return lambda piece: piece.take(given)
+        return lambda piece: piece.take(given) * piece.take(self.masks[below])
 
     def _columns(self, part: int) -> slice:
         """Return where a part has its numbers in what its layer gives."""
@@ -73,7 +72,7 @@ class Layers:
         to, columns = self.given[-1], self._columns(part)
         own = as_states([array[part] for array in as_tuple(state)]) if state is not None else None
         written = None if to is None else lambda piece, h: piece.put(to, h, columns)
-        return self.parts[part].forward(own, written)
+        return self.parts[part].forward(own, self._reading(part), written)
 
     def backward(self, dtop: Array | None) -> tuple[Array, list[States], Array | None]:
         """Return the gradients of the parameters, of the initial states of each part, and of the inputs if needed.
@@ -101,7 +100,7 @@ class Layers:
             as_tuple(dstate)[0][...] = dlast[..., columns]
         given = None if dgiven is None else lambda piece: piece.take(dgiven, columns)
         written = None if dread is None else lambda piece, own: self._add(part, piece, own, dread)
-        of_part, first = alone.backward(dstate, given, written)
+        of_part, first = alone.backward(dstate, self._reading(part), given, written)
         alone.put_gradients(of_part, grads)
         return first
 

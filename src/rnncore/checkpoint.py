@@ -12,8 +12,9 @@ from . import both_ways, rounding
 from .engines import Bptt
 from .outputs import Outputs
 from .problem import as_tuple, with_masks
-from .recurrent import Call, Recurrent, cut_states
+from .recurrent import Call, Read, Recurrent, cut_states
 from .timeline import Timeline
+from .types import Inputs
 from .windows import total
 
 
@@ -24,15 +25,15 @@ def bptt(call: Call) -> Bptt:
     with rounding.standard(), np.errstate(all="ignore"):
         if call.net.directions == 2:
             return both_ways.bptt(call)
-        timeline = Timeline(call.batch, call.every)
-        layers = Recurrent(call, range(call.net.parts), timeline, lambda piece: piece.take(call.batch.inputs))
-        return (from_last_states if call.batch.last else from_each_step)(call, timeline, layers)
+        layers = Recurrent(call, range(call.net.parts), Timeline(call.batch, call.every))
+        return from_last_states(call, layers) if call.batch.last else from_each_step(call, layers)
 
 
-def from_each_step(call: Call, timeline: Timeline, layers: Recurrent) -> Bptt:
+def from_each_step(call: Call, layers: Recurrent) -> Bptt:
     """Return the same of one direction, and of outputs at each step: a piece goes forward and back as a whole net."""
     engine, net, flat, (inputs, state, steps, labels, _), options, _ = call
-    last, losses, count = layers.forward(state), np.zeros(timeline.axes, net.dtype), 0
+    timeline, last = layers.timeline, layers.forward(state, reading(inputs))
+    losses, count = np.zeros(timeline.axes, net.dtype), 0
     dinputs = np.zeros((*timeline.axes, net.inputs), net.dtype) if options.need_dinputs else None
     dstate, grads = timeline.nothing(net), None
     for piece in timeline.back():
@@ -50,16 +51,22 @@ def from_each_step(call: Call, timeline: Timeline, layers: Recurrent) -> Bptt:
     return total(losses, steps), losses, count, grads, last, dstate, dinputs
 
 
-def from_last_states(call: Call, timeline: Timeline, layers: Recurrent) -> Bptt:
+def from_last_states(call: Call, layers: Recurrent) -> Bptt:
     """Return the same of one direction, and of outputs that are made of last states: the way back begins with them."""
-    net, outputs = call.net, Outputs(call)
-    last, grads, dstate = layers.forward(call.batch.state), np.empty_like(call.flat), timeline.nothing(net)
+    net, timeline, outputs = call.net, layers.timeline, Outputs(call)
+    read = reading(call.batch.inputs)
+    last, grads, dstate = layers.forward(call.batch.state, read), np.empty_like(call.flat), timeline.nothing(net)
     top = -1 if net.parts > 1 else ...
     losses, dh = outputs.back_from_last(as_tuple(last)[0][top], call.batch.labels, timeline.lengths)
     as_tuple(dstate)[0][top] = dh
     dinputs = np.zeros((*timeline.axes, net.inputs), net.dtype) if call.options.need_dinputs else None
     written = None if dinputs is None else lambda piece, dread: piece.put(dinputs, dread)
-    of_layers, first = layers.backward(dstate, None, written)
+    of_layers, first = layers.backward(dstate, read, None, written)
     layers.put_gradients(of_layers, grads)
     outputs.put_gradients(grads)
     return total(losses, None), losses, outputs.count, grads, last, first, dinputs
+
+
+def reading(inputs: Inputs) -> Read:
+    """Return a function that returns what the first layer reads of a piece, and the masks of the others."""
+    return lambda piece: piece.take(inputs)

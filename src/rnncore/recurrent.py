@@ -35,10 +35,10 @@ class Call(NamedTuple):
 class Recurrent:
     """Some layers of a net. between: the states before each piece that has been gone through."""
 
-    def __init__(self, call: Call, parts: range, timeline: Timeline, read: Read) -> None:
-        """parts: those that these layers are, all of one direction, or one alone. read: returns what they read."""
+    def __init__(self, call: Call, parts: range, timeline: Timeline) -> None:
+        """parts: those that these layers are, all of one direction, or one alone."""
         self.engine, self.whole, self.threads = call.engine, call.net, call.options.threads
-        self.parts, self.timeline, self.read, self.between = parts, timeline, read, list[Any]()
+        self.parts, self.timeline, self.between = parts, timeline, list[Any]()
         net, is_first = call.net, parts.start < call.net.directions
         inputs, tokens = (net.inputs, net.tokens) if is_first else (net.width, False)
         self.net = net_of(net.cell, inputs, net.hidden, 0, net.dtype, len(parts), False, tokens)
@@ -46,17 +46,17 @@ class Recurrent:
         for to, part in zip(self._layers(self.flat), parts, strict=True):
             copy_arrays(net.layer(call.flat, part), to)
 
-    def forward(self, state: States, written: Written | None = None) -> States:
-        """Return the last states; written: takes what the last layer gives of each piece."""
+    def forward(self, state: States, read: Read, written: Written | None = None) -> States:
+        """Return the last states. read: returns what is read of a piece; written: takes what the last layer gives."""
         for piece in self.timeline.forward():
             self.between.append(state)
-            h, state, _ = self._run(piece)
+            h, state, _ = self._run(piece, read)
             if written is not None:
                 written(piece, h)
         return state
 
     def backward(
-        self, dstate: States, given: Callable[[Piece], Array] | None = None, written: Written | None = None
+        self, dstate: States, read: Read, given: Read | None = None, written: Written | None = None
     ) -> tuple[Array, States]:
         """Return the gradients with respect to the parameters of these layers, and to their initial states.
 
@@ -66,7 +66,7 @@ class Recurrent:
         """
         grads, asked = None, options_of(written is not None, self.threads)
         for piece in self.timeline.back():
-            _, _, kept = self._run(piece)
+            _, _, kept = self._run(piece, read)
             dh = None if given is None else given(piece)
             found = self.engine.backward(kept, self.flat, None, dh, dstate, asked, grads)
             assert found is not None  # as the arguments are canonical
@@ -86,10 +86,10 @@ class Recurrent:
     def _layers(self, flat: Array) -> list[LayerArrays]:
         return [self.net.layer(flat, number) for number in range(self.net.parts)]
 
-    def _run(self, piece: Piece) -> tuple[Array, States, Any]:
+    def _run(self, piece: Piece, read: Read) -> tuple[Array, States, Any]:
         """Return h, the states after a piece, and what its way back needs."""
         asked, state = options_of(False, self.threads), self.between[piece.number]
-        found = self.engine.forward(self.net, self.flat, self.read(piece), state, piece.steps, asked)
+        found = self.engine.forward(self.net, self.flat, read(piece), state, piece.steps, asked)
         assert found is not None  # as the arguments are canonical
         return found[1:]
 
