@@ -84,9 +84,9 @@ def bptt(
     outside are constants, and ``dstate`` is what J_0 ... J_(k-1) send. It takes time O(T k). None, and any k from the
     longest sequence on, give the whole gradient. checkpoint: n, or "auto" for about the square root of T: keep the
     states of about every n-th step only, and compute the steps between once more on the way back: the same bits, in
-    memory for T / n + n steps rather than T, and about 1.4 times the time; of networks of one direction. per_sequence:
-    the gradient of each sequence by itself, ``result.per_sequence``: True keeps all of them, "norms" their lengths
-    only, and "clipped" shortens each to the length ``clip_norm`` first, as :func:`rnncore.optim.clip_by_norm` does. The
+    memory for T / n + n steps rather than T, and about 1.4 times the time; of two directions h of all steps is kept.
+    per_sequence: the gradient of each sequence by itself, ``result.per_sequence``: True keeps all, "norms" their
+    lengths, and "clipped" shortens each to the length ``clip_norm`` first, as :func:`rnncore.optim.clip_by_norm`. The
     last two never hold the gradients of all sequences at once. ``grads`` is then the sum of these gradients, one after
     the other, which is rounded otherwise than the plain call's. need_dinputs: whether the gradient with respect to the
     inputs is wanted, which must be vectors. backend: who computes (see :func:`backends`); threads: how many may
