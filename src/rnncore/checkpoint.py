@@ -11,7 +11,7 @@ import numpy as np
 from . import both_ways, rounding
 from .engines import Bptt
 from .outputs import Outputs
-from .problem import as_tuple, with_masks
+from .problem import as_tuple
 from .recurrent import Call, Read, Recurrent, cut_states
 from .timeline import Timeline
 from .types import Inputs
@@ -20,8 +20,6 @@ from .windows import total
 
 def bptt(call: Call) -> Bptt:
     """Return what an engine's bptt returns of a canonical batch, to the bit, in less memory."""
-    if with_masks(call.batch.inputs)[0].dtype.kind == "i":
-        call = call._replace(net=call.net.of_tokens())
     with rounding.standard(), np.errstate(all="ignore"):
         if call.net.directions == 2:
             return both_ways.bptt(call)
