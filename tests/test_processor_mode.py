@@ -26,6 +26,7 @@ PARAMETERS, GRADIENT = np.linspace(-1e-35, 1, 99, dtype="float32"), np.geomspace
 PARAMS, UNIFORMS = nets.make_net(1, 1, 9, 8, 9, scale=3, tokens=True).params, np.linspace(0, 0.999, 60)
 
 TINY = np.full(8, 1e-40, np.float32)
+LAYERS = nets.make_net(3, 130, 3, 2, 2, scale=1e-12, layers=3, bidirectional=True, dropout=True)
 
 
 @pytest.fixture(params=MODES)
@@ -53,6 +54,20 @@ def test_bits_are_the_same_and_the_mode_stays(scale: float, engine: str) -> None
         # The processor notes in the same register that it has rounded; that is no mode.
         assert after & ~0x3F == core.STANDARD_ROUNDING | bits
         nets.assert_same_bits(expected, found)
+
+
+def test_pieces_of_two_directions_have_the_same_bits(mode: int, engine: str) -> None:
+    """What goes from layer to layer is added and multiplied by masks outside of the engines."""
+    net = LAYERS
+
+    def gradients() -> nets.Results:
+        options = {"dropout_masks": net.dropout_masks, "need_dinputs": True, "backend": engine}
+        result = rnncore.bptt(net.params, net.inputs, net.labels, checkpoint=1, **options)
+        return {"grads": result.grads.flat, "dinputs": result.dinputs}
+
+    found = gradients()
+    core.set_rounding_mode(core.STANDARD_ROUNDING)
+    nets.assert_same_bits(gradients(), found)
 
 
 @pytest.mark.parametrize("rule", [SGD, Adagrad, RMSprop, Adam])
