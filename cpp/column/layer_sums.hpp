@@ -6,6 +6,40 @@
 
 namespace rnncore::RNNCORE_ISA::layer {
 
+// Zeros in the rows of h before a chunk's steps that resets make zeros, as long as this lives, if they are few and only
+// one thread reads h. They need no list then, whose rows would all be copied.
+template <class Real>
+class ZerosInPlace {
+ public:
+  static constexpr Index most = tuning::rows_zeroed_in_place;
+
+  // saved: (most, ldH) scratch, or null where there are resets for several threads, or none
+  ZerosInPlace(const SumRows& rows, const Trace<Real>& trace, Real* saved) : h(trace.h), ld(trace.n.ldH), saved(saved) {
+    if (!rows.before || rows.rows || !saved) return;
+    Index found = 0;
+    for (Index i = 0; i < rows.count && found <= most; ++i)
+      if (rows.before[i] != rows.row0 + i && found++ < most) at[found - 1] = rows.row0 + i;
+    if (found > most) return;
+    for (; count < found; ++count) {
+      Real* const row = h + at[count] * ld;
+      copy(row, ld, saved + count * ld), fill(row, ld, Real(0));
+    }
+  }
+  ~ZerosInPlace() {
+    for (Index k = 0; k < count; ++k) copy(saved + k * ld, ld, h + at[k] * ld);
+  }
+  ZerosInPlace(const ZerosInPlace&) = delete;
+  ZerosInPlace& operator=(const ZerosInPlace&) = delete;
+
+  bool done() const { return count > 0; }
+
+ private:
+  Real* h;
+  Index ld;
+  Real* saved;
+  Index at[most], count = 0;
+};
+
 // The sums for the gradients of the weights: in the gradients themselves where rows are whole vectors, else in padded
 // rows.
 template <class Real>
@@ -20,6 +54,7 @@ struct Sums {
   Real *db_x = nullptr, *db_h = nullptr;    // (ldG) each; db_x is db_h unless the recurrent part has a bias of its own
   Real* token_sums = nullptr;               // (a block, ldG)
   Index* slots = nullptr;                   // (threads, X)
+  Real* saved = nullptr;                    // rows of h that are zeros meanwhile
 
   // threads: 0 makes an empty one
   Sums(Arena& arena, const Trace<Real>& trace, const GateGradients<Real>& gates, Inputs<Real> inputs, int threads)
@@ -36,6 +71,7 @@ struct Sums {
     db_x = n.shape().own_recurrent_bias ? arena.take<Real>(n.ldG) : db_h;
     token_sums = arena.take<Real>(inputs.tokens ? linear::block * n.ldG : 0);
     slots = arena.take<Index>(inputs.tokens ? threads * n.X : 0);
+    if (threads == 1 && trace.resets) saved = arena.take<Real>(ZerosInPlace<Real>::most * n.ldH);
     if (!arena.at) return;
     begin({0, 0, n.H, 0, n.G});
     if (inputs.tokens) fill(slots, threads * n.X, Index{-1});
@@ -72,11 +108,12 @@ struct Sums {
                         const linear::Copies<Real>& scratch, Look& look) const {
     const Index g0 = shard.g0, count = shard.g1 - g0, before = n.G_before_reset(), end = shard.g1;
     const Rows<const Real> da = gates.of(gates.da, rows), du = gates.of(gates.du, rows);
-    const bool gates_before = rows.has_block_before && gates.by_row, in_order = rows.has_block_before && !rows.before;
+    const bool gates_before = rows.has_block_before && gates.by_row;
     const auto recurrent = [&](Index from, Index to, Rows<const Real> operand) {
       if (from < to)
-        linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before}, {operand, n.H, in_order}, blocks,
-                                first, dW_hh + from * ld_hh, ld_hh, scratch, look);
+        linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before},
+                                {operand, n.H, rows.has_block_before && !operand.index}, blocks, first,
+                                dW_hh + from * ld_hh, ld_hh, scratch, look);
     };
     if (inputs.vectors) {
       const linear::Factor<Real> x{rows.by_read(inputs.vectors, n.X), n.X, rows.has_block_before};
@@ -88,7 +125,12 @@ struct Sums {
     } else {
       token_gradients(rows, blocks, shard, da);
     }
-    recurrent(g0, min_of(end, before), rows.by_row_before(trace.h, n.ldH));
+    {
+      const ZerosInPlace<Real> zeros(rows, trace, saved);
+      const Rows<const Real> h =
+          zeros.done() ? Rows<const Real>{trace.h + rows.row0 * n.ldH, n.ldH} : rows.by_row_before(trace.h, n.ldH);
+      recurrent(g0, min_of(end, before), h);
+    }
     if (n.shape().gates_after_reset)
       recurrent(max_of(g0, before), end, rows.by_row(trace.tape, n.tape_row()).columns_from(n.q_at()));
     linear::row_sum(du.columns_from(g0), count, blocks, db_h + g0);

@@ -50,14 +50,15 @@ struct Trace {
   using Fields = cells::Fields<Real>;
   const Sizes<Real>& n;
   bool interleaved;  // on a tape of our own, all kinds of a vector of units lie side by side, but for q
+  bool resets;
   Real *h, *others;  // (B + N, ldH): h_0, then h_t, and behind them zeros; (B, S - 1, P): the other initial states
   Real* tape;        // (N, K P)
 
   Trace(Arena& arena, const Sizes<Real>& n, const Steps& steps, bool own_tape)
-      : n(n), interleaved(own_tape && !n.shape().gates_after_reset) {
+      : n(n), interleaved(own_tape && !n.shape().gates_after_reset), resets(steps.resets) {
     const Index rows = n.B + steps.count;
-    h = arena.take<Real>((rows + (steps.resets ? 1 : 0)) * n.ldH);
-    if (arena.at && steps.resets) fill(h + rows * n.ldH, n.ldH, Real(0));
+    h = arena.take<Real>((rows + (resets ? 1 : 0)) * n.ldH);
+    if (arena.at && resets) fill(h + rows * n.ldH, n.ldH, Real(0));
     others = arena.take<Real>(n.B * n.others_row());
     tape = arena.take<Real>(own_tape ? steps.count * n.tape_row() : 0);
   }

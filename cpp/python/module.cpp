@@ -21,7 +21,7 @@ T* numbers_of(py::handle array) {
 ptrdiff_t size_of(py::handle array, int axis) { return py::detail::array_proxy(array.ptr())->dimensions[axis]; }
 
 Steps steps_of(const py::array& y, py::handle steps) {
-  if (!steps.is_none()) return steps.cast<const PackedSteps&>().steps();
+  if (py::isinstance<PackedSteps>(steps)) return steps.cast<const PackedSteps&>().steps();
   return Steps::grid(y.shape(0), y.ndim() == 2 ? 1 : y.shape(1));
 }
 

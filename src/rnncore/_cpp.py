@@ -50,7 +50,7 @@ class CppEngine:
         self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
     ) -> tuple[Array, Array, States, Kept] | None:
         """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
-        own = None if steps is None else steps.core or _steps(steps)
+        own = None if steps is None else _steps(steps)
         asked = options.core or _options(options)
         found = _core.forward(self._isa, net.core or _net(net), flat, inputs, state, own, asked)
         if found is None:
@@ -70,7 +70,7 @@ class CppEngine:
     ) -> tuple[Array, States, Array | None] | None:
         """Return the gradients with respect to the parameters, the initial states, and the inputs if needed."""
         net, inputs, state, steps, h, tape, _ = kept
-        own = None if steps is None else steps.core or _steps(steps)
+        own = None if steps is None else _steps(steps)
         arrays, given = (inputs, state, own, h, tape), (dy, dh, dstate)
         asked = options.core or _options(options)
         return _core.backward(self._isa, net.core or _net(net), flat, arrays, given, asked, later)
@@ -85,7 +85,7 @@ class CppEngine:
     ) -> tuple[Array, States, Array | None]:
         """Return the gradients with respect to gates, the initial states, and, if so wanted, the states after steps."""
         net, inputs, state, steps, h, tape, _ = kept
-        own, asked = None if steps is None else steps.core or _steps(steps), options.core or _options(options)
+        own, asked = None if steps is None else _steps(steps), options.core or _options(options)
         return _core.gates(self._isa, net.core or _net(net), flat, (inputs, state, own, h, tape), given, asked, states)
 
     def sums(
@@ -93,7 +93,7 @@ class CppEngine:
     ) -> tuple[Array, Array | None]:
         """Return the gradients with respect to the parameters, of all or some sequences each, and inputs if needed."""
         net, inputs, state, steps, h, tape, _ = kept
-        own, asked = None if steps is None else steps.core or _steps(steps), options.core or _options(options)
+        own, asked = None if steps is None else _steps(steps), options.core or _options(options)
         arrays, given = (inputs, state, own, h, tape), (dy, None, None)
         return _core.sums(self._isa, net.core or _net(net), flat, arrays, given, gates, asked, *_ends(each))
 
@@ -110,7 +110,7 @@ class CppEngine:
         after: tuple[States, Array | None] | None = None,
     ) -> tuple[float, Array, int, Array, States, States, Array | None] | None:
         """Return J, losses, how many steps have one, gradients, last states, gradients of initial states and inputs."""
-        own: Any = steps if type(steps) is not Steps else steps.core or _steps(steps)  # resets stay as they are
+        own: Any = _steps(steps) if type(steps) is Steps else steps  # resets stay as they are
         problem, asked = (inputs, state, own), options.core or _options(options)
         return _core.bptt(self._isa, net.core or _net(net), flat, problem, labels, checked, asked, after)
 
@@ -118,12 +118,12 @@ class CppEngine:
         self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None
     ) -> tuple[Array, int, Array, Array]:
         """Return losses, how many steps have one, gradients with respect to flat and to h, of an output layer alone."""
-        own, asked = None if steps is None else steps.core or _steps(steps), options.core or _options(options)
+        own, asked = None if steps is None else _steps(steps), options.core or _options(options)
         return _core.outputs(self._isa, flat, h, labels, own, asked, later)
 
     def loss(self, name: str, y: Array, labels: Labels, steps: Steps | None) -> tuple[Array, Array]:
         """Return losses and dy of outputs y, by the loss of a name."""
-        own = None if steps is None else steps.core or _steps(steps)
+        own = None if steps is None else _steps(steps)
         return _core.loss(self._isa, NUMBERS[name], y, labels, own)
 
     def softmax(self, y: Array) -> Array:
@@ -186,9 +186,14 @@ def _net(net: Net) -> Any:
 
 
 def _steps(steps: Steps) -> Any:
-    """Return steps as the core has them, made once."""
-    core = _core.Steps(steps.lengths, steps.T, steps.packed, steps.form == "one", steps.resets)
-    object.__setattr__(steps, "core", core)
+    """Return steps as the core has them, made once; of the full grid the core needs only resets."""
+    core = steps.core
+    if core is None:
+        if steps.full and steps.resets is not None:
+            core = steps.resets
+        else:
+            core = _core.Steps(steps.lengths, steps.T, steps.packed, steps.form == "one", steps.resets)
+        object.__setattr__(steps, "core", core)
     return core
 
 

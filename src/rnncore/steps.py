@@ -65,7 +65,16 @@ class Steps:
         B, packed = len(lengths), FORMS[form]
         count = int(lengths.sum()) if count is None else count
         full = not packed and count == T * B
-        self._set(T=T, B=B, count=count, form=form, packed=packed, full=full, lengths=lengths, resets=resets, core=None)
+        put = object.__setattr__  # one by one: a small net with resets would wait for a loop
+        put(self, "T", T)
+        put(self, "B", B)
+        put(self, "count", count)
+        put(self, "form", form)
+        put(self, "packed", packed)
+        put(self, "full", full)
+        put(self, "lengths", lengths)
+        put(self, "resets", resets)
+        put(self, "core", None)
 
     def _set(self, **values: Any) -> None:
         put = object.__setattr__
