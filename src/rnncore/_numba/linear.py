@@ -15,6 +15,11 @@ from .tile import WIDE, Bare, Block, bare, tile
 
 BLOCK = 128
 
+# Sums of outer products read copies of strips of their first factor if its rows lie farther apart than FAR_ROW_BYTES,
+# or farther than NEAR_ROW_BYTES and an even number of cache lines, and if they are read for more panels than that. A
+# strip of 128 rows stays in the L2 cache. (Intel, one thread: 4096 x 1024 sums of 128 rows 35 % faster, 1024 x 1024 15.)
+CACHE_LINE, NEAR_ROW_BYTES, FAR_ROW_BYTES, STRIP_ROW_BYTES, PANELS_WORTH_A_COPY = 64, 512, 2560, 512, 4
+
 # The number to add when nothing is to be added: x + -0 is x for every x, and -0 + +0 would not be -0.
 NOTHING = -0.0
 
@@ -156,21 +161,57 @@ def outer_sum(out: Array, D: Array, start: int, W: Array, bounds: Indices, first
     from the last to the first, the order in which the loop back through time meets them. first: whether the last of
     them is the first to be added; ``out`` is +0 before.
     """
-    I, blocks = len(out), len(bounds) - 1
-    o, a, w = bare(out), bare(D.T[start:, :]), bare(W)
-    rows, P = I - I % 4, len(W)
+    I, R, w = len(out), bounds[-1] - bounds[0], bare(W)
+    copies = is_far(D) and len(W) > PANELS_WORTH_A_COPY
+    width = strip_columns(D.itemsize) if copies else max(1, I)
+    strip = np.empty((R if copies else 0, width + CACHE_LINE // D.itemsize), D.dtype)
+    for i in range(0, I, width):
+        end = min(i + width, I)
+        if copies:
+            copy_columns(D, start + i, end - i, strip)
+            strip_sum(bare(out[i:end]), end - i, bare(strip.T), w, len(W), bounds, first)
+        else:
+            strip_sum(bare(out), I, bare(D.T[start:, :]), w, len(W), bounds, first)
+
+
+@compiled
+def is_far(D: Array) -> bool:
+    """Return whether the rows of D lie so far apart that each is on a page of its own, or that many share the lines of
+    the L1 cache."""
+    apart: int = D.strides[0]
+    return apart > FAR_ROW_BYTES or (apart > NEAR_ROW_BYTES and apart % (2 * CACHE_LINE) == 0)
+
+
+@compiled
+def strip_columns(size: int) -> int:
+    """Return how many columns a strip has, of numbers of so many bytes: whole tiles of any height."""
+    return STRIP_ROW_BYTES // size // 24 * 24
+
+
+@compiled
+def copy_columns(D: Array, first: int, count: int, strip: Array) -> None:
+    """Copy some columns of D from the column ``first`` on."""
+    for r in range(len(strip)):
+        for i in range(count):
+            strip[r, i] = D[r, first + i]
+
+
+@compiled
+def strip_sum(out: Bare, I: int, D: Bare, W: Bare, P: int, bounds: Indices, first: bool) -> None:
+    """Add the sums of ``outer_sum`` to I rows of ``out``, from P panels of W; the transpose of D is given."""
+    rows, last = I - I % 4, len(bounds) - 2
     for group in range(groups_of(P, rows)):
         p, vectors = group_of(P, group)
         sixes = rows - rows % 12 if vectors == 4 else 0
         for i in range(0, sixes, 6):
-            for n in range(blocks - 1, -1, -1):  # innermost, so that a tile of out stays near however small they are
-                six_rows(block_of_rows(o, a, w, bounds, n, first), i, p)
+            for n in range(last, -1, -1):  # innermost, so that a tile of out stays near however small they are
+                six_rows(block_of_rows(out, D, W, bounds, n, first), i, p)
         for i in range(sixes, rows, 4):
-            for n in range(blocks - 1, -1, -1):
-                four_rows(block_of_rows(o, a, w, bounds, n, first), i, p, vectors)
+            for n in range(last, -1, -1):
+                four_rows(block_of_rows(out, D, W, bounds, n, first), i, p, vectors)
     for i in range(rows, I):
-        for n in range(blocks - 1, -1, -1):
-            one_row(block_of_rows(o, a, w, bounds, n, first), i, P)
+        for n in range(last, -1, -1):
+            one_row(block_of_rows(out, D, W, bounds, n, first), i, P)
 
 
 @compiled
