@@ -9,6 +9,7 @@ from . import ONE, ZERO, compiled
 from .elementary import constants, log, log1p
 from .linear import Labels, lane_sum
 from .softmax import normalise, others, parts
+from .tile import row_of
 
 
 @compiled
@@ -59,7 +60,8 @@ def loss(y: Array, labels: Labels, r: int, dy: Array, terms: Array, lanes: Array
     """
     if labels.are_classes:
         return class_loss(y, labels.classes[r], dy, lanes) if labels.classes[r] >= 0 else ZERO
-    return distribution_loss(y, labels.reals[r], dy, terms, lanes) if _is_label(labels.reals[r]) else ZERO
+    label = row_of(labels.reals, r)
+    return distribution_loss(y, label, dy, terms, lanes) if _is_label(label) else ZERO
 
 
 @compiled

@@ -14,7 +14,7 @@ from . import ONE, binary_cross_entropy, compiled, cross_entropy, inlined, squar
 from .layer import Batch, Trace
 from .linear import Labels, outer_sum, product, row_sum
 from .rows import by_place, copy_rows, repeat
-from .tile import row_panels
+from .tile import row_of, row_panels, uncounted, view
 
 CROSS_ENTROPY, SQUARED_ERROR = NUMBERS["cross_entropy"], NUMBERS["squared_error"]
 
@@ -47,15 +47,29 @@ def loss(number: int, y: Array, labels: Labels, first: int, end: int, losses: Ar
 
     losses and dy are +0 before, and stay so where a weight is 0.
     """
-    lanes, terms, has_weights = np.empty(16, y.dtype), np.empty(y.shape[1], y.dtype), len(labels.weights) > 0
+    row_losses(number, y, labels, first, end, losses, dy, np.empty(16 + y.shape[1], y.dtype))
+
+
+@compiled
+def row_losses(
+    number: int, y: Array, labels: Labels, first: int, end: int, losses: Array, dy: Array, scratch: Array
+) -> None:
+    """Do what ``loss`` does, with a scratch buffer (16 + V,).
+
+    Nothing that a row needs has its references counted: that took longer than all else where there are few classes.
+    """
+    are_classes, classes, reals, weights = labels
+    own = Labels(are_classes, uncounted(classes), uncounted(reals), uncounted(weights))
+    lanes, terms, has_weights = view(scratch, 0, (16,)), view(scratch, 16, (y.shape[1],)), len(weights) > 0
     for r in range(first, end):
-        weight = labels.weights[r] if has_weights else ONE
+        weight = weights[r] if has_weights else ONE
         if weight != 0:
-            losses[r] = row_loss(number, y[r], labels, r, dy[r], terms, lanes)
+            dy_row = row_of(dy, r)
+            losses[r] = row_loss(number, row_of(y, r), own, r, dy_row, terms, lanes)
             if has_weights:
                 losses[r] *= weight
                 for v in range(len(terms)):
-                    dy[r, v] *= weight
+                    dy_row[v] *= weight
 
 
 @compiled
@@ -64,8 +78,8 @@ def row_loss(number: int, y: Array, labels: Labels, r: int, dy: Array, terms: Ar
     if number == CROSS_ENTROPY:
         return cross_entropy.loss(y, labels, r, dy, terms, lanes)
     if number == SQUARED_ERROR:
-        return squared_error.loss(y, labels.reals[r], dy, terms, lanes)
-    return binary_cross_entropy.loss(y, labels.reals[r], dy, terms, lanes)
+        return squared_error.loss(y, row_of(labels.reals, r), dy, terms, lanes)
+    return binary_cross_entropy.loss(y, row_of(labels.reals, r), dy, terms, lanes)
 
 
 @inlined

@@ -261,8 +261,9 @@ def row_sum(out: Array, D: Array, bounds: Indices) -> None:
 @compiled
 def lane_sum(terms: Array, lanes: Array) -> float:
     """Return the sum of terms (V,) in sixteen lanes, term v in lane v mod 16. lanes (16,) is a scratch buffer."""
-    lanes[:] = 0
     V = len(terms)
+    for v in range(16):
+        lanes[v] = 0
     for start in range(0, V - 15, 16):
         for v in range(16):
             lanes[v] += terms[start + v]

@@ -6,6 +6,7 @@ from ..types import Array
 from . import ONE, compiled
 from .elementary import exp
 from .linear import lane_sum
+from .tile import row_of
 
 
 @compiled
@@ -32,8 +33,9 @@ def softmax(y: Array, p: Array) -> None:
     """Write ``p_v = exp(y_v - M) / s`` with ``M = max y`` and ``s = sum_v exp(y_v - M)``. y (R, V) -> p (R, V)."""
     lanes = np.empty(16, y.dtype)
     for r in range(len(y)):
-        _, s = parts(y[r], p[r], lanes)
-        normalise(p[r], s)
+        own = row_of(p, r)
+        _, s = parts(row_of(y, r), own, lanes)
+        normalise(own, s)
 
 
 @compiled

@@ -104,7 +104,10 @@ def bare(_: Any, array: Any) -> Any:
 
 @intrinsic()
 def view(_: Any, memory: Any, start: Any, shape: Any) -> Any:
-    """Return an array in C's order that lies in a vector, from its element ``start`` on; hold the vector, too."""
+    """Return an array in C's order that lies in another, from its element ``start`` on; hold that one, too.
+
+    Like ``bare``, it is passed on without counting references.
+    """
     kind = types.Array(memory.dtype, len(shape), "C")
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
@@ -120,6 +123,21 @@ def view(_: Any, memory: Any, start: Any, shape: Any) -> Any:
         return array._getvalue()
 
     return kind(memory, start, shape), generate
+
+
+@compiled
+def row_of(array: Array, r: int) -> Array:
+    """Return ``array[r]`` of an array (R, N) in C's order, as ``view`` does."""
+    N = array.shape[1]
+    row: Array = view(array, r * N, (N,))
+    return row
+
+
+@compiled
+def uncounted(array: Array) -> Array:
+    """Return an array in C's order as ``view`` does; who is called by one that holds it may pass it on."""
+    same: Array = view(array, 0, array.shape)
+    return same
 
 
 def element(builder: Any, array: Any, i: Any, j: Any, kind: Any) -> Any:
