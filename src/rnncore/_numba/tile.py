@@ -216,13 +216,21 @@ def tile(_: Any, block: Any, r: Any, p: Any, rows: Any, vectors: Any) -> Any:
         sums = [numbers.variable(builder.select(first, numbers.load(place), numbers.zero)) for place in places]
         nth = builder.udiv(r, ir.Constant(r.type, rows.literal_value))
         ahead = panel_ahead(builder, (W, start, end, last), nth, p, vectors.literal_value, numbers.pointer)
-        with cgutils.for_range(builder, builder.sub(end, start)) as loop:
-            prefetch(builder, builder.gep(ahead, [loop.index]))
-            k = builder.add(start, loop.index)
+        def add_term(n: Any) -> None:
+            prefetch(builder, builder.gep(ahead, [n]))
+            k = builder.add(start, n)
             W_k = [numbers.load(numbers.at(W, column, k)) for column in columns]
             A_k = [numbers.broadcast(element(builder, A, line, k, numbers.real.as_pointer())) for line in lines]
             for (a, w), total in zip(itertools.product(A_k, W_k), sums, strict=True):
                 builder.store(numbers.fma(a, w, builder.load(total)), total)
+
+        count, one = builder.sub(end, start), ir.Constant(start.type, 1)
+        with cgutils.for_range(builder, builder.lshr(count, one)) as loop:  # two terms a turn
+            n = builder.shl(loop.index, one)
+            add_term(n)
+            add_term(builder.add(n, one))
+        with builder.if_then(builder.trunc(count, ir.IntType(1))):
+            add_term(builder.sub(count, one))
         for place, total in zip(places, sums, strict=True):
             part = builder.load(total)
             numbers.store(builder.select(first, part, builder.fadd(numbers.load(place), part)), place)
