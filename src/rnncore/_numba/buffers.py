@@ -11,8 +11,9 @@ from .. import net as nets
 from ..cells import CELLS
 from ..types import Array, Indices
 from . import compiled, head, inlined, layer
+from .memory import view
 from .rows import copy_rows
-from .tile import padded, panels_in, view, whole_vectors
+from .tile import padded, panels_in, whole_vectors
 
 OPERATIONS = 2**28  # that a span may take: a few hundredths of a second, also where memory is the bound
 OF_A_UNIT = 32  # how many operations an exp or a tanh counts for, with all that is done beside it

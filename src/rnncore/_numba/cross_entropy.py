@@ -8,8 +8,8 @@ from ..types import Array
 from . import ONE, ZERO, compiled
 from .elementary import constants, log, log1p
 from .linear import Labels, lane_sum
+from .memory import row_of
 from .softmax import normalise, others, parts
-from .tile import row_of
 
 
 @compiled

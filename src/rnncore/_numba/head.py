@@ -13,8 +13,9 @@ from ..types import Array
 from . import ONE, binary_cross_entropy, compiled, cross_entropy, inlined, squared_error
 from .layer import Batch, Trace
 from .linear import Labels, outer_sum, product, row_sum
+from .memory import row_of, uncounted, view
 from .rows import by_place, copy_rows, repeat
-from .tile import row_of, row_panels, uncounted, view
+from .tile import row_panels
 
 CROSS_ENTROPY, SQUARED_ERROR = NUMBERS["cross_entropy"], NUMBERS["squared_error"]
 

@@ -15,6 +15,7 @@ from ..net import LayerArrays
 from ..types import Array, Indices
 from . import compiled, inlined, units
 from .linear import NOTHING, Rows, outer_sum, product, row_sum, token_sum
+from .memory import zeros
 from .rows import Inputs, address_of, addresses, by_place, copy_rows, has_resets, repeat, tokens_of, vectors_of
 from .tile import fill_panels, padded, row_panels
 
@@ -204,7 +205,7 @@ def recurrent_part(cell: Cell, b_h: Array, h_prev: Array, W: Array) -> Array:
     b_h has no fewer numbers than W has rows.
     """
     R = len(h_prev)
-    u = repeat(b_h, R) if cell.own_recurrent_bias else np.zeros((R, padded(len(b_h), b_h.itemsize)), b_h.dtype)
+    u = repeat(b_h, R) if cell.own_recurrent_bias else zeros((R, padded(len(b_h), b_h.itemsize)), b_h)
     product(u, h_prev, W)
     return u
 
@@ -251,13 +252,13 @@ def step_backward(
     """Take a step back: ``count`` rows from ``row`` on, which are the rows of the chunk from ``first`` on."""
     cell, H, h, carried, dprev = cell_of(layer), trace.h.shape[1], trace.h, work.carried, work.dprev
     width = padded(H, h.itemsize)
-    dq = np.zeros((count, width), h.dtype) if cell.gates_after_reset else carried  # which is not read as dq then
+    dq = zeros((count, width), h) if cell.gates_after_reset else carried  # which is not read as dq then
     step = units.Backward(count, first, row, before, h, trace.tape, carried, dq, work.da, work.du, dprev)
     if cell.gates_after_reset:
         units.reset_backward(layer.cell, step)
         product(dq, dprev[:count], layer.after_reset)
     units.backward(layer.cell, step)
-    dh_prev = np.zeros((count, width), h.dtype)
+    dh_prev = zeros((count, width), h)
     product(dh_prev, work.du[first : first + count], layer.before_reset)
     B = len(carried) // cell.states
     for i in range(count):
@@ -331,7 +332,7 @@ def previous_h(trace: Trace, index: Indices, t: int) -> Array:
 @inlined
 def input_gradients(layer: Layer, da: Array, first: int, end: int, dinputs: Array) -> None:
     """Write ``dx_t = W_xh^T da_t`` of the rows from ``first`` to ``end``, a chunk, into dinputs (N, X)."""
-    dx = np.zeros((end - first, layer.W_xh.shape[0] * layer.W_xh.shape[2]), da.dtype)
+    dx = zeros((end - first, layer.W_xh.shape[0] * layer.W_xh.shape[2]), da)
     product(dx, da[: end - first], layer.W_xh)
     copy_rows(dx, dinputs, first, end)
 

@@ -11,14 +11,16 @@ import numpy as np
 
 from ..types import Array, Indices, Mask
 from . import compiled
+from .memory import LINE, empty
 from .tile import WIDE, Bare, Block, bare, tile
 
 BLOCK = 128
 
 # Sums of outer products read copies of strips of their first factor if its rows lie farther apart than FAR_ROW_BYTES,
 # or farther than NEAR_ROW_BYTES and an even number of cache lines, and if they are read for more panels than that. A
-# strip of 128 rows stays in the L2 cache. (Intel, one thread: 4096 x 1024 sums of 128 rows 35 % faster, 1024 x 1024 15.)
-CACHE_LINE, NEAR_ROW_BYTES, FAR_ROW_BYTES, STRIP_ROW_BYTES, PANELS_WORTH_A_COPY = 64, 512, 2560, 512, 12
+# strip of 128 rows stays in the L2 cache. (Intel, one thread: 4096 x 1024 sums of 128 rows 35 % faster, 1024 x 1024
+# 15. A copy takes as long as sums for one panel.)
+NEAR_ROW_BYTES, FAR_ROW_BYTES, STRIP_ROW_BYTES, PANELS_WORTH_A_COPY = 512, 2560, 512, 12
 
 # The number to add when nothing is to be added: x + -0 is x for every x, and -0 + +0 would not be -0.
 NOTHING = -0.0
@@ -164,7 +166,7 @@ def outer_sum(out: Array, D: Array, start: int, W: Array, bounds: Indices, first
     I, R, w = len(out), bounds[-1] - bounds[0], bare(W)
     copies = is_far(D) and len(W) > PANELS_WORTH_A_COPY
     width = strip_columns(D.itemsize) if copies else max(1, I)
-    strip = np.empty((R if copies else 0, width + CACHE_LINE // D.itemsize), D.dtype)
+    strip = empty((R if copies else 0, width), D)
     for i in range(0, I, width):
         end = min(i + width, I)
         if copies:
@@ -179,7 +181,7 @@ def is_far(D: Array) -> bool:
     """Return whether the rows of D lie so far apart that each is on a page of its own, or that many share the lines of
     the L1 cache."""
     apart: int = D.strides[0]
-    return apart > FAR_ROW_BYTES or (apart > NEAR_ROW_BYTES and apart % (2 * CACHE_LINE) == 0)
+    return apart > FAR_ROW_BYTES or (apart > NEAR_ROW_BYTES and apart % (2 * LINE) == 0)
 
 
 @compiled

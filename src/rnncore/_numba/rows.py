@@ -7,6 +7,7 @@ import numpy as np
 from ..types import Array, Indices
 from . import compiled
 from .linear import Rows
+from .memory import zeros
 from .tile import padded
 
 
@@ -87,7 +88,7 @@ def gather(array: Array, index: Indices, offset: int) -> Array:
 def repeat(b: Array, R: int) -> Array:
     """Return rows that all are b (N,), as wide as whole vectors: (R, padded N)."""
     N = len(b)
-    out = np.zeros((R, padded(N, b.itemsize)), b.dtype)
+    out: Array = zeros((R, padded(N, b.itemsize)), b)
     for r in range(R):
         for n in range(N):
             out[r, n] = b[n]

@@ -13,6 +13,7 @@ from .elementary import exp
 from .entries import entry
 from .layer import Trace, fill_forward_panels, input_part, step_forward
 from .linear import grid_rows, product
+from .memory import at_line
 from .rows import repeat
 from .spans import Problem, forward_span, trace_of
 from .tile import fill_panels
@@ -154,7 +155,7 @@ def stepped(problem: Problem) -> Stepped:
     h, tape = np.empty((2 * B, H), net.dtype), np.empty(tape_shape(net.cell, 2 * B, H), net.dtype)
     for rows in (slice(B), slice(B, None)):
         h[rows], tape[rows, : S - 1, :H] = problem.state[0], problem.state[1:].swapaxes(0, 1)
-    return Stepped(problem, np.empty(plan_of(net).forward, net.dtype), h, tape, trace_of(problem, h, tape))
+    return Stepped(problem, at_line(plan_of(net).forward, net.dtype), h, tape, trace_of(problem, h, tape))
 
 
 def advance(layer: Stepped, t: int) -> None:

@@ -6,7 +6,7 @@ from ..types import Array
 from . import ONE, compiled
 from .elementary import exp
 from .linear import lane_sum
-from .tile import row_of
+from .memory import row_of
 
 
 @compiled

@@ -45,6 +45,7 @@ from .linear import (
     rows_by_place,
     where,
 )
+from .memory import at_line
 from .rows import Inputs
 from .tile import fill_panels
 
@@ -120,7 +121,7 @@ class Loss(NamedTuple):
 def new_tape(net: nets.Net, steps: int) -> Array:
     """Return a tape for so many steps: +0 past the last unit, and what will be written."""
     whole = net.hidden == tape_shape(net.cell, 1, net.hidden)[-1]
-    return (np.empty if whole else np.zeros)(net.tape_shape(steps), net.dtype)
+    return at_line(net.tape_shape(steps), net.dtype, np.empty if whole else np.zeros)
 
 
 def forward(problem: Problem, tape: Array | None = None) -> tuple[Array, Array, Array, Array]:
@@ -132,7 +133,7 @@ def forward(problem: Problem, tape: Array | None = None) -> tuple[Array, Array, 
     y, h = np.empty((N, net.outputs), dtype), np.empty((N, net.hidden), dtype)
     if tape is None:
         tape = new_tape(net, N)
-    trace, panels, t = trace_of(problem, h, tape), np.empty(plan.forward, dtype), 0
+    trace, panels, t = trace_of(problem, h, tape), at_line(plan.forward, dtype), 0
     while t < T:
         t = entry(forward_span)(dtype, plan.net, problem.flat, panels, trace, y, t, plan.most)
     last, S = problem.state.copy(), len(problem.state)
@@ -242,7 +243,7 @@ def weight_gradients(
 def gradients_of(problem: Problem, task: Task, carried: Array, dinputs: Array) -> Gradients:
     """Return where the way back writes to."""
     net, plan, job = problem.net, plan_of(problem.net), task.job
-    sums = np.zeros(plan.sums + (plan.tokens if problem.inputs.ndim == 1 else plan.vectors), net.dtype)
+    sums = at_line(plan.sums + (plan.tokens if problem.inputs.ndim == 1 else plan.vectors), net.dtype, np.zeros)
     bounds = row_blocks(problem.rows) if job.sums else NO_INDICES
     gates = layer.Gates(nothing(net), nothing(net)) if task.gates is None else task.gates
     return Gradients(job, task.grads, carried.reshape(-1, net.hidden), dinputs, gates, sums, bounds)
@@ -257,8 +258,8 @@ def scratch_of(problem: Problem, need_dinputs: bool) -> Scratch:
     """Return the scratch buffers of the way back."""
     plan, (N, _), dtype = plan_of(problem.net), problem.sizes, problem.net.dtype
     R = min(N, max(BLOCK, problem.rows.B))
-    panels = np.empty(plan.backward + (plan.inputs if need_dinputs else 0), dtype)
-    return Scratch(panels, np.empty(problem.state.size + R * plan.row, dtype))
+    panels = at_line(plan.backward + (plan.inputs if need_dinputs else 0), dtype)
+    return Scratch(panels, at_line(problem.state.size + R * plan.row, dtype))
 
 
 def trace_of(problem: Problem, h: Array, tape: Array) -> layer.Trace:

@@ -31,6 +31,7 @@ from .linear import (
     rows_by_place,
     where,
 )
+from .memory import at_line
 from .rows import Inputs
 from .spans import Given, Problem, Task
 from .tile import fill_panels, panels_in, whole_vectors
@@ -73,7 +74,7 @@ def outputs_of(arrays: HeadArrays, read: Array) -> Array:
     """Return the outputs (R, V) of what the output layer reads (R, D*H)."""
     dtype = read.dtype
     V, width = arrays.W_hy.shape
-    y, panels = np.empty((len(read), V), dtype), np.empty(whole_vectors(V, dtype) * width, dtype)
+    y, panels = np.empty((len(read), V), dtype), at_line(whole_vectors(V, dtype) * width, dtype)
     most = most_rows(2 * arrays.W_hy.size)
     for r in range(0, len(read), most):
         entry(forward_head)(dtype, arrays, panels, read, y, r, min(r + most, len(read)))
@@ -129,7 +130,10 @@ def sums(
     problem: Problem, h: Array, tape: Array, dy: Array | None, of: Gates, need_dinputs: bool
 ) -> tuple[Array, Array | None]:
     """Return the gradients of the parameters, like flat, from those of what each part computes; of inputs if needed."""
-    job, grads = Job(goes_back=False, sums=True, begun=False, need_dinputs=need_dinputs), np.zeros_like(problem.flat)
+    job, grads = (
+        Job(goes_back=False, sums=True, begun=False, need_dinputs=need_dinputs),
+        at_line(problem.flat.size, problem.flat.dtype, np.zeros),
+    )
     _, dinputs = way_back(problem, h, tape, Given(dy), Task(job, grads, of))
     return grads, dinputs
 
@@ -178,7 +182,9 @@ def backward(
     h and tape as ``forward`` returned them. States are as ``problem.state``.
     """
     job = Job(goes_back=True, sums=True, begun=given.later is not None, need_dinputs=need_dinputs)
-    grads = np.zeros_like(problem.flat) if given.later is None else given.later.copy()
+    grads = at_line(problem.flat.size, problem.flat.dtype, np.zeros)
+    if given.later is not None:
+        grads[:] = given.later
     return grads, *way_back(problem, h, tape, given, Task(job, grads, None))
 
 
@@ -206,9 +212,9 @@ def through_outputs(arrays: HeadArrays, grads: HeadArrays, at: tuple[Rows, Array
     """Return dh (R, D*H) of dy (R, V), and add the gradients of the output layer to grads. at: what it reads."""
     (rows, read), dtype, (V, width) = at, dy.dtype, arrays.W_hy.shape
     wide = whole_vectors(width, dtype)
-    sums = head.Sums(grads.W_hy if wide == width else np.zeros((V, wide), dtype), grads.b_y)
+    sums = head.Sums(grads.W_hy if wide == width else at_line((V, wide), dtype, np.zeros), grads.b_y)
     sums.W_hy[:, :width] = grads.W_hy
-    dh, panels = np.empty((len(read), wide), dtype), np.empty(wide * V, dtype)
+    dh, panels = at_line((len(read), wide), dtype), at_line(wide * V, dtype)
     own = Detached(job, panels, dy, dh, row_blocks(rows) if job.sums else NO_INDICES)
     nothing = Inputs(False, NO_INDICES, read)
     trace = layer.Trace(rows, nothing, read[:0], read[:0], read, np.empty((0, 0), dtype))

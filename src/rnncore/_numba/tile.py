@@ -7,17 +7,15 @@ to has as many columns as its panels have lanes; those past N hold nothing of me
 import itertools
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 from llvmlite import binding, ir
 from numba import types
-from numba.np import arrayobj as numba_arrayobj
 
 from ..types import Array, Indices
 from . import cgutils, compiled, intrinsic
+from .memory import empty, view
 
 pointer_to: Any = types.CPointer
 tuple_of: Any = types.Tuple
-arrayobj: Any = numba_arrayobj
 
 Bare: TypeAlias = tuple[Any, int, int]
 """An array as ``bare`` returns it."""
@@ -75,15 +73,16 @@ def fill_panels(out: Array, W: Array) -> None:
 def row_panels(E: Array, index: Indices, each: int, place: int, J: int) -> Array:
     """Return the panels of E^T for the rows ``index[k] * each + place`` of E (..., J or more)."""
     L, R = lanes(E.itemsize), len(index)
-    out = np.zeros((padded(J, E.itemsize) // L, R, L), E.dtype)
+    out: Array = empty((padded(J, E.itemsize) // L, R, L), E)
     whole = J // L
     for k in range(R):
         r = index[k] * each + place
         for p in range(whole):
             for lane in range(L):
                 out[p, k, lane] = E[r, p * L + lane]
-        for j in range(whole * L, J):
-            out[whole, k, j - whole * L] = E[r, j]
+        if whole < len(out):
+            for lane in range(L):
+                out[whole, k, lane] = E[r, whole * L + lane] if whole * L + lane < J else 0
     return out
 
 
@@ -100,44 +99,6 @@ def bare(_: Any, array: Any) -> Any:
         return context.make_tuple(builder, kind, [whole.data, *cgutils.unpack_tuple(builder, whole.strides)[:2]])
 
     return kind(array), generate
-
-
-@intrinsic()
-def view(_: Any, memory: Any, start: Any, shape: Any) -> Any:
-    """Return an array in C's order that lies in another, from its element ``start`` on; hold that one, too.
-
-    Like ``bare``, it is passed on without counting references.
-    """
-    kind = types.Array(memory.dtype, len(shape), "C")
-
-    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        whole = context.make_array(memory)(context, builder, arguments[0])
-        lengths = cgutils.unpack_tuple(builder, arguments[2])
-        size = ir.Constant(lengths[0].type, context.get_abi_sizeof(context.get_data_type(memory.dtype)))
-        strides = [size]
-        for length in reversed(lengths[1:]):
-            strides.insert(0, builder.mul(length, strides[0]))
-        array = context.make_array(kind)(context, builder)
-        data = builder.gep(whole.data, [arguments[1]])
-        arrayobj.populate_array(array, data=data, shape=lengths, strides=strides, itemsize=size, meminfo=None)
-        return array._getvalue()
-
-    return kind(memory, start, shape), generate
-
-
-@compiled
-def row_of(array: Array, r: int) -> Array:
-    """Return ``array[r]`` of an array (R, N) in C's order, as ``view`` does."""
-    N = array.shape[1]
-    row: Array = view(array, r * N, (N,))
-    return row
-
-
-@compiled
-def uncounted(array: Array) -> Array:
-    """Return an array in C's order as ``view`` does; who is called by one that holds it may pass it on."""
-    same: Array = view(array, 0, array.shape)
-    return same
 
 
 def element(builder: Any, array: Any, i: Any, j: Any, kind: Any) -> Any:
@@ -216,6 +177,7 @@ def tile(_: Any, block: Any, r: Any, p: Any, rows: Any, vectors: Any) -> Any:
         sums = [numbers.variable(builder.select(first, numbers.load(place), numbers.zero)) for place in places]
         nth = builder.udiv(r, ir.Constant(r.type, rows.literal_value))
         ahead = panel_ahead(builder, (W, start, end, last), nth, p, vectors.literal_value, numbers.pointer)
+
         def add_term(n: Any) -> None:
             prefetch(builder, builder.gep(ahead, [n]))
             k = builder.add(start, n)
