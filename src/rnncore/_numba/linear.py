@@ -49,8 +49,12 @@ def product(out: Array, A: Array, W: Array) -> None:
             for r in range(sixes, rows, 4):
                 four_rows(block, r, p, vectors)
     for r in range(rows, R):
-        for k in range(0, K, BLOCK):
-            one_row(block_of_terms(o, a, w, k, K), r, P)
+        p = 0
+        while p < P:
+            vectors = widest(P - p)
+            for k in range(0, K, BLOCK):  # innermost, so that panels are read on from where they were: they may be far
+                one_row(block_of_terms(o, a, w, k, K), r, p, vectors)
+            p += vectors
 
 
 @compiled
@@ -94,20 +98,22 @@ def four_rows(block: Block, r: int, p: int, vectors: int) -> None:
 
 
 @compiled
-def one_row(block: Block, r: int, P: int) -> None:
-    """Add a block of one row, eight vectors wide where it can be: a single chain waits for itself."""
-    p = 0
-    while P - p >= 8:
-        tile(block, r, p, 1, 8)
-        p += 8
-    if P - p >= 4:
-        tile(block, r, p, 1, 4)
-        p += 4
-    if P - p >= 2:
-        tile(block, r, p, 1, 2)
-        p += 2
-    if P - p >= 1:
+def widest(P: int) -> int:
+    """Return how many of P panels a tile of one row takes, up to eight: a single chain waits for itself."""
+    return 8 if P >= 8 else 4 if P >= 4 else 2 if P >= 2 else 1
+
+
+@compiled
+def one_row(block: Block, r: int, p: int, vectors: int) -> None:
+    """Add a block of one row, some vectors wide."""
+    if vectors == 1:
         tile(block, r, p, 1, 1)
+    elif vectors == 2:
+        tile(block, r, p, 1, 2)
+    elif vectors == 4:
+        tile(block, r, p, 1, 4)
+    else:
+        tile(block, r, p, 1, 8)
 
 
 class Rows(NamedTuple):
@@ -212,8 +218,12 @@ def strip_sum(out: Bare, I: int, D: Bare, W: Bare, P: int, bounds: Indices, firs
             for n in range(last, -1, -1):
                 four_rows(block_of_rows(out, D, W, bounds, n, first), i, p, vectors)
     for i in range(rows, I):
-        for n in range(last, -1, -1):
-            one_row(block_of_rows(out, D, W, bounds, n, first), i, P)
+        p = 0
+        while p < P:
+            vectors = widest(P - p)
+            for n in range(last, -1, -1):
+                one_row(block_of_rows(out, D, W, bounds, n, first), i, p, vectors)
+            p += vectors
 
 
 @compiled
