@@ -132,14 +132,14 @@ def by_sequence(shape: Shape, with_torch: bool, rounds: int) -> dict[str, Any]:
     return {"cell": shape.cell, "sizes": shape.sizes, "seconds": take_turns(chosen, rounds, 0.1, LONGEST)}
 
 
-def by_step(shape: Shape, rounds: int) -> dict[str, Any]:
+def by_step(shape: Shape, dtype: str, rounds: int) -> dict[str, Any]:
     """One row: the plain gradient, and gradient_flow, whose contributions were shown to add up to it."""
     from problems import problem
     from timing import Contender, repeat, take_turns
 
     import rnncore
 
-    task = problem(shape, "float32")
+    task = problem(shape, dtype)
     given: dict[str, Any] = {"state": task.state, "backend": "cpp", "threads": 1}
 
     def call() -> rnncore.GradientFlow:
@@ -153,7 +153,8 @@ def by_step(shape: Shape, rounds: int) -> dict[str, Any]:
     if np.abs(total - expected).max() > 1e-4 * np.abs(expected).max():
         raise RuntimeError(f"{shape.cell}: the contributions of the steps do not add up to the gradient")
     chosen = [plain, Contender("flow", 1, repeat(call), dict)]
-    return {"cell": shape.cell, "sizes": shape.sizes, "seconds": take_turns(chosen, rounds, 0.1, LONGEST)}
+    seconds = take_turns(chosen, rounds, 0.1, LONGEST)
+    return {"cell": shape.cell, "sizes": shape.sizes, "dtype": dtype, "seconds": seconds}
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -170,15 +171,17 @@ def markdown(results: dict[str, Any]) -> str:
     for row in results["steps"]:
         plain, flow = (row["seconds"][name][0] for name in (PLAIN, "flow"))
         times = report.seconds(plain), report.seconds(flow), report.ratio(flow / plain)
-        flows.append([row["cell"], row["sizes"], *times])
-    facts = program.fact(results, "float32", "one thread", "medians")
+        flows.append([row["cell"], row["sizes"], row["dtype"], *times])
+    facts = program.fact(results, "one thread", "medians")
     tables = (
         report.table(["cell", "X,H,V,B,T", "plain", *others], body, left=2),
-        report.table(["cell", "X,H,V,B,T", "plain", "gradient_flow", "times plain"], flows, left=2),
+        report.table(["cell", "X,H,V,B,T", "dtype", "plain", "gradient_flow", "times plain"], flows, left=3),
     )
     return (
-        f"# Looking into gradients\n\n{facts}\n\n## By sequence\n\nHow many times as long as the plain gradient:\n\n"
-        f"{tables[0]}\n\n## By step\n\n{tables[1]}\n"
+        f"# Looking into gradients\n\n{facts}\n\n## By sequence\n\n"
+        f"float32; how many times as long as the plain gradient:\n\n{tables[0]}\n\n## By step\n\n{tables[1]}\n\n"
+        "The gradients of these nets vanish. In float32 they become subnormal numbers, with which processors may be many\n"
+        "times slower.\n"
     )
 
 
@@ -190,7 +193,7 @@ def run(shapes: list[Shape], flows: list[Shape], rounds: int) -> dict[str, Any]:
         for shape in program.progress(shapes):
             results["sequences"].append(by_sequence(shape, with_torch, rounds))
         for shape in program.progress(flows):
-            results["steps"].append(by_step(shape, rounds))
+            results["steps"] += [by_step(shape, dtype, rounds) for dtype in ("float32", "float64")]
     return results
 
 

@@ -549,7 +549,7 @@ def test_insight_compares_before_it_measures(cell: str) -> None:
     insight, shapes = load("insight"), load("shapes")
     shape = shapes.Shape("", 3, 5, 4, 2, 6, cell=cell)
     with_torch = importlib.util.find_spec("torch") is not None
-    sequences, steps = insight.by_sequence(shape, with_torch, 1), insight.by_step(replace(shape, B=1), 1)
+    sequences, steps = insight.by_sequence(shape, with_torch, 1), insight.by_step(replace(shape, B=1), "float64", 1)
     others = {insight.TORCH_FUNC, insight.TORCH_LOOP} if with_torch else set()
     assert (
         set(sequences["seconds"])
