@@ -180,8 +180,8 @@ def markdown(results: dict[str, Any]) -> str:
     return (
         f"# Looking into gradients\n\n{facts}\n\n## By sequence\n\n"
         f"float32; how many times as long as the plain gradient:\n\n{tables[0]}\n\n## By step\n\n{tables[1]}\n\n"
-        "The gradients of these nets vanish. In float32 they become subnormal numbers, with which processors may be many\n"
-        "times slower.\n"
+        "The gradients of these nets vanish. In float32 they become subnormal numbers, with which processors may be\n"
+        "many times slower.\n"
     )
 
 

@@ -6,6 +6,7 @@ import pydoc
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 from typing import Any
 
@@ -169,6 +170,31 @@ def test_what_is_said_of_few_steps() -> None:
         steps = [step for step in json.loads(path.read_text())["steps"] if step["H"] == 1024]
         ratios = [step["seconds"]["rnncore.forward"][1] * step["read"] / step["bytes"] for step in steps]
         assert f"{min(ratios):.2f} to {max(ratios):.2f} times as long as it takes to read the weights once" in text
+
+
+def test_what_is_said_of_options() -> None:
+    if not BENCH.is_dir():
+        pytest.skip("the benchmarks are not beside these tests")
+    text = re.sub(r"\s+", " ", (ROOT / "docs" / "speed.md").read_text())
+    insight, checkpoint = (
+        json.loads((BENCH / "results" / f"{stem}-intel-xeon-6-167.json").read_text())
+        for stem in ("insight", "checkpoint")
+    )
+
+    def ratios(rows: list[dict[str, Any]], *names: str) -> tuple[float, float]:
+        found = [row["seconds"][name][0] / row["seconds"]["plain"][0] for row in rows for name in names]
+        return min(found), max(found)
+
+    lowest, highest = ratios(insight["sequences"], "norms", "clipped")
+    assert f"take {lowest:.1f} to {highest:.1f} times as long as the plain gradient" in text
+    lowest, highest = ratios(insight["sequences"], "torch.func")
+    assert f"torch.func takes {lowest:.0f} to {highest:.0f} times as long" in text
+    lowest, highest = ratios([row for row in insight["steps"] if row["dtype"] == "float64"], "flow")
+    assert f"takes {lowest:.0f} to {highest:.0f} times as long as its gradient in float64" in text
+    megabytes = {name: [row[name]["bytes"] / 1e6 for row in checkpoint["rows"]] for name in ("plain", "auto")}
+    assert f"need {min(megabytes['auto']):.0f} to {max(megabytes['auto']):.0f} MB beside" in text
+    assert f"{min(megabytes['plain']) / 1e3:.1f} to {max(megabytes['plain']) / 1e3:.0f} GB" in text
+    assert all(median(row["auto"]["seconds"]) < median(row["plain"]["seconds"]) for row in checkpoint["rows"])
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
