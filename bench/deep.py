@@ -285,7 +285,7 @@ def run(shapes: list[Shape], rounds: int) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes deep.json and deep.md."""
+    """Writes deep-PROCESSOR.json and .md."""
     args = program.parser(__doc__, "one tiny shape, three rounds", 9).parse_args(argv)
     environment.prepare()
     results = run(named("tiny" if args.quick else SHAPES), 3 if args.quick else args.rounds)

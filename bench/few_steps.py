@@ -14,7 +14,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import environment
-import processor
 import program
 from shapes import DTYPES, Shape, cells
 
@@ -159,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     if "steps" not in results:
         return 130
     report.finish(results)
-    program.finish(results, markdown(results), args.out, f"few_steps-{processor.slug(results['machine'])}")
+    program.finish(results, markdown(results), args.out, "few_steps")
     return 1 if report.wrong(results) else 0
 
 

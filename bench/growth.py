@@ -100,7 +100,7 @@ def markdown(results: dict[str, Any]) -> str:
         "# Growth",
         program.fact(results, "float32", f"{results['threads']} thread(s)", "best of up to 100 calls")
         + "; each point in a process of its own\n- memory: growth of the peak resident size during the first call",
-        "![time and memory against T, B and H](growth.svg)",
+        f"![time and memory against T, B and H]({program.stem(results, 'growth')}.svg)",
     ]
     for axis, points in results["curves"].items():
         fixed = ", ".join(f"{name} = {value}" for name, value in point(axis, 0).items() if name != axis)
@@ -150,7 +150,7 @@ def run(quick: bool, threads: int) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes growth.json, growth.md and growth.svg."""
+    """Writes growth-PROCESSOR.json, .md and .svg."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="the first points of each curve")
     parser.add_argument("--threads", type=int, default=1)
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     results = run(args.quick, args.threads)
     drawn = plot(results)
     if drawn is not None:
-        report.write_whole(args.out / "growth.svg", drawn)
+        report.write_whole(args.out / f"{program.stem(results, 'growth')}.svg", drawn)
     return program.finish(results, markdown(results), args.out, "growth")
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import environment
 import numpy as np
-import processor
 import program
 from shapes import Shape, cells, named
 
@@ -207,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     results = run(
         [replace(large, cell=cell) for cell in chosen], [replace(flow, cell=cell) for cell in chosen], args.rounds
     )
-    return program.finish(results, markdown(results), args.out, f"insight-{processor.slug(results['machine'])}")
+    return program.finish(results, markdown(results), args.out, "insight")
 
 
 if __name__ == "__main__":

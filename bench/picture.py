@@ -1,4 +1,4 @@
-"""Draws the picture of the README from the odd sizes of bench/results/sweep.json: python bench/picture.py.
+"""Draws the picture of the README from the odd sizes of one file of bench/results/: python bench/picture.py.
 
 Time of one gradient against H, rnncore beside PyTorch. It is written as SVG without a library, so that the same
 results give the same file, and follows the reader's colour scheme, light or dark.
@@ -13,7 +13,7 @@ from typing import Any
 import processor
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "sweep.json"
+RESULTS = HERE / "results" / "sweep-amd-epyc-25-17.json"
 PICTURE = HERE.parent / "docs" / "pictures" / "time.svg"
 
 CELLS = ("rnn", "lstm", "gru")

@@ -56,11 +56,17 @@ def fact(results: dict[str, Any], *more: str) -> str:
     return f"- {', '.join(words)}"
 
 
-def finish(results: dict[str, Any], page: str, out: Path, stem: str) -> int:
-    """Writes JSON and Markdown, and shows the page."""
+def stem(results: dict[str, Any], name: str) -> str:
+    """What the files of a program are called: its name, and the kind of processor."""
+    return f"{name}-{processor.slug(results['machine'])}"
+
+
+def finish(results: dict[str, Any], page: str, out: Path, name: str) -> int:
+    """Writes JSON and Markdown, and shows the page. name: of the program, as its files have it."""
     import report
 
-    report.write_json(out / f"{stem}.json", results)
-    report.write_whole(out / f"{stem}.md", page)
-    print(page + f"\nwritten: {out / stem}.json, .md")
+    files = out / stem(results, name)
+    report.write_json(files.with_suffix(".json"), results)
+    report.write_whole(files.with_suffix(".md"), page)
+    print(page + f"\nwritten: {files}.json, .md")
     return 0

@@ -141,7 +141,7 @@ def run(shapes: list[Shape], rounds: int) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes ragged.json and ragged.md."""
+    """Writes ragged-PROCESSOR.json and .md."""
     about = "comma-separated; PyTorch has no gru_reset_before"
     args = program.parser(__doc__, "a tenth of the steps, three rounds", 7, about).parse_args(argv)
     environment.prepare()

@@ -1,20 +1,22 @@
-"""What resets cost: python bench/resets.py [--quick] [--cells rnn,lstm,gru] [--out FILE].
+"""What resets cost: python bench/resets.py [--quick] [--cells rnn,lstm,gru] [--out DIR].
 
 A rollout of an agent, T = 128 steps of B = 16 environments, with resets at random places, beside the same rollout
 without. Both are timed in turn on one thread, by the processor's time of this thread, which other programs disturb
 less than the clock. A ratio is the median of the ratios of all turns.
 """
 
-import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import environment
 import numpy as np
+import program
+from shapes import cells
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 T, B, X, V = 128, 16, 10, 4
 HIDDEN = (32, 64, 128)
-CELLS = ("rnn", "lstm", "gru")
 SHARES = (0.01, 0.05)  # of the steps that are reset
 PASSES = ("bptt", "forward and backward")
 TURN = 4e-3  # seconds of calls in a turn, at least
@@ -103,36 +104,37 @@ def measure(cell: str, H: int, which: str, turns: int) -> dict[str, Any]:
     return {"cell": cell, "H": H, "pass": which, "seconds": median(times[:, 0]), "ratios": ratios, "best": best}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows in Markdown."""
-    head = ["cell", "H", "pass", "without, ms"]
+def markdown(results: dict[str, Any]) -> str:
+    """The page: a table."""
+    import report
+
+    head = ["cell", "H", "pass", "without"]
     head += [text for share in SHARES for text in (f"{share:.0%} reset", "by fastest turns")]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in rows:
+    body = []
+    for row in results["rows"]:
         figures = [f"{x:.3f}" for pair in zip(row["ratios"], row["best"], strict=True) for x in pair]
-        lines.append(
-            "| " + " | ".join([row["cell"], str(row["H"]), row["pass"], f"{1e3 * row['seconds']:.2f}", *figures]) + " |"
-        )
-    return "\n".join(lines) + "\n"
+        body.append([row["cell"], str(row["H"]), row["pass"], report.seconds(row["seconds"]), *figures])
+    facts = program.fact(results, f"T = {T}", f"B = {B}", f"X = {X}", f"V = {V}", "float32", "one thread")
+    return f"# What resets cost\n\n{facts}\n\n{report.table(head, body, left=3)}\n"
 
 
-def main() -> None:
-    """Measure and print, row by row."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few turns: rough figures")
-    parser.add_argument("--cells", default=",".join(CELLS))
-    parser.add_argument("--out", type=Path, help="a file for the table")
-    arguments = parser.parse_args()
-    rows = []
-    for cell in arguments.cells.split(","):
-        for H in HIDDEN:
+def run(chosen: list[str], turns: int) -> dict[str, Any]:
+    """All rows; an interruption keeps what there is."""
+    results = program.begin("resets", 1, "rows")
+    with program.interruptible():
+        for cell, H in program.progress([(cell, H) for cell in chosen for H in HIDDEN]):
             verify(cell, H)
-            rows += [measure(cell, H, which, 15 if arguments.quick else 201) for which in PASSES]
-            print("\n".join(table(rows[-len(PASSES) :]).splitlines()[-len(PASSES) :]), flush=True)
-    print(table(rows))
-    if arguments.out:
-        arguments.out.write_text(f"# What resets cost\n\nT = {T}, B = {B}, X = {X}, V = {V}, float32\n\n{table(rows)}")
+            results["rows"] += [measure(cell, H, which, turns) for which in PASSES]
+    return results
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes resets-PROCESSOR.json and .md."""
+    args = program.parser(__doc__, "few turns: rough figures", 201, "comma-separated").parse_args(argv)
+    environment.prepare()
+    results = run(cells(args.cells), 15 if args.quick else args.rounds)
+    return program.finish(results, markdown(results), args.out, "resets")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

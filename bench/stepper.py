@@ -207,7 +207,7 @@ def run(cells: list[str], sizes: list[int], rounds: int, seconds: float) -> dict
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes stepper.json and stepper.md."""
+    """Writes stepper-PROCESSOR.json and .md."""
     args = program.parser(__doc__, "one small size, three rounds", 15, "with commas between").parse_args(argv)
     environment.prepare()
     sizes, rounds = ([32], 3) if args.quick else ([32, 128, 256, 512, 1024], args.rounds)

@@ -265,7 +265,7 @@ def run(points: list[Shape], dtype: str, rounds: int) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes sweep.json and sweep.md; 1 if a point is wrong or slower than PyTorch."""
+    """Writes sweep-PROCESSOR.json and .md; 1 if a point is wrong or slower than PyTorch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cells", default="rnn,lstm,gru", help=f"comma-separated, of {', '.join(GATES)}")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
@@ -284,7 +284,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(wrong))
     points = [point for cell in names for point in points_of(cell)][:: 7 if args.quick else 1]
     results = run(points, args.dtype, args.rounds)
-    stem = "sweep" if args.dtype == "float32" else f"sweep-{args.dtype}"
+    stem = program.stem(results, "sweep" if args.dtype == "float32" else f"sweep-{args.dtype}")
     report.write_json(args.out / f"{stem}.json", results)
     page = markdown(results)
     report.write_whole(args.out / f"{stem}.md", page)

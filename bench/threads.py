@@ -1,4 +1,4 @@
-"""What a second thread brings: python bench/threads.py [--quick] [--realtime] [--seed 0] [--out FILE].
+"""What a second thread brings: python bench/threads.py [--quick] [--realtime] [--seed 0] [--out DIR].
 
 Time of one gradient on two threads, and on as many as rnncore finds the call worth, over that on one: for the standard
 shapes, and for sizes by chance whose calls are about worth a second thread. All in turn, in one process. A ratio is the
@@ -6,24 +6,24 @@ median of the ratios of all turns. --realtime asks the system to run this proces
 right to do so: for a machine where other programs run.
 """
 
-import argparse
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 os.environ["RNNCORE_THREADS_ALWAYS"] = "1"  # two threads are two, however little there is to do
-os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 
 import environment
+import program
 import shapes
 
 CELLS = ("rnn", "lstm", "gru")
 COUNTS = (1, 2, None)
+LISTS = ("standard", "by_chance")
 TURN = 10e-3  # seconds of calls in a turn, at least
 
 
@@ -63,7 +63,8 @@ def measure(shape: shapes.Shape, turns: int) -> dict[str, Any]:
         ones.append(taken[0])
         ratios.append([each / taken[0] for each in taken[1:]])
     middle = [median(each) for each in zip(*ratios, strict=True)]
-    return {"shape": shape, "seconds": median(ones), "ratios": middle}
+    names = {"shape": shape.name, "cell": shape.cell, "sizes": shape.sizes}
+    return {**names, "seconds": median(ones), "ratios": middle}
 
 
 def seconds(call: Callable[[], object], times: int) -> float:
@@ -77,51 +78,55 @@ def seconds(call: Callable[[], object], times: int) -> float:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown."""
-    lines = ["| shape | cell | X,H,V,B,T | one, us | two | as worth |", "|---|---|---|---|---|---|"]
+    import report
+
+    body = []
     for row in rows:
-        shape, (two, worth) = row["shape"], row["ratios"]
-        names = f"| {shape.name} | {shape.cell} | {shape.sizes} "
-        lines.append(names + f"| {1e6 * row['seconds']:.1f} | {two:.3f} | {worth:.3f} |")
-    return "\n".join(lines) + "\n"
+        two, worth = row["ratios"]
+        names = [row["shape"], row["cell"], row["sizes"]]
+        body.append([*names, report.seconds(row["seconds"]), f"{two:.3f}", f"{worth:.3f}"])
+    return report.table(["shape", "cell", "X,H,V,B,T", "one", "two", "as worth"], body, left=3)
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
-    """What to look at first."""
-    two, worth = ([row["ratios"][n] for row in rows] for n in (0, 1))
-    return (
-        f"Of {len(rows)} sizes by chance: two threads take {min(two):.2f} to {max(two):.2f} times as long as one;\n"
+def markdown(results: dict[str, Any]) -> str:
+    """The page: what to look at first, and two tables."""
+    two, worth = ([row["ratios"][n] for row in results["by_chance"]] for n in (0, 1))
+    text = (
+        f"Of {len(two)} sizes by chance: two threads take {min(two):.2f} to {max(two):.2f} times as long as one;\n"
         f"as many as the call is worth {min(worth):.2f} to {max(worth):.2f} times, in the middle {median(worth):.2f},\n"
-        f"and more than 1.02 times in {sum(ratio > 1.02 for ratio in worth)}.\n"
+        f"and more than 1.02 times in {sum(ratio > 1.02 for ratio in worth)}."
     )
+    facts = program.fact(results, "float32", *(["before other programs"] if results["realtime"] else []))
+    tables = (table(results[name]) for name in LISTS)
+    return f"# What a second thread brings\n\n{facts}\n\n{text}\n\n" + "\n\n".join(tables) + "\n"
 
 
-def main() -> None:
-    """Measure and print, row by row."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few turns and sizes: rough figures")
+def run(seed: int, turns: int, count: int, realtime: bool) -> dict[str, Any]:
+    """All rows; an interruption keeps what there is."""
+    results = program.begin("threads", 1, *LISTS) | {"seed": seed, "realtime": realtime}
+    standard = [replace(shape, cell=cell) for shape in shapes.named("S0,S1t,S2,S3,S4,S7") for cell in CELLS]
+    chosen = [("standard", shape) for shape in standard] + [("by_chance", shape) for shape in by_chance(seed, count)]
+    with program.interruptible():
+        for name, shape in program.progress(chosen):
+            results[name].append(measure(shape, turns))
+            time.sleep(TURN)  # others may be waiting
+    results["by_chance"].sort(key=lambda row: -float(row["ratios"][1]))
+    return results
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes threads-PROCESSOR.json and .md."""
+    parser = program.parser(__doc__, "few turns and sizes: rough figures", 15)
     parser.add_argument("--realtime", action="store_true", help="before all other programs")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="a file for the tables")
-    arguments = parser.parse_args()
-    if arguments.realtime:
+    args = parser.parse_args(argv)
+    environment.prepare()
+    if args.realtime:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    turns, count = (5, 6) if arguments.quick else (15, 100)
-    standard = [replace(shape, cell=cell) for shape in shapes.named("S0,S1t,S2,S3,S4,S7") for cell in CELLS]
-    parts: list[list[dict[str, Any]]] = []
-    for chosen in (standard, by_chance(arguments.seed, count)):
-        parts.append([])
-        for shape in chosen:
-            parts[-1].append(measure(shape, turns))
-            print(table(parts[-1][-1:]).splitlines()[-1], flush=True)
-            time.sleep(TURN)  # others may be waiting
-    parts[1].sort(key=lambda row: -float(row["ratios"][1]))
-    about, first = environment.machine(), ", before other programs" if arguments.realtime else ""
-    where = f"{about['cpu']}, {about['cores']} cores, float32{first}: `python bench/threads.py`"
-    text = f"# What a second thread brings\n\n{where}\n\n{table(parts[0])}\n{summary(parts[1])}\n{table(parts[1])}"
-    print("\n" + text)
-    if arguments.out:
-        arguments.out.write_text(text)
+    turns, count = (5, 6) if args.quick else (args.rounds, 100)
+    results = run(args.seed, turns, count, args.realtime)
+    return program.finish(results, markdown(results), args.out, "threads")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

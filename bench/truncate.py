@@ -169,7 +169,7 @@ def run(shapes: list[Shape], growth: Shape, windows: tuple[int, ...], rounds: in
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes truncate.json and truncate.md."""
+    """Writes truncate-PROCESSOR.json and .md."""
     parser = program.parser(__doc__, "few steps, small sizes", 3, "comma-separated; PyTorch has no gru_reset_before")
     parser.add_argument("--steps", type=int, default=1000, metavar="T", help="of the sizes of S4 (default: 1000)")
     args = parser.parse_args(argv)

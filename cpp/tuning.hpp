@@ -80,16 +80,16 @@ constexpr ptrdiff_t chunk_rows = 128;
 constexpr ptrdiff_t shared_sequences = 3, shared_units = 256;
 constexpr ptrdiff_t pieces_a_thread = 4, piece_sequences = 64, piece_vectors = 4;
 
-// Or threads take chunks together and meet at each, if each has so many operations in one, and if the gradients with
-// respect to all gates, which need not be kept then, are so many bytes. (Two threads, Intel: lstm S7 11 %, gru S7 22 %
-// faster. Elsewhere within 3 %, but slower where other programs run.)
+// But threads take chunks together and meet after each, if a chunk has so many operations for each of them, and if so
+// many bytes need not be kept then: the gradients with respect to all gates. (Two threads, Intel: lstm S7 11 %, gru S7
+// 22 % faster. Elsewhere within 3 %, but slower where other programs run.)
 constexpr double operations_worth_a_meeting = 5e6;
 constexpr ptrdiff_t gates_worth_meeting = 8192 * kilobytes;
 
 // A call is worth a thread for each so many floating-point operations of a layer, if there are so many in each step. Of
 // few sequences, and of ways back alone, so much counts. (Two threads over one, Intel, from 5e7 operations on: .69 to
 // 1.02 with 1e5 in a step, up to 1.4 with fewer; .81 to 1.08 with 2 to 6 sequences, 1.0 to 1.1 with one; 1.29 to .9 for
-// ways back: bench/results/threads.md. To wake a thread takes 5 us, or 40 if its core sleeps.)
+// ways back: threads-intel-xeon-6-167.md. To wake a thread takes 5 us, or 40 if its core sleeps.)
 constexpr double operations_worth_a_thread = 2.5e7, operations_of_a_step_worth_a_thread = 5e4;
 constexpr ptrdiff_t sequences_worth_sharing = 7;
 constexpr double share_of_few_sequences = 0.2, share_without_forward = 2.0 / 3;

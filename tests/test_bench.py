@@ -192,7 +192,7 @@ def test_another_processor_is_another_column_and_another_table(tmp_path: Path) -
             found = results(*rows) | {"date": f"{day}T00:00:00+00:00"}
             found["machine"] |= {"cpu": cpu, "family_model": family_model, "cores": 2}
             report.write_json(tmp_path / f"{report.file_name(found)}.json", found)
-    report.write_json(tmp_path / "sweep.json", {"format": "rnncore sweep 3"})
+    report.write_json(tmp_path / "sweep-amd-epyc-25-17.json", {"format": "rnncore sweep 3"})
     newest = kept.newest(tmp_path)
     assert {kind: path.stem for kind, path in newest.items()} == {
         "AMD EPYC (Zen 4)": "2026-02-01-amd-epyc-25-17-2-cores",
@@ -451,8 +451,23 @@ def test_resets_are_verified_and_told_by_ratios() -> None:
     resets.verify("gru", 4)
     row = resets.measure("gru", 4, "bptt", 1)
     assert len(row["ratios"]) == len(row["best"]) == len(resets.SHARES)
-    text = resets.table([{**row, "seconds": 1e-3, "ratios": [1.0, 1.5], "best": [1.0, 1.25]}])
-    assert text.splitlines()[-1] == "| gru | 4 | bptt | 1.00 | 1.000 | 1.000 | 1.500 | 1.250 |"
+    rows = [{**row, "seconds": 1e-3, "ratios": [1.0, 1.5], "best": [1.0, 1.25]}]
+    text = resets.markdown({**load("environment").describe(), "rows": rows})
+    figures = [cell.strip() for cell in text.splitlines()[-1].split("|")[1:-1]]
+    assert figures == ["gru", "4", "bptt", "1 ms", "1.000", "1.000", "1.500", "1.250"]
+
+
+def test_threads_tell_how_many_sizes_lose_by_them() -> None:
+    threads = load("threads")
+    sizes = threads.by_chance(0, 5)
+    assert sizes == threads.by_chance(0, 5)
+    assert all(1 <= shape.T <= 5000 and 1e7 < shape.flops < 3e8 for shape in sizes)
+    row = {"shape": "", "cell": "rnn", "sizes": "1,2,3,4,5", "seconds": 1e-3}
+    rows = [{**row, "ratios": [1.5, 1.03]}, {**row, "ratios": [0.5, 1.02]}, {**row, "ratios": [0.6, 0.6]}]
+    found = {"standard": rows[:1], "by_chance": rows, "realtime": False}
+    text = threads.markdown({**load("environment").describe(), **found})
+    assert "Of 3 sizes by chance: two threads take 0.50 to 1.50 times" in text
+    assert "and more than 1.02 times in 1." in text
 
 
 def test_a_quick_run(tmp_path: Path) -> None:
@@ -559,9 +574,10 @@ def test_insight_compares_before_it_measures(cell: str) -> None:
     assert len([line for line in page.splitlines() if line.startswith(f"| {cell}")]) == 2
 
 
-def test_a_long_sequence_with_checkpoint() -> None:
+@pytest.mark.parametrize("kind", ["a label a step", "two directions, one label"])
+def test_a_long_sequence_with_checkpoint(kind: str) -> None:
     checkpoint, shapes = load("checkpoint"), load("shapes")
-    row = checkpoint.measure(shapes.Shape("", 3, 5, 4, 1, 600, cell="lstm"), 2)
+    row = checkpoint.measure(shapes.Shape(kind, 3, 5, 4, 1, 600, cell="lstm"), 2)
     assert [len(row[name]["seconds"]) for name in (checkpoint.PLAIN, checkpoint.AUTO)] == [2, 2]
     page = checkpoint.markdown({**load("environment").describe(), "rows": [row]})
-    assert "| lstm | 3,5,4,1,600 |" in page
+    assert f"| {kind} | lstm | 3,5,4,1,600 |" in page

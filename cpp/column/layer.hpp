@@ -177,11 +177,11 @@ struct Backward {
 
   // da and du of a span, or of two chunks, or of all rows where the sums come later or others read them.
   void take_gates(Arena& arena, const Problem<Real>& problem) {
-    const bool by_row = problem.gates || (limits.threads > 1 && !limits.rows_together);
-    const Index size = (by_row ? N : limits.rows_together ? 2 * limits.rows_together : limits.rows) * n.ldG;
+    const bool by_row = problem.gates || (limits.threads > 1 && !limits.shared_rows);
+    const Index size = (by_row ? N : limits.shared_rows ? 2 * limits.shared_rows : limits.rows) * n.ldG;
     Real* const da = problem.gates ? problem.gates : arena.take<Real>(size);
     Real* const du = !n.cell.splits ? da : problem.gates ? da + size : arena.take<Real>(size);
-    gates = {da, du, n.ldG, by_row, limits.rows_together};
+    gates = {da, du, n.ldG, by_row, limits.shared_rows};
   }
 
   Rows<Real> dh_of(const Share& share) const { return {dh + share.area() * limits.rows * n.ldH, n.ldH}; }

@@ -22,7 +22,7 @@ struct Limits {
   Index rows;
   int threads;
   Index shares, spans;
-  Index rows_together;  // of a chunk whose sums all threads take before they go on; 0: they do not
+  Index shared_rows;  // of a chunk whose sums all threads take before they go on; 0: they do not
 };
 
 // Time in chunks. A chunk has as many steps as a block of the gradients' sums; where few sequences of a ragged batch

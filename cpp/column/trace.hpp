@@ -122,8 +122,8 @@ template <class Real>
 struct GateGradients {
   Real *da, *du;  // du is da unless the cell splits
   Index ld;
-  bool by_row;          // all of them; else those of a chunk
-  Index rows_together;  // as Limits has it: while some threads sum a chunk, others may be at the next
+  bool by_row;        // all of them; else those of a chunk
+  Index shared_rows;  // as Limits has it: while some threads sum a chunk, others may be at the next
 
   Rows<Real> of(Real* at, const Span& span) const {
     return span.by_row(at - first_row(span.steps.row(span.t0)) * ld, ld);
@@ -135,8 +135,8 @@ struct GateGradients {
  private:
   // The row that lies at the beginning of the memory, of a chunk that begins with this one.
   Index first_row(Index row) const {
-    const bool is_odd = rows_together && row / rows_together % 2 != 0;
-    return by_row ? 0 : is_odd ? row - rows_together : row;
+    const bool is_odd = shared_rows && row / shared_rows % 2 != 0;
+    return by_row ? 0 : is_odd ? row - shared_rows : row;
   }
 };
 

@@ -1,6 +1,6 @@
 """Recurrent layers by themselves, piece by piece: forward, where only the states between pieces are kept, and back.
 
-What they are: all layers of a net of one direction, or one layer in one direction of any net. Outputs are not theirs.
+They are all layers of a net of one direction, or one layer in one direction of any net. They have no outputs.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from .arguments import Batch
 from .engines import Engine
 from .net import LayerArrays, Net, net_of
 from .problem import Options, as_tuple, options_of
-from .timeline import NOTHING, Piece, Timeline
+from .timeline import Piece, Timeline
 from .types import Array, Inputs, States
+from .windows import NOTHING
 
 Read = Callable[[Piece], Inputs]
+"""Returns what is read of a piece."""
 Written = Callable[[Piece, Array], None]
+"""Takes what is made of a piece."""
 
 
 class Call(NamedTuple):

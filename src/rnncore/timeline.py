@@ -19,13 +19,11 @@ from .problem import with_masks
 from .steps import Steps
 from .types import AnyArray, Indices, States
 from .values import as_integer
+from .windows import NOTHING
 from .words import what
 
 BLOCK = 128
 """The rows that a block of the sums over steps has at most: docs/arithmetic.md, section 6."""
-
-NOTHING = -0.0
-"""What adds nothing to any number, not even to a zero."""
 
 ALL = slice(None)
 

@@ -130,10 +130,8 @@ def sums(
     problem: Problem, h: Array, tape: Array, dy: Array | None, of: Gates, need_dinputs: bool
 ) -> tuple[Array, Array | None]:
     """Return the gradients of the parameters, like flat, from those of what each part computes; of inputs if needed."""
-    job, grads = (
-        Job(goes_back=False, sums=True, begun=False, need_dinputs=need_dinputs),
-        at_line(problem.flat.size, problem.flat.dtype, np.zeros),
-    )
+    job = Job(goes_back=False, sums=True, begun=False, need_dinputs=need_dinputs)
+    grads = at_line(problem.flat.size, problem.flat.dtype, np.zeros)
     _, dinputs = way_back(problem, h, tape, Given(dy), Task(job, grads, of))
     return grads, dinputs
 
