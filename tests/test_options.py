@@ -95,3 +95,12 @@ def test_tokens_of_two_axes_need_not_be_said_to_be_tokens(options: dict[str, Any
     found, expected = (rnncore.bptt(net, tokens, tokens, backend=engine, **options) for net in (params, said))
     assert found.grads == expected.grads
     assert found.grads.tokens is None
+
+
+def test_a_gradient_flow_need_not_be_told_of_tokens_of_two_axes(engine: str) -> None:
+    params = rnncore.init_params("rnn", X, H, X, seed=0)
+    said = rnncore.Params("rnn", tokens=True, **params)
+    tokens = np.random.default_rng(1).integers(0, X, (T, B))
+    found, expected = (rnncore.gradient_flow(net, tokens, tokens, backend=engine) for net in (params, said))
+    assert found.by_step.tobytes() == expected.by_step.tobytes()
+    assert found.contribution(1) == expected.contribution(1)

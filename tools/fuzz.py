@@ -14,6 +14,7 @@ import argparse
 import copy
 import decimal
 import fractions
+import os
 import random
 import sys
 import time
@@ -21,7 +22,9 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+
+os.environ["RNNCORE_THREADS_ALWAYS"] = "1"  # two threads are two, however little there is to do
 
 import numpy as np
 
@@ -109,57 +112,102 @@ def random_params(rng: random.Random) -> rnncore.Params:
     return rnncore.init_params(rng.choice(list(CELLS)), X, H, V, seed=rng.randint(0, 9), **more)
 
 
-def random_batch(rng: random.Random, params: rnncore.Params) -> tuple[tuple[int, ...], Any, dict[str, Any]]:
-    """Return the axes of steps, inputs and what else says which steps there are."""
-    T, B = rng.randint(0, 6), rng.randint(1, 4)
-    lead = rng.choice(((T,), (T, B)))
-    tokens = params.tokens if params.tokens is not None else rng.random() < 0.5
-    x: Any = below(rng, params.inputs, *lead) if tokens else numbers(rng, *lead, params.inputs)
+class Batch(NamedTuple):
+    """The axes that count steps, and sequences; how many steps each array of a list has, or None of one array."""
+
+    lead: tuple[int, ...]
+    sequences: tuple[int, ...]
+    lengths: list[int] | None
+
+    def of(self, array: np.ndarray[Any, Any]) -> Any:
+        """Return an array of all steps, or, of a list of sequences, what each has of it."""
+        return array if self.lengths is None else [array[:length, b] for b, length in enumerate(self.lengths)]
+
+
+def random_batch(rng: random.Random, params: rnncore.Params) -> tuple[Batch, dict[str, Any]]:
+    """Return a batch, its inputs and what else says which steps there are."""
+    T, B, form = rng.randint(0, 6), rng.randint(1, 4), rng.choice(("one", "grid", "lengths", "list", "offsets"))
     more: dict[str, Any] = {}
-    if len(lead) == 2 and rng.random() < 0.3:
+    if form == "one":
+        batch = Batch((T,), (), None)
+    elif form == "offsets":
+        offsets = np.sort(np.append(below(rng, T * B + 1, B - 1), (0, T * B)))
+        batch, more["offsets"] = Batch((T * B,), (B,), None), offsets
+    else:
+        lengths = [rng.randint(0, T) for _ in range(B)] if form == "list" else None
+        batch = Batch((T, B), (B,), lengths)
+    if form == "lengths":
         more["lengths"] = below(rng, T + 1, B)
-    elif len(lead) == 2 and rng.random() < 0.3:
-        x = [x[: rng.randint(0, T), b] for b in range(B)]
-    return lead, x, more
+    tokens = params.tokens if params.tokens is not None else rng.random() < 0.5
+    lead = batch.lead
+    more["inputs"] = batch.of(below(rng, params.inputs, *lead) if tokens else numbers(rng, *lead, params.inputs))
+    if rng.random() < 0.3 and (not params.bidirectional or rng.random() < 0.1):
+        more["resets"] = batch.of(below(rng, rng.choice((1, 3, 20)), *lead) == 1)
+    if len(params.layers) > 1 and rng.random() < 0.4:
+        width = params.hidden * (1 + params.bidirectional)
+        more["dropout_masks"] = [batch.of(numbers(rng, *lead, width)) for _ in params.layers[1:]]
+    return batch, more
 
 
-def random_labels(rng: random.Random, params: rnncore.Params, lead: tuple[int, ...], x: Any) -> dict[str, Any]:
+def random_labels(rng: random.Random, params: rnncore.Params, batch: Batch) -> dict[str, Any]:
     """Return labels of a random loss, and perhaps weights."""
     loss, V = rng.choice(list(LOSSES)), params.outputs
     last = rng.random() < 0.25
-    shape = lead[1:] if last else lead
+    shape = batch.sequences if last else batch.lead
     classes = loss == "cross_entropy" and rng.random() < 0.8
     labels: Any = below(rng, V + 1, *shape) - 1 if classes else abs(numbers(rng, *shape, V)) % 1
     weights: Any = abs(numbers(rng, *shape)) if rng.random() < 0.3 else None
-    if isinstance(x, list) and not last:
-        labels = [labels[: len(piece), b] for b, piece in enumerate(x)]
-        weights = None if weights is None else [weights[: len(piece), b] for b, piece in enumerate(x)]
+    if not last:
+        labels, weights = batch.of(labels), None if weights is None else batch.of(weights)
     return {"labels": labels, "loss": loss, **({} if weights is None else {"weights": weights})}
 
 
-def random_state(rng: random.Random, params: rnncore.Params, lead: tuple[int, ...]) -> Any:
+def random_options(rng: random.Random) -> dict[str, Any]:
+    """Return options of bptt, at times some that do not go together."""
+    found: dict[str, Any] = {"need_dinputs": rng.random() < 0.3}
+    if rng.random() < 0.2:
+        found["truncate"] = rng.randint(1, 7)
+    if rng.random() < 0.2:
+        found["checkpoint"] = rng.choice(("auto", 1, 2, 3))
+    if rng.random() < 0.2:
+        found["per_sequence"] = kind = rng.choice((True, "norms", "clipped"))
+        if kind == "clipped":
+            found["clip_norm"] = rng.choice((0.01, 1.0, 100.0))
+    return found
+
+
+def random_state(rng: random.Random, params: rnncore.Params, batch: Batch) -> Any:
     """Return an initial state."""
     parts = len(params.layers) * (1 + params.bidirectional)
-    shape = (*((parts,) if parts > 1 else ()), *lead[1:], params.hidden)
+    shape = (*((parts,) if parts > 1 else ()), *batch.sequences, params.hidden)
     states = tuple(numbers(rng, *shape) for _ in CELLS[params.cell].states)
     return states if len(states) > 1 else states[0]
 
 
 def of_net(rng: random.Random, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return bptt, forward and backward, or sample, with arguments."""
+    """Return bptt, forward and backward, gradient_flow, or sample, with arguments."""
     params = random_params(rng)
-    lead, x, more = random_batch(rng, params)
+    batch, more = random_batch(rng, params)
     if name == "sample":
-        drawn = abs(numbers(rng, rng.randint(0, 5), *lead[1:])) % 1
-        return rnncore.sample, {"params": params, "prime": below(rng, params.inputs, *lead[1:]), "uniforms": drawn}
-    arguments = {"params": params, "inputs": x, "threads": rng.choice((None, 1, 2)), **more}
+        sequences = batch.sequences
+        drawn = abs(numbers(rng, rng.randint(0, 5), *sequences)) % 1
+        return rnncore.sample, {"params": params, "prime": below(rng, params.inputs, *sequences), "uniforms": drawn}
+    arguments = {"params": params, "threads": rng.choice((None, 1, 2, 3)), **more}
     if rng.random() < 0.4:
-        arguments["state"] = random_state(rng, params, lead)
+        arguments["state"] = random_state(rng, params, batch)
+    if name == "gradient_flow":
+        return flow, {**arguments, **random_labels(rng, params, batch)}
     if name == "bptt":
-        wants = {"need_dinputs": rng.random() < 0.3}
-        return rnncore.bptt, {**arguments, **random_labels(rng, params, lead, x), **wants}
-    given = {"dh": numbers(rng, *lead, params.hidden * (1 + params.bidirectional)), "need_dinputs": rng.random() < 0.3}
-    return there_and_back, {**arguments, **given}
+        return rnncore.bptt, {**arguments, **random_labels(rng, params, batch), **random_options(rng)}
+    dh = batch.of(numbers(rng, *batch.lead, params.hidden * (1 + params.bidirectional)))
+    return there_and_back, {**arguments, "dh": dh, "need_dinputs": rng.random() < 0.3}
+
+
+def flow(**arguments: Any) -> Any:
+    """Return what a gradient flow holds."""
+    found = rnncore.gradient_flow(**arguments)
+    steps = range(found.by_step.shape[-1])
+    return found.by_step, found.by_step_c, found.by_lag, [found.contribution(k) for k in steps]
 
 
 def there_and_back(*, backend: str, dh: Any, need_dinputs: Any, **arguments: Any) -> Any:
@@ -197,7 +245,7 @@ def one_step(*, backend: str, kind: Any, x: Any, dx: Any, learning_rate: Any, **
 
 
 CALLS: tuple[tuple[str, Callable[[random.Random, str], tuple[Callable[..., Any], dict[str, Any]]]], ...] = (
-    *((name, of_net) for name in ("bptt", "bptt", "bptt", "backward", "backward", "sample")),
+    *((name, of_net) for name in ("bptt",) * 6 + ("backward", "backward", "gradient_flow", "sample")),
     *((name, of_loss) for name in ("softmax", "norm", *LOSSES)),
     ("step", of_optimizer),
 )

@@ -22,7 +22,7 @@ from .division import Division
 from .engines import Engine, current
 from .labels import with_loss
 from .params import Params, require_params
-from .problem import Kept, Options, options_of
+from .problem import Kept, Options, options_of, reading
 from .types import Array, Mask
 from .values import as_integer
 from .windows import loss_of, way_back, windows
@@ -201,7 +201,7 @@ def gradient_flow(
     division = Division(lengths, offsets, resets)
     batch = arguments.labelled(net, inputs, labels, state, division, options.loss, weights)
     read = masks.as_masks(net, dropout_masks, batch.inputs, batch.steps)
-    options = options_of(False, options.threads, options.loss, batch.last)
+    net, options = reading(net, read), options_of(False, options.threads, options.loss, batch.last)
     forward = engine.forward(net, flat, read, batch.state, batch.steps, options)
     assert forward is not None  # as the arguments are canonical
     y, _, _, kept = forward

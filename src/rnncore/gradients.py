@@ -9,7 +9,7 @@ from . import checkpoint, each, windows
 from .arguments import Batch
 from .engines import Bptt, Engine
 from .net import Net
-from .problem import Options, with_masks
+from .problem import Options, reading
 from .recurrent import Call
 from .results import PerSequence
 from .types import Array
@@ -57,8 +57,7 @@ def bptt(
 ) -> tuple[Bptt, PerSequence | None]:
     """Return what an engine's bptt returns of a canonical batch, and what belongs to each sequence, if asked for."""
     asked.require_sense()
-    if with_masks(batch.inputs)[0].dtype.kind == "i":
-        net = net.of_tokens()  # labels have said so; forward, which has none, would not take tokens (T, B) for it
+    net = reading(net, batch.inputs)
     if asked.checkpoint is not None:
         return checkpoint.bptt(Call(engine, net, flat, batch, options, asked.checkpoint)), None
     if asked.per_sequence is not False:

@@ -102,3 +102,11 @@ def copy_of(arrays: Any) -> Any:
     if isinstance(arrays, tuple):
         return tuple(map(copy_of, arrays))
     return None if arrays is None else arrays.copy()
+
+
+def reading(net: Net, inputs: Inputs) -> Net:
+    """Return a net that says what it reads, of canonical inputs: tokens or vectors.
+
+    Without labels an engine would not know what integers (T, B) are.
+    """
+    return net.of_tokens() if with_masks(inputs)[0].dtype.kind == "i" else net

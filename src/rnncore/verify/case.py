@@ -13,7 +13,7 @@ from ..engines import Engine, Forward
 from ..gradients import Asked, bptt
 from ..net import Net
 from ..params import Params
-from ..problem import DEFAULT, Options, as_tuple, options_of, with_masks
+from ..problem import DEFAULT, Options, as_tuple, options_of, reading, with_masks
 from ..types import AnyArray, Array, States
 from .own import Function, Own
 
@@ -44,8 +44,7 @@ class Case(NamedTuple):
     @property
     def net(self) -> Net:
         """Return the net, which reads what the inputs are."""
-        net = self.params._net
-        return net if self.vectors else net.of_tokens()
+        return reading(self.params._net, self.batch.inputs)
 
     @property
     def vectors(self) -> bool:
