@@ -188,14 +188,43 @@ def test_what_is_said_of_few_steps() -> None:
         assert f"{min(ratios):.2f} to {max(ratios):.2f} times as long as it takes to read the weights once" in text
 
 
-def test_what_is_said_of_options() -> None:
+def of_intel(program: str) -> dict[str, Any]:
+    """The results of a program of bench/ on the processor that docs/speed.md has them of."""
     if not BENCH.is_dir():
         pytest.skip("the benchmarks are not beside these tests")
+    found: dict[str, Any] = json.loads((BENCH / "results" / f"{program}-intel-xeon-6-167.json").read_text())
+    return found
+
+
+def test_what_is_said_of_windows_and_agents() -> None:
     text = re.sub(r"\s+", " ", (ROOT / "docs" / "speed.md").read_text())
-    insight, checkpoint = (
-        json.loads((BENCH / "results" / f"{stem}-intel-xeon-6-167.json").read_text())
-        for stem in ("insight", "checkpoint")
-    )
+    rows = [{name: times[0] for name, times in row["seconds"].items()} for row in of_intel("truncate")["rows"]]
+    plain = [row["rnncore, truncate"] / row["rnncore, plain"] for row in rows]
+    torch = [row["torch, detach"] / row["rnncore, truncate"] for row in rows]
+    assert f"take {min(plain):.1f} to {max(plain):.1f} times as long as the plain gradient. PyTorch" in text
+    assert f"takes {min(torch):.1f} to {max(torch):.1f} times as long as that." in text
+    most = {
+        (name, small): max(
+            row["ratios"][0] for row in of_intel("resets")["rows"] if row["pass"] == name and (row["H"] == 32) == small
+        )
+        for name in ("bptt", "forward and backward") for small in (True, False)
+    }  # fmt: skip
+    own, apart = ([f"{most[name, small]:.2f}" for small in (True, False)] for name in ("bptt", "forward and backward"))
+    assert f"at most {own[0]} times the plain call of `bptt` at H = 32, and {own[1]} from H = 64 on" in text
+    assert f"`forward` and `backward` {apart[0]} and {apart[1]}." in text
+    alone = [row for row in of_intel("stepper")["rows"] if row["B"] == 1]
+    small, large = ([row for row in alone if row["H"] == H] for H in (32, 1024))
+    names = "rnncore.Stepper", "rnncore.forward"
+    step, call = ([1e6 * row["seconds"][name][0] for row in small] for name in names)
+    rates = [row["bytes"] / row["seconds"]["rnncore.Stepper"][1] / row["read"] for row in large]
+    assert f"takes {min(step):.2f} to {max(step):.2f} us at H = 32" in text
+    assert f"`forward` takes {min(call):.1f} to {max(call):.1f} us" in text
+    assert f"at {min(rates):.2f} to {max(rates):.2f} of the rate" in text
+
+
+def test_what_is_said_of_options() -> None:
+    text = re.sub(r"\s+", " ", (ROOT / "docs" / "speed.md").read_text())
+    insight, checkpoint = of_intel("insight"), of_intel("checkpoint")
 
     def ratios(rows: list[dict[str, Any]], *names: str) -> tuple[float, float]:
         found = [row["seconds"][name][0] / row["seconds"]["plain"][0] for row in rows for name in names]
