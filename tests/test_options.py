@@ -104,3 +104,43 @@ def test_a_gradient_flow_need_not_be_told_of_tokens_of_two_axes(engine: str) -> 
     found, expected = (rnncore.gradient_flow(net, tokens, tokens, backend=engine) for net in (params, said))
     assert found.by_step.tobytes() == expected.by_step.tobytes()
     assert found.contribution(1) == expected.contribution(1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"truncate": 2}, {"per_sequence": True}, {"checkpoint": 2}, None], ids=lambda o: str(o)
+)
+@pytest.mark.parametrize("label", [2**40, -(2**63)])
+def test_nobody_reads_the_label_of_a_sequence_without_steps(
+    label: int, options: dict[str, Any] | None, engine: str
+) -> None:
+    """options None: gradient_flow."""
+    params = rnncore.init_params("rnn", X, H, 4, seed=0, tokens=False)
+    inputs, lengths = np.random.default_rng(1).normal(size=(T, 3, X)), np.array([T, 0, 2])
+
+    def call(of_nothing: int) -> Any:
+        given: dict[str, Any] = {"lengths": lengths, "backend": engine}
+        labels = np.array([1, of_nothing, 3])
+        if options is None:
+            return rnncore.gradient_flow(params, inputs, labels, **given).by_step
+        found = rnncore.bptt(params, inputs, labels, **given, **options)
+        assert found.losses[1] == 0
+        assert found.count == 2
+        return found.grads.flat
+
+    assert call(label).tobytes() == call(-1).tobytes()
+
+
+def test_arrays_without_axes_are_refused(engine: str) -> None:
+    params = rnncore.init_params("rnn", 2, H, 2, seed=0)
+    with pytest.raises(ValueError, match="labels must be"):
+        rnncore.bptt(params, np.array(1), 5e-324, loss="squared_error", backend=engine)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_resets_are_refused_for_two_directions_even_if_none_is_set(reset: bool, engine: str) -> None:
+    params = rnncore.init_params("rnn", X, H, X, seed=0, bidirectional=True, tokens=False)
+    inputs, labels = np.zeros((T, B, X), params.dtype), np.zeros((T, B), int)
+    for call in (rnncore.bptt, rnncore.forward):
+        given = (labels,) if call is rnncore.bptt else ()
+        with pytest.raises(ValueError, match=r"^resets must be None for a net of two directions"):
+            call(params, inputs, *given, resets=np.full((T, B), reset), backend=engine)

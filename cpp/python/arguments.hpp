@@ -124,8 +124,7 @@ class SeenProblem {
     const bool tokens = x_.holds<int64_t>();
     if (!tokens && !x_.holds<Real>()) return false;
     if (net.tokens == (tokens ? 0 : 1)) return false;
-    if (!see_steps(steps, x_.array->nd - (tokens ? 0 : 1)) || steps_.B == 0) return false;
-    if (steps_.resets && net.directions == 2) return false;
+    if (!see_steps(net, steps, x_.array->nd - (tokens ? 0 : 1)) || steps_.B == 0) return false;
     if (tokens) {
       inputs_.tokens = tokens_.copy(x_.data<int64_t>(), lead_.size());
       if (!in_range(steps_, inputs_.tokens, 0, net.X)) return false;
@@ -165,14 +164,14 @@ class SeenProblem {
   Shape lead(bool last) const { return !last ? lead_ : one_ ? Shape{} : Shape{steps_.B}; }
 
  private:
-  bool see_steps(py::handle steps, int axes) {
+  bool see_steps(const Net& net, py::handle steps, int axes) {
     if (!py::isinstance<PackedSteps>(steps)) {
       if (axes < 1 || axes > 2) return false;
       one_ = axes == 1;
       const ptrdiff_t T = x_.array->dimensions[0], B = one_ ? 1 : x_.array->dimensions[1];
       lead_ = one_ ? Shape{T} : Shape{T, B};
       steps_ = Steps::grid(T, B);
-      return steps.is_none() || see_resets(steps);
+      return steps.is_none() || (net.directions == 1 && see_resets(steps));
     }
     const auto& given = steps.cast<const PackedSteps&>();
     steps_ = given.steps(), one_ = given.is_one();

@@ -84,9 +84,11 @@ def readings(label: AnyArray, x: AnyArray, X: int, reads_tokens: bool | None, wa
     for last in (False, True):
         for own in (label.ndim - n for n in rows):
             reading = Reading(own + last, last)
+            if reading.axes not in (1, 2):
+                continue
             vectors = x.ndim == reading.axes + 1 and x.shape[-1] == X and reads_tokens is not True
             tokens = x.ndim == reading.axes and x.dtype.kind != "f" and reads_tokens is not False
-            if reading.axes in (1, 2) and (tokens or vectors) and label.shape[:own] == reading.lead(x):
+            if (tokens or vectors) and label.shape[:own] == reading.lead(x):
                 fitting.append(reading)
     return fitting
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .net import head_alone
 from .problem import options_of
 from .recurrent import Call
-from .steps import Steps, grid_steps
+from .steps import Steps, as_step, last_steps
 from .types import Array, Indices, Labels
 
 
@@ -35,13 +33,8 @@ class Outputs:
 
     def back_from_last(self, h: Array, labels: Labels, lengths: Indices) -> tuple[Array, Array]:
         """Return the same of last states h (B, W) or (W,): a step of the sequences that have any."""
-        B, lead = len(lengths), h.ndim - 1
-
-        def as_step(array: Any) -> Any:
-            return array.reshape(1, B, *array.shape[lead:])
-
-        rows = tuple(map(as_step, labels)) if isinstance(labels, tuple) else as_step(labels)
-        losses, dh = self.back(as_step(h), rows, grid_steps(np.minimum(lengths, 1), 1))
+        axes = h.ndim - 1
+        losses, dh = self.back(as_step(h, axes), as_step(labels, axes), last_steps(lengths))
         return losses.reshape(h.shape[:-1]), dh.reshape(h.shape)
 
     def put_gradients(self, whole: Array) -> None:

@@ -169,6 +169,21 @@ def grid_steps(lengths: Indices, T: int) -> Steps | None:
     return None if (lengths == T).all() else Steps(lengths, T, "grid")
 
 
+def last_steps(lengths: Indices) -> Steps | None:
+    """Return the steps of what belongs to sequences: one step of those that have any."""
+    return grid_steps(np.minimum(lengths, 1), 1)
+
+
+def as_step(arrays: Any, axes: int) -> Any:
+    """Return what belongs to sequences, arrays (B, ...) or of one sequence (...), as one step, (1, B, ...).
+
+    arrays: one, or a tuple. axes: how many count sequences.
+    """
+    if isinstance(arrays, tuple):
+        return tuple(as_step(array, axes) for array in arrays)
+    return arrays.reshape(1, *(arrays.shape[:axes] or (1,)), *arrays.shape[axes:])
+
+
 def packed_steps(lengths: Indices, form: str) -> Steps:
     """Return the steps of sequences that lie one after the other."""
     return Steps(lengths, int(lengths.max()), form)

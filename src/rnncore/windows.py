@@ -17,7 +17,7 @@ from .engines import Bptt, Engine
 from .labels import count_of
 from .net import Net
 from .problem import Kept, Options, options_of, with_masks
-from .steps import Steps
+from .steps import Steps, as_step, last_steps
 from .types import Array, Mask, States
 from .values import as_integer
 
@@ -63,13 +63,11 @@ def loss_of(engine: Engine, y: Array, batch: Batch, options: Options) -> tuple[A
     label, weights = labels if isinstance(labels, tuple) else (labels, None)
     exist = None if steps is None or (steps.packed and not last) else existing(steps, last)
     count = count_of(label, weights, options.loss, exist)
-    one = last and y.ndim == 1
-    if one:
-        y, labels = y[None], tuple(array[None] for array in labels) if isinstance(labels, tuple) else labels[None]
-    losses, dy = engine.loss(options.loss, y, labels, None if last else steps)
-    if last and exist is not None:
-        losses[~exist], dy[~exist] = 0, 0
-    return (losses[0, ...], dy[0], count) if one else (losses, dy, count)
+    if not last:
+        return *engine.loss(options.loss, y, labels, steps), count
+    sequences = None if steps is None else last_steps(steps.lengths)
+    losses, dy = engine.loss(options.loss, as_step(y, y.ndim - 1), as_step(labels, y.ndim - 1), sequences)
+    return losses.reshape(y.shape[:-1]), dy.reshape(y.shape), count
 
 
 def existing(steps: Steps, last: bool) -> Mask:
