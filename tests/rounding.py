@@ -129,6 +129,36 @@ def sigmoid(z: Rounded) -> Rounded:
     return Rounded(s, s * (1 - s) * z.e + ELEMENTARY * z.u * s, z.u)
 
 
+def same(kept: Rounded) -> Rounded:
+    return kept
+
+
+def one_minus(s: Rounded) -> Rounded:
+    return 1 - s
+
+
+def tanh_slope(h: Rounded) -> Rounded:
+    return 1 - h * h
+
+
+def sigmoid_slope(s: Rounded) -> Rounded:
+    return s * (1 - s)
+
+
+FORMS = {
+    "tanh": tanh,
+    "tanh_kept": tanh,
+    "tanh_of": same,
+    "tanh_slope": tanh_slope,
+    "sigmoid": sigmoid,
+    "sigmoid_kept": sigmoid,
+    "sigmoid_of": same,
+    "sigmoid_rest": one_minus,
+    "sigmoid_slope": sigmoid_slope,
+}
+"""Derivatives from the rounded value, as other libraries have them; the definition's lose less (test_saturated.py)."""
+
+
 def positive(x: Rounded, y: Rounded) -> Rounded:
     """y where x is positive, else 0: for x that no error moves over 0."""
     assert ((x.value == 0) & (x.e == 0) | (abs(x.value) > x.e)).all()
@@ -139,7 +169,7 @@ def positive(x: Rounded, y: Rounded) -> Rounded:
 def definition(cell: str) -> SimpleNamespace:
     """The definition's functions of a cell, with these elementary functions in the place of its own."""
     file = cell_of(cell)
-    names = {**vars(file), "tanh": tanh, "sigmoid": sigmoid, "positive": positive}
+    names = {**vars(file), **FORMS, "positive": positive}
     own = [f for f in vars(file).values() if isfunction(f) and f.__module__ == file.__name__]
     return SimpleNamespace(**{f.__name__: FunctionType(f.__code__, names) for f in own})
 

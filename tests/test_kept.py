@@ -101,20 +101,20 @@ def changed(kept: Any, place: int, value: object) -> Any:
 
 @pytest.mark.parametrize("number", range(3))
 def test_what_a_pickle_keeps_is_looked_at(number: int) -> None:
-    restore, (y, state, kept) = results_of_forward()[number].__reduce__()
+    restore, (y, state, kept, form) = results_of_forward()[number].__reduce__()
     x = kept[1][0] if isinstance(kept[1], tuple) else kept[1]
     wrong = [changed(kept, place, None) for place in (0, 1, 4, 5, 6)] + [kept[:6], list(kept), None]
     wrong += [changed(kept, place, kept[place][:-1]) for place in (4, 5)]
-    wrong += [changed(kept, place, kept[place].astype("f2")) for place in (4, 5)]
+    wrong += [changed(kept, place, kept[place].view(f"i{kept[place].itemsize}")) for place in (4, 5)]
     wrong += [changed(kept, 2, (x,) * 3), changed(kept, 3, "steps"), changed(kept, 1, (x, x)), changed(kept, 1, x[:-1])]
     wrong += [changed(kept, 1, (x, (x,))), changed(kept, 1, x[..., None]), changed(kept, 4, np.asfortranarray(kept[4]))]
     if x.dtype.kind == "i":
         wrong += [changed(kept, 1, x + 1), changed(kept, 1, x - 1)]
         wrong.pop(-3)  # of one sequence, and of one axis, both orders are the same
-    restore(y, state, kept)
+    restore(y, state, kept, form)
     for damaged in wrong:
         with pytest.raises(ValueError, match=r"a pickle of a ForwardResult is damaged|inputs must be in"):
-            restore(y, state, damaged)
+            restore(y, state, damaged, form)
 
 
 def test_a_damaged_pickle_of_a_net_spoils_no_other() -> None:
@@ -124,3 +124,12 @@ def test_a_damaged_pickle_of_a_net_spoils_no_other() -> None:
     for place, value in ((0, "rmn"), (1, 7.0), (2, -1), (4, "i4"), (5, 10**9), (6, 0), (7, "yes")):
         with pytest.raises((ValueError, TypeError)):
             restore(*changed(facts, place, value))
+
+
+def test_a_pickle_whose_tape_means_something_else_is_refused() -> None:
+    params = rnncore.init_params("lstm", 2, 3, 0, seed=0)
+    rebuild, (*parts, form) = rnncore.forward(params, np.zeros((4, 2))).__reduce__()
+    assert rebuild(*parts, form).h.shape == (4, 3)
+    for other in ((), (form + 1,)):
+        with pytest.raises(ValueError, match="another version of rnncore: call forward again"):
+            rebuild(*parts, *other)

@@ -13,13 +13,14 @@ struct Gru {
   static constexpr CellShape shape{"gru", 3, 1, 4, true, 0};
   static constexpr bool splits = true, passes = true;
 
-  // h; saved are the gates and u_n.
+  // h; saved is what is kept of the gates, and u_n.
   template <class V>
   static RNNCORE_INLINE void forward(const V* a, const V* u, const V* prev, V* state, V* saved) {
+    using namespace elementary;
     const V h_prev = prev[0], u_n = u[2];
-    const V r = elementary::sigmoid(a[0] + u[0]), z = elementary::sigmoid(a[1] + u[1]);
-    const V n = elementary::tanh(a[2] + r * u_n);
-    state[0] = (1 - z) * n + z * h_prev;
+    const V r = sigmoid_kept(a[0] + u[0]), z = sigmoid_kept(a[1] + u[1]);
+    const V n = tanh_kept(a[2] + sigmoid_of(r) * u_n);
+    state[0] = sigmoid_rest(z) * tanh_of(n) + sigmoid_of(z) * h_prev;
     saved[0] = r, saved[1] = z, saved[2] = n, saved[3] = u_n;
   }
 
@@ -27,12 +28,13 @@ struct Gru {
   template <class V>
   static RNNCORE_INLINE void backward(const V* dstate, const V*, const V* saved, const V* prev, V* da, V* du,
                                       V* dprev) {
+    using namespace elementary;
     const V dh = dstate[0], h_prev = prev[0], r = saved[0], z = saved[1], n = saved[2], u_n = saved[3];
-    da[2] = (dh * (1 - z)) * (1 - n * n);
-    da[1] = (dh * (h_prev - n)) * (z * (1 - z));
-    da[0] = (da[2] * u_n) * (r * (1 - r));
-    du[0] = da[0], du[1] = da[1], du[2] = da[2] * r;
-    dprev[0] = dh * z;
+    da[2] = (dh * sigmoid_rest(z)) * tanh_slope(n);
+    da[1] = (dh * (h_prev - tanh_of(n))) * sigmoid_slope(z);
+    da[0] = (da[2] * u_n) * sigmoid_slope(r);
+    du[0] = da[0], du[1] = da[1], du[2] = da[2] * sigmoid_of(r);
+    dprev[0] = dh * sigmoid_of(z);
   }
 };
 

@@ -20,31 +20,34 @@ struct GruResetBefore {
     return r * prev[0];
   }
 
-  // h; saved are the gates and q.
+  // h; saved is what is kept of the gates, and q.
   template <class V>
   static RNNCORE_INLINE void forward(const V* a, const V* u, const V* prev, V* state, V* saved) {
+    using namespace elementary;
     const V h_prev = prev[0];
-    const V r = elementary::sigmoid(a[0] + u[0]), z = elementary::sigmoid(a[1] + u[1]);
-    const V n = elementary::tanh(a[2] + u[2]);
-    state[0] = (1 - z) * n + z * h_prev;
-    saved[0] = r, saved[1] = z, saved[2] = n, saved[3] = r * h_prev;
+    const V r = sigmoid_kept(a[0] + u[0]), z = sigmoid_kept(a[1] + u[1]);
+    const V n = tanh_kept(a[2] + u[2]);
+    state[0] = sigmoid_rest(z) * tanh_of(n) + sigmoid_of(z) * h_prev;
+    saved[0] = r, saved[1] = z, saved[2] = n, saved[3] = sigmoid_of(r) * h_prev;
   }
 
   // du_n: the gradient with respect to q is its product.
   template <class V>
   static RNNCORE_INLINE V reset_backward(const V* dstate, const V*, const V* saved, const V*) {
+    using namespace elementary;
     const V z = saved[1], n = saved[2];
-    return (dstate[0] * (1 - z)) * (1 - n * n);
+    return (dstate[0] * sigmoid_rest(z)) * tanh_slope(n);
   }
 
   // da, which is du too, from dh and dq.
   template <class V>
   static RNNCORE_INLINE void backward(const V* dstate, const V*, const V* saved, const V* prev, V* da, V*, V* dprev) {
+    using namespace elementary;
     const V dh = dstate[0], dq = dstate[1], h_prev = prev[0], r = saved[0], z = saved[1], n = saved[2];
-    da[2] = (dh * (1 - z)) * (1 - n * n);
-    da[1] = (dh * (h_prev - n)) * (z * (1 - z));
-    da[0] = (dq * h_prev) * (r * (1 - r));
-    dprev[0] = dh * z + dq * r;
+    da[2] = (dh * sigmoid_rest(z)) * tanh_slope(n);
+    da[1] = (dh * (h_prev - tanh_of(n))) * sigmoid_slope(z);
+    da[0] = (dq * h_prev) * sigmoid_slope(r);
+    dprev[0] = dh * sigmoid_of(z) + dq * sigmoid_of(r);
   }
 };
 

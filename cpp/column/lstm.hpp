@@ -12,29 +12,31 @@ struct Lstm {
   static constexpr CellShape shape{"lstm", 4, 2, 5, false, 0};
   static constexpr bool splits = false, passes = false;
 
-  // h and c; saved are the gates and tanh(c).
+  // h and c; saved is what is kept of the gates and of tanh(c).
   template <class V>
   static RNNCORE_INLINE void forward(const V* a, const V* u, const V* prev, V* state, V* saved) {
+    using namespace elementary;
     const V c_prev = prev[1];
-    const V i = elementary::sigmoid(a[0] + u[0]), f = elementary::sigmoid(a[1] + u[1]);
-    const V g = elementary::tanh(a[2] + u[2]), o = elementary::sigmoid(a[3] + u[3]);
-    const V c = f * c_prev + i * g;
-    const V tanh_c = elementary::tanh(c);
-    state[0] = o * tanh_c, state[1] = c;
+    const V i = sigmoid_kept(a[0] + u[0]), f = sigmoid_kept(a[1] + u[1]);
+    const V g = tanh_kept(a[2] + u[2]), o = sigmoid_kept(a[3] + u[3]);
+    const V c = sigmoid_of(f) * c_prev + sigmoid_of(i) * tanh_of(g);
+    const V tanh_c = tanh_kept(c);
+    state[0] = sigmoid_of(o) * tanh_of(tanh_c), state[1] = c;
     saved[0] = i, saved[1] = f, saved[2] = g, saved[3] = o, saved[4] = tanh_c;
   }
 
   // dz from dh and from dc, which is complete once the way through h is added.
   template <class V>
   static RNNCORE_INLINE void backward(const V* dstate, const V*, const V* saved, const V* prev, V* da, V*, V* dprev) {
+    using namespace elementary;
     const V dh = dstate[0], c_prev = prev[1];
     const V i = saved[0], f = saved[1], g = saved[2], o = saved[3], tanh_c = saved[4];
-    const V dc = dstate[1] + (dh * o) * (1 - tanh_c * tanh_c);
-    da[0] = (dc * g) * (i * (1 - i));
-    da[1] = (dc * c_prev) * (f * (1 - f));
-    da[2] = (dc * i) * (1 - g * g);
-    da[3] = (dh * tanh_c) * (o * (1 - o));
-    dprev[1] = dc * f;
+    const V dc = dstate[1] + (dh * sigmoid_of(o)) * tanh_slope(tanh_c);
+    da[0] = (dc * tanh_of(g)) * sigmoid_slope(i);
+    da[1] = (dc * c_prev) * sigmoid_slope(f);
+    da[2] = (dc * sigmoid_of(i)) * tanh_slope(g);
+    da[3] = (dh * tanh_of(tanh_c)) * sigmoid_slope(o);
+    dprev[1] = dc * sigmoid_of(f);
   }
 };
 

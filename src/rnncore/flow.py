@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import arguments, masks
+from ._numpy.elementary import sigmoid_of, tanh_of
 from ._numpy.linear import lane_sum
 from .api import Sequences
 from .arguments import Batch
@@ -292,9 +293,10 @@ def _saturated(source: Source) -> dict[str, Array]:
         for n, name in enumerate(cell.saved, len(cell.states) - 1):
             values = source.tapes[part][:, n, : net.hidden]
             if name in TANH:
-                found[f"{prefix}{name}"] = _share(np.abs(values) > HIGH)
+                found[f"{prefix}{name}"] = _share(np.abs(tanh_of(values)) > HIGH)
             elif name in SIGMOID:
-                found[f"{prefix}{name}"] = _share((values < LOW) | (values > HIGH))
+                gate = sigmoid_of(values)
+                found[f"{prefix}{name}"] = _share((gate < LOW) | (gate > HIGH))
         if not cell.saved:
             h = source.given[layer][:, way * net.hidden : (way + 1) * net.hidden]
             found[f"{prefix}h"] = _share(h == 0 if net.cell == "rnn_relu" else np.abs(h) > HIGH)

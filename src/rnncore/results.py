@@ -107,7 +107,7 @@ class ForwardResult:
         raise cannot_change_error("ForwardResult", name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.y, self.state, self._kept)
+        return _restored, (self.y, self.state, self._kept, TAPE_FORM)
 
     def __repr__(self) -> str:
         net, _, _, steps, h, _, _ = self._kept
@@ -133,8 +133,14 @@ def forward_result(y: ArrayOrList, h: ArrayOrList, state: States, kept: Kept) ->
     return result
 
 
-def _restored(y: ArrayOrList, state: States, kept: Any) -> ForwardResult:
+TAPE_FORM = 2
+"""Numbers what cells save, by its meaning. 2: what keeps the digits of gates, of tanh and of their derivatives."""
+
+
+def _restored(y: ArrayOrList, state: States, kept: Any, form: int = 1) -> ForwardResult:
     """Return a ForwardResult as pickle and deepcopy make it, with h read-only again, if nothing is damaged."""
+    if form != TAPE_FORM:
+        raise ValueError("a pickle of a ForwardResult is of another version of rnncore: call forward again")
     _, _, _, steps, h, _, _ = kept = require_kept(kept)
     h.flags.writeable = False
     return forward_result(y, in_form(h, steps), state, kept)

@@ -21,7 +21,8 @@ class Constants(NamedTuple):
 
     fraction_bits: int
     bias: int
-    half: float  # and others of this type, because a literal would widen float32
+    zero: float  # and others of this type, because a literal would widen float32
+    half: float
     one: float
     two: float
     infinity: float
@@ -33,11 +34,12 @@ class Constants(NamedTuple):
     exp_highest: float  # e^x is infinite from here on
     exp_lowest: float  # and 0 from here down
     exp_q: tuple[float, ...]  # e^r = 1 + r + r r q(r)
-    tanh_highest: float  # tanh is 1 from here on
+    tanh_highest: float  # 1 - tanh counts as 0 from here on
     tanh_split: float  # below it, tanh x = x (1 + u P(u) / Q(u)) with u = x x
     tanh_p: tuple[float, ...]
     tanh_q: tuple[float, ...]
     smallest_normal: float
+    kept_scale: float  # 1 / smallest_normal
     log_scale: float  # brings subnormal numbers among the normal ones
     sqrt_half: float
     log_c: tuple[float, ...]  # log(1 + f) = s (2 + z c(z)) with s = f / (2 + f), z = s s
@@ -50,6 +52,7 @@ def table(real: type[np.floating[Any]], fraction_bits: int, bias: int, **numbers
         for name, value in numbers.items()
     }
     literals: dict[str, Any] = {
+        "zero": real(0),
         "half": real(0.5),
         "one": real(1),
         "two": real(2),
@@ -70,11 +73,12 @@ FLOAT32 = table(
     exp_highest="0x1.64p+6",
     exp_lowest="-0x1.ap+6",
     exp_q=("0x1.fffffcp-2", "0x1.55548cp-3", "0x1.555858p-5", "0x1.123dep-7", "0x1.6ac75ap-10"),
-    tanh_highest="0x1.4p+3",
+    tanh_highest="0x1.6p+5",
     tanh_split="0x1.ep-1",
     tanh_p=("-0x1.d55554p-2", "-0x1.4b347p-6"),
     tanh_q=("0x1.6p+0", "0x1.38a67cp-1", "0x1.628b9p-6"),
     smallest_normal="0x1p-126",
+    kept_scale="0x1p+126",
     log_scale="0x1p+24",
     sqrt_half="0x1.6a09e6p-1",
     log_c=("0x1.55557ap-1", "0x1.995ed8p-2", "0x1.31e03cp-2"),
@@ -102,11 +106,12 @@ FLOAT64 = table(
         "0x1.28aee9c1cda79p-22",
         "0x1.add599dd14d14p-26",
     ),
-    tanh_highest="0x1.4p+4",
+    tanh_highest="0x1.62p+8",
     tanh_split="0x1.ep-1",
     tanh_p=("-0x1.d555555555555p-2", "-0x1.e24b67d1e3b3bp-6", "-0x1.5eb26db463901p-12", "-0x1.9752025205051p-26"),
     tanh_q=("0x1.6p+0", "0x1.46d0ab5546f12p-1", "0x1.142415944f4fep-5", "0x1.6e95de570a641p-12"),
     smallest_normal="0x1p-1022",
+    kept_scale="0x1p+1022",
     log_scale="0x1p+53",
     sqrt_half="0x1.6a09e667f3bcdp-1",
     log_c=(
@@ -198,35 +203,83 @@ def exp(x: float) -> float:
 
 
 @compiled
-def tanh(x: float) -> float:
-    """Return the hyperbolic tangent: x (1 + u P(u) / Q(u)) with u = x x near zero, 1 - 2 / (e^2|x| + 1) elsewhere.
+def tanh_parts(x: float) -> tuple[float, float, bool]:
+    """Return base, ratio and "near zero" of tanh |x| = base + base ratio.
 
-    Both as base + base * (above / below), so that they share the division.
+    That is x (1 + u P(u) / Q(u)) with u = x x near zero, 1 - 2 / (e^2|x| + 1) elsewhere: both share the division.
     """
     c = constants(x)
     a = abs(x)
+    two = c.zero if a > c.tanh_highest else c.two
     a = c.tanh_highest if a > c.tanh_highest else a
     p, n = exp_parts(a + a)
     power = power_of_two(n, c)
     u = a * a
     near = a < c.tanh_split
     above, below = u * polynomial(u, c.tanh_p), polynomial(u, c.tanh_q)
-    far_above, far_below = -c.two, fma(power, p, c.one + power)
-    above = above if near else far_above
+    far_below = fma(power, p, c.one + power)
+    above = above if near else -two
     below = below if near else far_below
     base = a if near else c.one
-    y = fma(base, above / below, base)
-    signed: float = np.copysign(y, x)
-    return signed
+    return base, above / below, near
 
 
 @compiled
-def sigmoid(x: float) -> float:
-    """Return the logistic function 1 / (1 + e^-x).
+def tanh(x: float) -> float:
+    """Return the hyperbolic tangent."""
+    base, ratio, _ = tanh_parts(x)
+    y: float = np.copysign(fma(base, ratio, base), x)
+    return y
 
-    With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)) for -|x|, by a quotient corrected for its own rounding
-    and that of the sum below it; the rest of 1 for |x|. Twice everything, because 2^(1-n) is a number down to the least
-    result; only the multiplication by it can round a subnormal one.
+
+@compiled
+def tanh_kept(x: float) -> float:
+    """Return one number from which tanh x and 1 - tanh^2 x follow without loss, with the sign of x.
+
+    Near zero it is tanh |x| itself, which is below 1; elsewhere 1 + kept_scale q with q = 1 - tanh |x|.
+    """
+    base, ratio, near = tanh_parts(x)
+    factor = base if near else -constants(x).kept_scale
+    kept: float = np.copysign(fma(factor, ratio, base), x)
+    return kept
+
+
+@compiled
+def tanh_rest(kept: float) -> float:
+    """Return 1 - tanh |x|, from what is kept of tanh x.
+
+    The factor is chosen, and not the product: that of a number below 1 with smallest_normal is subnormal, which takes
+    some processors a hundred cycles.
+    """
+    c = constants(kept)
+    a = abs(kept)
+    factor = -c.one if a < c.one else c.smallest_normal
+    return (a - c.one) * factor
+
+
+@compiled
+def tanh_of(kept: float) -> float:
+    """Return tanh x, from what is kept of it: the bits of tanh(x)."""
+    c = constants(kept)
+    a, far = abs(kept), c.one - tanh_rest(kept)
+    y: float = np.copysign(a if a < c.one else far, kept)
+    return y
+
+
+@compiled
+def tanh_slope(kept: float) -> float:
+    """Return the derivative 1 - tanh^2 x, from what is kept of tanh x."""
+    q = tanh_rest(kept)
+    return q * (constants(kept).two - q)
+
+
+@compiled
+def sigmoid_kept(x: float) -> float:
+    """Return the smaller of s and 1 - s, with the sign of x, s being the logistic function 1 / (1 + e^-x).
+
+    With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)), by a quotient corrected for its own rounding and that
+    of the sum below it. Twice everything, because 2^(1-n) is a number down to the least result; only the multiplication
+    by it can round a subnormal one.
     """
     c = constants(x)
     a = abs(x)
@@ -238,9 +291,37 @@ def sigmoid(x: float) -> float:
     low = sum - (below - c.two)  # what below rounded away
     q = c.one / below
     left = fma(-low, q, fma(-below, q, c.one))
-    y: float = fma(q, left, q) * power
-    rest: float = c.one - y
-    return y if x < 0 else rest
+    kept: float = np.copysign(fma(q, left, q) * power, x)
+    return kept
+
+
+@compiled
+def sigmoid_of(kept: float) -> float:
+    """Return s, from what is kept of it."""
+    y = abs(kept)
+    rest = constants(kept).one - y
+    return y if bits(kept) < 0 else rest
+
+
+@compiled
+def sigmoid_rest(kept: float) -> float:
+    """Return 1 - s, from what is kept of s."""
+    y = abs(kept)
+    rest = constants(kept).one - y
+    return rest if bits(kept) < 0 else y
+
+
+@compiled
+def sigmoid_slope(kept: float) -> float:
+    """Return the derivative s (1 - s), from what is kept of s."""
+    y = abs(kept)
+    return y * (constants(kept).one - y)
+
+
+@compiled
+def sigmoid(x: float) -> float:
+    """Return the logistic function 1 / (1 + e^-x)."""
+    return sigmoid_of(sigmoid_kept(x))
 
 
 @compiled

@@ -4,8 +4,8 @@ Its gates are ``r = sigmoid(a_r + u_r)``, ``z = sigmoid(a_z + u_z)``, ``n = tanh
 not with h_{t-1} but with ``q = r h_{t-1}``. So a step is in two parts, forward and back.
 """
 
-from . import ONE, Numbers, of_one_unit
-from .elementary import sigmoid, tanh
+from . import Numbers, of_one_unit
+from .elementary import sigmoid, sigmoid_kept, sigmoid_of, sigmoid_rest, sigmoid_slope, tanh_kept, tanh_of, tanh_slope
 
 
 @of_one_unit
@@ -18,17 +18,17 @@ def reset(a: Numbers, u: Numbers, prev: Numbers) -> float:
 
 @of_one_unit
 def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
-    """Return h; the gates and q are saved."""
-    r, z, n = sigmoid(a[0] + u[0]), sigmoid(a[1] + u[1]), tanh(a[2] + u[2])
+    """Return h; saved is what is kept of the gates, and q."""
+    r, z, n = sigmoid_kept(a[0] + u[0]), sigmoid_kept(a[1] + u[1]), tanh_kept(a[2] + u[2])
     (h_prev,) = prev
-    return ((ONE - z) * n + z * h_prev,), (r, z, n, r * h_prev)
+    return (sigmoid_rest(z) * tanh_of(n) + sigmoid_of(z) * h_prev,), (r, z, n, sigmoid_of(r) * h_prev)
 
 
 @of_one_unit
 def reset_backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> float:
     """Return du_n, from which the gradient with respect to q follows: ``dq = W_n^T du_n``."""
     (dh,), (_, z, n, _) = dstate, saved
-    du_n: float = (dh * (ONE - z)) * (ONE - n * n)
+    du_n: float = (dh * sigmoid_rest(z)) * tanh_slope(n)
     return du_n
 
 
@@ -36,8 +36,8 @@ def reset_backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Number
 def backward(dstate: Numbers, state: Numbers, saved: Numbers, prev: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """Return da, which is du too, from dh and dq."""
     (dh, dq), (r, z, n, _), (h_prev,) = dstate, saved, prev
-    da_n = (dh * (ONE - z)) * (ONE - n * n)
-    da_z = (dh * (h_prev - n)) * (z * (ONE - z))
-    da_r = (dq * h_prev) * (r * (ONE - r))
+    da_n = (dh * sigmoid_rest(z)) * tanh_slope(n)
+    da_z = (dh * (h_prev - tanh_of(n))) * sigmoid_slope(z)
+    da_r = (dq * h_prev) * sigmoid_slope(r)
     da = da_r, da_z, da_n
-    return da, da, (dh * z + dq * r,)
+    return da, da, (dh * sigmoid_of(z) + dq * sigmoid_of(r),)

@@ -13,6 +13,7 @@ from ..types import Array
 from .fma import fma
 
 Integers: TypeAlias = npt.NDArray[Any]  # as wide as the numbers
+Mask: TypeAlias = npt.NDArray[np.bool_]
 Scalar: TypeAlias = Any  # np.float32 or np.float64
 
 
@@ -28,11 +29,12 @@ class Constants(NamedTuple):
     exp_highest: Scalar  # e^x is infinite from here on
     exp_lowest: Scalar  # and 0 from here down
     exp_q: tuple[Scalar, ...]  # e^r = 1 + r + r r q(r)
-    tanh_highest: Scalar  # tanh is 1 from here on
+    tanh_highest: Scalar  # 1 - tanh counts as 0 from here on
     tanh_split: Scalar  # below it, tanh x = x (1 + u P(u) / Q(u)) with u = x x
     tanh_p: tuple[Scalar, ...]
     tanh_q: tuple[Scalar, ...]
     smallest_normal: Scalar
+    kept_scale: Scalar  # 1 / smallest_normal
     log_scale: Scalar  # brings subnormal numbers among the normal ones
     sqrt_half: Scalar
     log_c: tuple[Scalar, ...]  # log(1 + f) = s (2 + z c(z)) with s = f / (2 + f), z = s s
@@ -58,11 +60,12 @@ FLOAT32 = table(
     exp_highest="0x1.64p+6",
     exp_lowest="-0x1.ap+6",
     exp_q=("0x1.fffffcp-2", "0x1.55548cp-3", "0x1.555858p-5", "0x1.123dep-7", "0x1.6ac75ap-10"),
-    tanh_highest="0x1.4p+3",
+    tanh_highest="0x1.6p+5",
     tanh_split="0x1.ep-1",
     tanh_p=("-0x1.d55554p-2", "-0x1.4b347p-6"),
     tanh_q=("0x1.6p+0", "0x1.38a67cp-1", "0x1.628b9p-6"),
     smallest_normal="0x1p-126",
+    kept_scale="0x1p+126",
     log_scale="0x1p+24",
     sqrt_half="0x1.6a09e6p-1",
     log_c=("0x1.55557ap-1", "0x1.995ed8p-2", "0x1.31e03cp-2"),
@@ -90,11 +93,12 @@ FLOAT64 = table(
         "0x1.28aee9c1cda79p-22",
         "0x1.add599dd14d14p-26",
     ),
-    tanh_highest="0x1.4p+4",
+    tanh_highest="0x1.62p+8",
     tanh_split="0x1.ep-1",
     tanh_p=("-0x1.d555555555555p-2", "-0x1.e24b67d1e3b3bp-6", "-0x1.5eb26db463901p-12", "-0x1.9752025205051p-26"),
     tanh_q=("0x1.6p+0", "0x1.46d0ab5546f12p-1", "0x1.142415944f4fep-5", "0x1.6e95de570a641p-12"),
     smallest_normal="0x1p-1022",
+    kept_scale="0x1p+1022",
     log_scale="0x1p+53",
     sqrt_half="0x1.6a09e667f3bcdp-1",
     log_c=(
@@ -156,33 +160,78 @@ def exp(x: Array) -> Array:
     return (1 + p) * power_of_two(half, c) * power_of_two(n - half, c)
 
 
-@np.errstate(all="ignore")
-def tanh(x: Array) -> Array:
-    """Return the hyperbolic tangent: x (1 + u P(u) / Q(u)) with u = x x near zero, 1 - 2 / (e^2|x| + 1) elsewhere.
+def tanh_parts(x: Array) -> tuple[Array, Array, Mask]:
+    """Return base, ratio and "near zero" of tanh |x| = base + base ratio.
 
-    Both as base + base * (above / below), so that they share the division.
+    That is x (1 + u P(u) / Q(u)) with u = x x near zero, 1 - 2 / (e^2|x| + 1) elsewhere: both share the division.
     """
     c = CONSTANTS[x.dtype]
+    one: Scalar = x.dtype.type(1)
     a = np.abs(x)
+    two = np.where(a > c.tanh_highest, x.dtype.type(0), x.dtype.type(2))
     a = np.where(a > c.tanh_highest, c.tanh_highest, a)
     p, n = exp_parts(a + a)
     power = power_of_two(n, c)
     u = a * a
     near = a < c.tanh_split
-    above = np.where(near, u * polynomial(u, c.tanh_p), x.dtype.type(-2))
-    below = np.where(near, polynomial(u, c.tanh_q), fma(power, p, 1 + power))
-    base = np.where(near, a, x.dtype.type(1))
-    y = fma(base, above / below, base)
-    return np.copysign(y, x)
+    above = np.where(near, u * polynomial(u, c.tanh_p), -two)
+    below = np.where(near, polynomial(u, c.tanh_q), fma(power, p, one + power))
+    return np.where(near, a, one), above / below, near
 
 
 @np.errstate(all="ignore")
-def sigmoid(x: Array) -> Array:
-    """Return the logistic function 1 / (1 + e^-x).
+def tanh(x: Array) -> Array:
+    """Return the hyperbolic tangent."""
+    base, ratio, _ = tanh_parts(x)
+    return np.copysign(fma(base, ratio, base), x)
 
-    With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)) for -|x|, by a quotient corrected for its own rounding
-    and that of the sum below it; the rest of 1 for |x|. Twice everything, because 2^(1-n) is a number down to the least
-    result; only the multiplication by it can round a subnormal one.
+
+@np.errstate(all="ignore")
+def tanh_kept(x: Array) -> Array:
+    """Return one number from which tanh x and 1 - tanh^2 x follow without loss, with the sign of x.
+
+    Near zero it is tanh |x| itself, which is below 1; elsewhere 1 + kept_scale q with q = 1 - tanh |x|.
+    """
+    base, ratio, near = tanh_parts(x)
+    factor = np.where(near, base, -CONSTANTS[x.dtype].kept_scale)
+    return np.copysign(fma(factor, ratio, base), x)
+
+
+@np.errstate(all="ignore")
+def tanh_rest(kept: Array) -> Array:
+    """Return 1 - tanh |x|, from what is kept of tanh x.
+
+    The factor is chosen, and not the product: that of a number below 1 with smallest_normal is subnormal, which takes
+    some processors a hundred cycles.
+    """
+    a = np.abs(kept)
+    factor = np.where(a < 1, a.dtype.type(-1), CONSTANTS[a.dtype].smallest_normal)
+    rest: Array = (a - 1) * factor
+    return rest
+
+
+@np.errstate(all="ignore")
+def tanh_of(kept: Array) -> Array:
+    """Return tanh x, from what is kept of it: the bits of tanh(x)."""
+    a = np.abs(kept)
+    return np.copysign(np.where(a < 1, a, 1 - tanh_rest(kept)), kept)
+
+
+@np.errstate(all="ignore")
+def tanh_slope(kept: Array) -> Array:
+    """Return the derivative 1 - tanh^2 x, from what is kept of tanh x."""
+    q = tanh_rest(kept)
+    slope: Array = q * (2 - q)
+    return slope
+
+
+@np.errstate(all="ignore")
+def sigmoid_kept(x: Array) -> Array:
+    """Return the smaller of s and 1 - s, with the sign of x, s being the logistic function 1 / (1 + e^-x).
+
+    With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)), by a quotient corrected for its own rounding and that
+    of the sum below it. Twice everything, because 2^(1-n) is a number down to the least result; only the multiplication
+    by it can round a subnormal one.
     """
     c = CONSTANTS[x.dtype]
     one: Scalar = x.dtype.type(1)
@@ -197,8 +246,31 @@ def sigmoid(x: Array) -> Array:
     q = one / below
     left = fma(-low, q, fma(-below, q, one))
     y: Array = fma(q, left, q) * power
-    result: Array = np.where(x < 0, y, one - y)
-    return result
+    return np.copysign(y, x)
+
+
+def sigmoid_of(kept: Array) -> Array:
+    """Return s, from what is kept of it."""
+    y = np.abs(kept)
+    return np.where(np.signbit(kept), y, 1 - y)
+
+
+def sigmoid_rest(kept: Array) -> Array:
+    """Return 1 - s, from what is kept of s."""
+    y = np.abs(kept)
+    return np.where(np.signbit(kept), 1 - y, y)
+
+
+def sigmoid_slope(kept: Array) -> Array:
+    """Return the derivative s (1 - s), from what is kept of s."""
+    y = np.abs(kept)
+    slope: Array = y * (1 - y)
+    return slope
+
+
+def sigmoid(x: Array) -> Array:
+    """Return the logistic function 1 / (1 + e^-x)."""
+    return sigmoid_of(sigmoid_kept(x))
 
 
 @np.errstate(all="ignore")

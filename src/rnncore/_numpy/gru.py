@@ -5,22 +5,22 @@ a bias of its own, ``u = b_h + W_hh h_{t-1}``, beside that of ``a = b_x + W_xh x
 """
 
 from ..types import Array, Arrays
-from .elementary import sigmoid, tanh
+from .elementary import sigmoid_kept, sigmoid_of, sigmoid_rest, sigmoid_slope, tanh_kept, tanh_of, tanh_slope
 
 
 def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
-    """Return h; the gates and u_n are saved."""
+    """Return h; saved is what is kept of the gates, and u_n."""
     (a_r, a_z, a_n), (u_r, u_z, u_n) = a, u
     (h_prev,) = prev
-    r, z = sigmoid(a_r + u_r), sigmoid(a_z + u_z)
-    n = tanh(a_n + r * u_n)
-    return ((1 - z) * n + z * h_prev,), (r, z, n, u_n)
+    r, z = sigmoid_kept(a_r + u_r), sigmoid_kept(a_z + u_z)
+    n = tanh_kept(a_n + sigmoid_of(r) * u_n)
+    return (sigmoid_rest(z) * tanh_of(n) + sigmoid_of(z) * h_prev,), (r, z, n, u_n)
 
 
 def backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> tuple[Arrays, Arrays, Arrays]:
     """Return da and du from dh; they differ in the gate n."""
     (dh,), (r, z, n, u_n), (h_prev,) = dstate, saved, prev
-    da_n = (dh * (1 - z)) * (1 - n * n)
-    da_z = (dh * (h_prev - n)) * (z * (1 - z))
-    da_r = (da_n * u_n) * (r * (1 - r))
-    return (da_r, da_z, da_n), (da_r, da_z, da_n * r), (dh * z,)
+    da_n = (dh * sigmoid_rest(z)) * tanh_slope(n)
+    da_z = (dh * (h_prev - tanh_of(n))) * sigmoid_slope(z)
+    da_r = (da_n * u_n) * sigmoid_slope(r)
+    return (da_r, da_z, da_n), (da_r, da_z, da_n * sigmoid_of(r)), (dh * sigmoid_of(z),)

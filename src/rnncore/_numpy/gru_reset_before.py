@@ -5,7 +5,7 @@ not with h_{t-1} but with ``q = r h_{t-1}``. So a step is in two parts, forward 
 """
 
 from ..types import Array, Arrays
-from .elementary import sigmoid, tanh
+from .elementary import sigmoid, sigmoid_kept, sigmoid_of, sigmoid_rest, sigmoid_slope, tanh_kept, tanh_of, tanh_slope
 
 
 def reset(a: Array, u: Array, prev: Arrays) -> Array:
@@ -16,23 +16,23 @@ def reset(a: Array, u: Array, prev: Arrays) -> Array:
 
 
 def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
-    """Return h; the gates and q are saved."""
-    r, z, n = sigmoid(a[0] + u[0]), sigmoid(a[1] + u[1]), tanh(a[2] + u[2])
+    """Return h; saved is what is kept of the gates, and q."""
+    r, z, n = sigmoid_kept(a[0] + u[0]), sigmoid_kept(a[1] + u[1]), tanh_kept(a[2] + u[2])
     (h_prev,) = prev
-    return ((1 - z) * n + z * h_prev,), (r, z, n, r * h_prev)
+    return (sigmoid_rest(z) * tanh_of(n) + sigmoid_of(z) * h_prev,), (r, z, n, sigmoid_of(r) * h_prev)
 
 
 def reset_backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> Array:
     """Return du_n, from which the gradient with respect to q follows: ``dq = W_n^T du_n``."""
     (dh,), (_, z, n, _) = dstate, saved
-    return (dh * (1 - z)) * (1 - n * n)
+    return (dh * sigmoid_rest(z)) * tanh_slope(n)
 
 
 def backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> tuple[Arrays, Arrays, Arrays]:
     """Return da, which is du too, from dh and dq."""
     (dh, dq), (r, z, n, _), (h_prev,) = dstate, saved, prev
-    da_n = (dh * (1 - z)) * (1 - n * n)
-    da_z = (dh * (h_prev - n)) * (z * (1 - z))
-    da_r = (dq * h_prev) * (r * (1 - r))
+    da_n = (dh * sigmoid_rest(z)) * tanh_slope(n)
+    da_z = (dh * (h_prev - tanh_of(n))) * sigmoid_slope(z)
+    da_r = (dq * h_prev) * sigmoid_slope(r)
     da = da_r, da_z, da_n
-    return da, da, (dh * z + dq * r,)
+    return da, da, (dh * sigmoid_of(z) + dq * sigmoid_of(r),)

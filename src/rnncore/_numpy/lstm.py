@@ -4,27 +4,27 @@ Its gates are ``i = sigmoid(z_i)``, ``f = sigmoid(z_f)``, ``g = tanh(z_g)``, ``o
 """
 
 from ..types import Array, Arrays
-from .elementary import sigmoid, tanh
+from .elementary import sigmoid_kept, sigmoid_of, sigmoid_slope, tanh_kept, tanh_of, tanh_slope
 from .linear import NOTHING
 
 
 def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
-    """Return h and c; the gates and tanh(c) are saved."""
+    """Return h and c; saved is what is kept of the gates and of tanh(c)."""
     z_i, z_f, z_g, z_o = a + u
     _, c_prev = prev
-    i, f, g, o = sigmoid(z_i), sigmoid(z_f), tanh(z_g), sigmoid(z_o)
-    c = f * c_prev + i * g
-    tanh_c = tanh(c)
-    return (o * tanh_c, c), (i, f, g, o, tanh_c)
+    i, f, g, o = sigmoid_kept(z_i), sigmoid_kept(z_f), tanh_kept(z_g), sigmoid_kept(z_o)
+    c = sigmoid_of(f) * c_prev + sigmoid_of(i) * tanh_of(g)
+    tanh_c = tanh_kept(c)
+    return (sigmoid_of(o) * tanh_of(tanh_c), c), (i, f, g, o, tanh_c)
 
 
 def backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> tuple[Arrays, Arrays, Arrays]:
     """Return dz from dh and dc; dc is complete once the term through h is added."""
     (dh, dc), (i, f, g, o, tanh_c), (_, c_prev) = dstate, saved, prev
-    dc = dc + (dh * o) * (1 - tanh_c * tanh_c)
-    dz_i = (dc * g) * (i * (1 - i))
-    dz_f = (dc * c_prev) * (f * (1 - f))
-    dz_g = (dc * i) * (1 - g * g)
-    dz_o = (dh * tanh_c) * (o * (1 - o))
+    dc = dc + (dh * sigmoid_of(o)) * tanh_slope(tanh_c)
+    dz_i = (dc * tanh_of(g)) * sigmoid_slope(i)
+    dz_f = (dc * c_prev) * sigmoid_slope(f)
+    dz_g = (dc * sigmoid_of(i)) * tanh_slope(g)
+    dz_o = (dh * tanh_of(tanh_c)) * sigmoid_slope(o)
     dz = dz_i, dz_f, dz_g, dz_o
-    return dz, dz, (NOTHING, dc * f)
+    return dz, dz, (NOTHING, dc * sigmoid_of(f))
