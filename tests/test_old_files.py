@@ -1,7 +1,7 @@
 """What earlier versions wrote is read: files of parameters, pickles, optimizers, and models, resumed to the bit.
 
 The files in tests/files were written by version 0.1.0 of November 2026, before networks had layers; expected.json has
-digests of what that version makes of them next; of the lstm model, since its gates keep more digits, what this one makes.
+digests of what that version makes of them next. The lstm model was resumed anew when gates came to keep more digits.
 """
 
 import hashlib
