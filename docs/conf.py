@@ -20,7 +20,13 @@ myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3  # links such as arithmetic.md#2-products, as GitHub makes them
 
-autodoc_mock_imports = ["jax", "rnncore._jax.primitives"]  # which rnncore.jax needs, and the pages do not
+autodoc_mock_imports = [  # what rnncore.jax and rnncore.torch need, and the pages do not
+    "jax",
+    "torch",
+    "rnncore._jax.primitives",
+    "rnncore.torch.autograd",
+    "rnncore.torch.operators",
+]
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 autodoc_typehints_format = "short"
