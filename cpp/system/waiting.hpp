@@ -55,7 +55,7 @@ class Watched {
 #if defined(__x86_64__) || defined(__i386__)
     _mm_pause();
 #elif defined(__aarch64__)
-    __asm__ volatile("yield");
+    __asm__ volatile("isb");  // most cores make nothing of "yield"
 #endif
   }
 
