@@ -19,9 +19,9 @@ struct Gru {
     using namespace elementary;
     const V h_prev = prev[0], u_n = u[2];
     const V r = sigmoid_kept(a[0] + u[0]), z = sigmoid_kept(a[1] + u[1]);
-    const V n = tanh_kept(a[2] + sigmoid_of(r) * u_n);
-    state[0] = sigmoid_rest(z) * tanh_of(n) + sigmoid_of(z) * h_prev;
-    saved[0] = r, saved[1] = z, saved[2] = n, saved[3] = u_n;
+    const V z_n = a[2] + sigmoid_of(r) * u_n;
+    state[0] = sigmoid_rest(z) * tanh(z_n) + sigmoid_of(z) * h_prev;  // with the bits of tanh_of
+    saved[0] = r, saved[1] = z, saved[2] = tanh_kept(z_n), saved[3] = u_n;
   }
 
   // da and du from dh; they differ in the gate n.

@@ -18,11 +18,10 @@ struct Lstm {
     using namespace elementary;
     const V c_prev = prev[1];
     const V i = sigmoid_kept(a[0] + u[0]), f = sigmoid_kept(a[1] + u[1]);
-    const V g = tanh_kept(a[2] + u[2]), o = sigmoid_kept(a[3] + u[3]);
-    const V c = sigmoid_of(f) * c_prev + sigmoid_of(i) * tanh_of(g);
-    const V tanh_c = tanh_kept(c);
-    state[0] = sigmoid_of(o) * tanh_of(tanh_c), state[1] = c;
-    saved[0] = i, saved[1] = f, saved[2] = g, saved[3] = o, saved[4] = tanh_c;
+    const V z_g = a[2] + u[2], o = sigmoid_kept(a[3] + u[3]);
+    const V c = sigmoid_of(f) * c_prev + sigmoid_of(i) * tanh(z_g);  // with the bits of tanh_of
+    state[0] = sigmoid_of(o) * tanh(c), state[1] = c;
+    saved[0] = i, saved[1] = f, saved[2] = tanh_kept(z_g), saved[3] = o, saved[4] = tanh_kept(c);
   }
 
   // dz from dh and from dc, which is complete once the way through h is added.
