@@ -147,11 +147,11 @@ def sigmoid_slope(s: Rounded) -> Rounded:
 
 FORMS = {
     "tanh": tanh,
-    "tanh_kept": tanh,
+    "tanh_and_kept": lambda x: (tanh(x),) * 2,
     "tanh_of": same,
     "tanh_slope": tanh_slope,
     "sigmoid": sigmoid,
-    "sigmoid_kept": sigmoid,
+    "sigmoid_and_kept": lambda x: (sigmoid(x),) * 2,
     "sigmoid_of": same,
     "sigmoid_rest": one_minus,
     "sigmoid_slope": sigmoid_slope,

@@ -13,7 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rnncore._numpy.elementary import CONSTANTS
+from rnncore._numpy.elementary import (
+    CONSTANTS,
+    sigmoid_and_kept,
+    sigmoid_of,
+    sigmoid_rest,
+    sigmoid_slope,
+    tanh_and_kept,
+    tanh_of,
+    tanh_rest,
+    tanh_slope,
+)
 from rnncore.engines import engine as engine_named
 from rnncore.engines import engines
 
@@ -123,6 +133,31 @@ def test_sigmoid_below_the_normal_numbers_is_rounded_once(real: type, engine: st
     places = [mpmath.ldexp(mpmath.exp(v), info.nmant - info.minexp) for v in x.tolist()]
     have = [mpmath.ldexp(v, info.nmant - info.minexp) for v in got.tolist()]
     assert max(abs(a - b) for a, b in zip(have, places, strict=True)) < 0.501
+
+
+@pytest.mark.parametrize(("real", "limit"), [(np.float32, 33), (np.float64, 333)])
+def test_what_cells_keep_has_all_digits(real: type, limit: float) -> None:
+    """The definition's; that gradients have the same bits in every engine is shown by test_agreement.py."""
+    wide = np.float64 if real is np.float32 else np.longdouble
+    x = np.concatenate([samples(real), np.linspace(-limit, limit, 100_001).astype(real)])
+    x = x[np.isfinite(x)]
+    tanh, kept_tanh = tanh_and_kept(x)
+    sigmoid, kept_sigmoid = sigmoid_and_kept(x)
+    for value, name, again in ((tanh, "tanh", tanh_of(kept_tanh)), (sigmoid, "sigmoid", sigmoid_of(kept_sigmoid))):
+        direct = engine_named("numpy").elementary(name, x)
+        assert direct.tobytes() == value.tobytes() == again.tobytes()
+    with np.errstate(under="ignore"):
+        half, whole = (np.exp(-factor * np.abs(x).astype(wide)) for factor in (1, 2))
+        less = half / (1 + half)
+        inside, normal = np.abs(x) <= limit, half >= 2 * np.finfo(real).tiny
+        for found, exact, counts in (
+            (tanh_rest(kept_tanh), 2 * whole / (1 + whole), inside),
+            (tanh_slope(kept_tanh), 4 * whole / (1 + whole) ** 2, inside),
+            (sigmoid_rest(kept_sigmoid), np.where(x < 0, 1 - less, less), normal),
+            (sigmoid_slope(kept_sigmoid), half / (1 + half) ** 2, normal),
+        ):
+            error = np.abs(found.astype(wide) - exact)[counts] / exact[counts]
+            assert error.max() <= 4 * 2.0 ** -(np.finfo(real).nmant + 1)  # 3.5 is the most that was met
 
 
 def reference(name: str, x: Array) -> Array:

@@ -173,8 +173,8 @@ def constants(name: str) -> dict[str, Numbers]:
         "tanh_split": [TANH_SPLIT],
         "tanh_p": tanh_p,
         "tanh_q": tanh_q,
+        "tanh_scale": [mpf(2) ** (form.highest - bits - 7)],  # so that 1 + what is kept at tanh_highest is 1
         "smallest_normal": [mpf(2) ** form.lowest],
-        "kept_scale": [mpf(2) ** -form.lowest],
         "log_scale": [mpf(2) ** bits],
         "sqrt_half": [rounded(sqrt(mpf(1) / 2), bits)],
         "log_c": derive_log(form),

@@ -25,13 +25,13 @@ struct Constants<float> {
   static constexpr float exp_lowest = -0x1.ap+6f;     // and 0 from here down
   // e^r = 1 + r + r r q(r)
   static constexpr float exp_q[] = {0x1.fffffcp-2f, 0x1.55548cp-3f, 0x1.555858p-5f, 0x1.123dep-7f, 0x1.6ac75ap-10f};
-  static constexpr float tanh_highest = 0x1.6p+5f;  // 1 - tanh counts as 0 from here on
+  static constexpr float tanh_highest = 0x1.6p+5f;  // e^2x overflows soon
   static constexpr float tanh_split = 0x1.ep-1f;    // below it, tanh x = x (1 + u P(u) / Q(u)) with u = x x
   static constexpr float tanh_p[] = {-0x1.d55554p-2f, -0x1.4b347p-6f};
   static constexpr float tanh_q[] = {0x1.6p+0f, 0x1.38a67cp-1f, 0x1.628b9p-6f};
+  static constexpr float tanh_scale = 0x1p+96f;  // of 1 - tanh in what is kept of it
   static constexpr float smallest_normal = 0x1p-126f;
-  static constexpr float kept_scale = 0x1p+126f;  // 1 / smallest_normal
-  static constexpr float log_scale = 0x1p+24f;    // brings subnormal numbers among the normal ones
+  static constexpr float log_scale = 0x1p+24f;  // brings subnormal numbers among the normal ones
   static constexpr float sqrt_half = 0x1.6a09e6p-1f;
   // log(1 + f) = s (2 + z c(z)) with s = f / (2 + f), z = s s
   static constexpr float log_c[] = {0x1.55557ap-1f, 0x1.995ed8p-2f, 0x1.31e03cp-2f};
@@ -58,8 +58,8 @@ struct Constants<double> {
   static constexpr double tanh_p[] = {-0x1.d555555555555p-2, -0x1.e24b67d1e3b3bp-6, -0x1.5eb26db463901p-12,
                                       -0x1.9752025205051p-26};
   static constexpr double tanh_q[] = {0x1.6p+0, 0x1.46d0ab5546f12p-1, 0x1.142415944f4fep-5, 0x1.6e95de570a641p-12};
+  static constexpr double tanh_scale = 0x1p+963;
   static constexpr double smallest_normal = 0x1p-1022;
-  static constexpr double kept_scale = 0x1p+1022;
   static constexpr double log_scale = 0x1p+53;
   static constexpr double sqrt_half = 0x1.6a09e667f3bcdp-1;
   static constexpr double log_c[] = {0x1.5555555555592p-1, 0x1.999999997ff64p-2, 0x1.24924941db379p-2,
@@ -124,13 +124,12 @@ RNNCORE_INLINE TanhParts<V> tanh_parts(V x) {
   using C = Constants<RealOf<V>>;
   Integers<V> sign = bits(x) & bits(splat<V>(-RealOf<V>(0)));
   V a = from_bits<V>(bits(x) ^ sign);
-  V two = a > C::tanh_highest ? V{} : splat<V>(2);
   a = a > C::tanh_highest ? splat<V>(C::tanh_highest) : a;
   Parts<V> e = exp_parts(a + a);
   V power = power_of_two<V>(e.n);
   V u = a * a;
   Integers<V> near = a < C::tanh_split;
-  V above = near ? u * polynomial(u, C::tanh_p) : -two;
+  V above = near ? u * polynomial(u, C::tanh_p) : splat<V>(-2);
   V below = near ? polynomial(u, C::tanh_q) : fma(power, e.p, 1 + power);
   return {near ? a : splat<V>(1), above / below, near, sign};
 }
@@ -142,24 +141,29 @@ RNNCORE_INLINE V tanh(V x) {
   return from_bits<V>(bits(fma(t.base, t.ratio, t.base)) | t.sign);
 }
 
-// One number from which tanh x and 1 - tanh^2 x follow without loss, with the sign of x: near zero tanh |x| itself,
-// which is below 1; elsewhere 1 + kept_scale q with q = 1 - tanh |x|.
+// A function's value, and what a cell keeps of it for the way back.
 template <class V>
-RNNCORE_INLINE V tanh_kept(V x) {
+struct AndKept {
+  V value, kept;
+};
+
+// tanh x, and one number from which it and 1 - tanh^2 x follow without loss, with the sign of x: near zero tanh |x|
+// itself, which is below 1; elsewhere 1 + tanh_scale q with q = 1 - tanh |x|. From tanh_highest on that is 1.
+template <class V>
+RNNCORE_INLINE AndKept<V> tanh_and_kept(V x) {
   using C = Constants<RealOf<V>>;
   TanhParts<V> t = tanh_parts(x);
-  V factor = t.near ? t.base : splat<V>(-C::kept_scale);
-  return from_bits<V>(bits(fma(factor, t.ratio, t.base)) | t.sign);
+  V factor = t.near ? t.base : splat<V>(-C::tanh_scale);
+  V value = fma(t.base, t.ratio, t.base), kept = fma(factor, t.ratio, t.base);
+  return {from_bits<V>(bits(value) | t.sign), from_bits<V>(bits(kept) | t.sign)};
 }
 
-// 1 - tanh |x|, from what is kept of tanh x. The factor is chosen, and not the product: that of a number below 1 with
-// smallest_normal is subnormal, which takes some processors a hundred cycles.
+// 1 - tanh |x|, from what is kept of tanh x.
 template <class V>
 RNNCORE_INLINE V tanh_rest(V kept) {
   using C = Constants<RealOf<V>>;
   V a = from_bits<V>(bits(kept) & ~bits(splat<V>(-RealOf<V>(0))));
-  V factor = a < 1 ? splat<V>(-1) : splat<V>(C::smallest_normal);
-  return (a - 1) * factor;
+  return (a - 1) * (a < 1 ? splat<V>(-1) : splat<V>(1 / C::tanh_scale));
 }
 
 // tanh x, from what is kept of it: the bits of tanh(x).
@@ -178,15 +182,13 @@ RNNCORE_INLINE V tanh_slope(V kept) {
   return q * (2 - q);
 }
 
-// The smaller of s and 1 - s, with the sign of x, s being the logistic function 1 / (1 + e^-x). With
-// e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)), by a quotient mended for its own rounding and that of the sum
-// below it. Twice everything, because 2^(1-n) is a number down to the least result; only the multiplication by it can
-// round a subnormal one.
+// The logistic function of -|x|, s = 1 / (1 + e^|x|). With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)), by a
+// quotient mended for its own rounding and that of the sum below it. Twice everything, because 2^(1-n) is a number down
+// to the least result; only the multiplication by it can round a subnormal one.
 template <class V>
-RNNCORE_INLINE V sigmoid_kept(V x) {
+RNNCORE_INLINE V sigmoid_part(V x) {
   using C = Constants<RealOf<V>>;
-  Integers<V> sign = bits(x) & bits(splat<V>(-RealOf<V>(0)));
-  V a = from_bits<V>(bits(x) ^ sign);
+  V a = from_bits<V>(bits(x) & ~bits(splat<V>(-RealOf<V>(0))));
   a = a > -C::exp_lowest ? splat<V>(-C::exp_lowest) : a;
   Parts<V> e = exp_parts(a);
   V power = power_of_two<V>(C::bias - e.n) * C::smallest_normal;  // 2^(1-n)
@@ -195,8 +197,22 @@ RNNCORE_INLINE V sigmoid_kept(V x) {
   V low = sum - (below - 2);  // what below rounded away
   V q = 1 / below;
   V left = fma(-low, q, fma(-below, q, splat<V>(1)));
-  V y = fma(q, left, q) * power;
-  return from_bits<V>(bits(y) | sign);
+  return fma(q, left, q) * power;
+}
+
+// The logistic function 1 / (1 + e^-x).
+template <class V>
+RNNCORE_INLINE V sigmoid(V x) {
+  V y = sigmoid_part(x);
+  return x < 0 ? y : 1 - y;
+}
+
+// s = sigmoid x, and one number from which it and 1 - s follow without loss: the smaller of them, with the sign of x.
+template <class V>
+RNNCORE_INLINE AndKept<V> sigmoid_and_kept(V x) {
+  Integers<V> sign = bits(x) & bits(splat<V>(-RealOf<V>(0)));
+  V y = sigmoid_part(x);
+  return {x < 0 ? y : 1 - y, from_bits<V>(bits(y) | sign)};
 }
 
 // s, from what is kept of it.
@@ -218,12 +234,6 @@ template <class V>
 RNNCORE_INLINE V sigmoid_slope(V kept) {
   V y = from_bits<V>(bits(kept) & ~bits(splat<V>(-RealOf<V>(0))));
   return y * (1 - y);
-}
-
-// The logistic function 1 / (1 + e^-x).
-template <class V>
-RNNCORE_INLINE V sigmoid(V x) {
-  return sigmoid_of(sigmoid_kept(x));
 }
 
 // The natural logarithm: x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), and

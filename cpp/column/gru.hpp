@@ -18,10 +18,11 @@ struct Gru {
   static RNNCORE_INLINE void forward(const V* a, const V* u, const V* prev, V* state, V* saved) {
     using namespace elementary;
     const V h_prev = prev[0], u_n = u[2];
-    const V r = sigmoid_kept(a[0] + u[0]), z = sigmoid_kept(a[1] + u[1]);
-    const V z_n = a[2] + sigmoid_of(r) * u_n;
-    state[0] = sigmoid_rest(z) * tanh(z_n) + sigmoid_of(z) * h_prev;  // with the bits of tanh_of
-    saved[0] = r, saved[1] = z, saved[2] = tanh_kept(z_n), saved[3] = u_n;
+    const auto [r, kept_r] = sigmoid_and_kept(a[0] + u[0]);
+    const auto [z, kept_z] = sigmoid_and_kept(a[1] + u[1]);
+    const auto [n, kept_n] = tanh_and_kept(a[2] + r * u_n);
+    state[0] = sigmoid_rest(kept_z) * n + z * h_prev;
+    saved[0] = kept_r, saved[1] = kept_z, saved[2] = kept_n, saved[3] = u_n;
   }
 
   // da and du from dh; they differ in the gate n.

@@ -25,10 +25,11 @@ struct GruResetBefore {
   static RNNCORE_INLINE void forward(const V* a, const V* u, const V* prev, V* state, V* saved) {
     using namespace elementary;
     const V h_prev = prev[0];
-    const V r = sigmoid_kept(a[0] + u[0]), z = sigmoid_kept(a[1] + u[1]);
-    const V z_n = a[2] + u[2];
-    state[0] = sigmoid_rest(z) * tanh(z_n) + sigmoid_of(z) * h_prev;  // with the bits of tanh_of
-    saved[0] = r, saved[1] = z, saved[2] = tanh_kept(z_n), saved[3] = sigmoid_of(r) * h_prev;
+    const auto [r, kept_r] = sigmoid_and_kept(a[0] + u[0]);
+    const auto [z, kept_z] = sigmoid_and_kept(a[1] + u[1]);
+    const auto [n, kept_n] = tanh_and_kept(a[2] + u[2]);
+    state[0] = sigmoid_rest(kept_z) * n + z * h_prev;
+    saved[0] = kept_r, saved[1] = kept_z, saved[2] = kept_n, saved[3] = r * h_prev;
   }
 
   // du_n: the gradient with respect to q is its product.

@@ -17,11 +17,14 @@ struct Lstm {
   static RNNCORE_INLINE void forward(const V* a, const V* u, const V* prev, V* state, V* saved) {
     using namespace elementary;
     const V c_prev = prev[1];
-    const V i = sigmoid_kept(a[0] + u[0]), f = sigmoid_kept(a[1] + u[1]);
-    const V z_g = a[2] + u[2], o = sigmoid_kept(a[3] + u[3]);
-    const V c = sigmoid_of(f) * c_prev + sigmoid_of(i) * tanh(z_g);  // with the bits of tanh_of
-    state[0] = sigmoid_of(o) * tanh(c), state[1] = c;
-    saved[0] = i, saved[1] = f, saved[2] = tanh_kept(z_g), saved[3] = o, saved[4] = tanh_kept(c);
+    const auto [i, kept_i] = sigmoid_and_kept(a[0] + u[0]);
+    const auto [f, kept_f] = sigmoid_and_kept(a[1] + u[1]);
+    const auto [g, kept_g] = tanh_and_kept(a[2] + u[2]);
+    const auto [o, kept_o] = sigmoid_and_kept(a[3] + u[3]);
+    const V c = f * c_prev + i * g;
+    const auto [tanh_c, kept_c] = tanh_and_kept(c);
+    state[0] = o * tanh_c, state[1] = c;
+    saved[0] = kept_i, saved[1] = kept_f, saved[2] = kept_g, saved[3] = kept_o, saved[4] = kept_c;
   }
 
   // dz from dh and from dc, which is complete once the way through h is added.

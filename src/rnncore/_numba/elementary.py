@@ -21,8 +21,7 @@ class Constants(NamedTuple):
 
     fraction_bits: int
     bias: int
-    zero: float  # and others of this type, because a literal would widen float32
-    half: float
+    half: float  # and others of this type, because a literal would widen float32
     one: float
     two: float
     infinity: float
@@ -34,12 +33,12 @@ class Constants(NamedTuple):
     exp_highest: float  # e^x is infinite from here on
     exp_lowest: float  # and 0 from here down
     exp_q: tuple[float, ...]  # e^r = 1 + r + r r q(r)
-    tanh_highest: float  # 1 - tanh counts as 0 from here on
+    tanh_highest: float  # e^2x overflows soon
     tanh_split: float  # below it, tanh x = x (1 + u P(u) / Q(u)) with u = x x
     tanh_p: tuple[float, ...]
     tanh_q: tuple[float, ...]
+    tanh_scale: float  # of 1 - tanh in what is kept of it
     smallest_normal: float
-    kept_scale: float  # 1 / smallest_normal
     log_scale: float  # brings subnormal numbers among the normal ones
     sqrt_half: float
     log_c: tuple[float, ...]  # log(1 + f) = s (2 + z c(z)) with s = f / (2 + f), z = s s
@@ -52,7 +51,6 @@ def table(real: type[np.floating[Any]], fraction_bits: int, bias: int, **numbers
         for name, value in numbers.items()
     }
     literals: dict[str, Any] = {
-        "zero": real(0),
         "half": real(0.5),
         "one": real(1),
         "two": real(2),
@@ -77,8 +75,8 @@ FLOAT32 = table(
     tanh_split="0x1.ep-1",
     tanh_p=("-0x1.d55554p-2", "-0x1.4b347p-6"),
     tanh_q=("0x1.6p+0", "0x1.38a67cp-1", "0x1.628b9p-6"),
+    tanh_scale="0x1p+96",
     smallest_normal="0x1p-126",
-    kept_scale="0x1p+126",
     log_scale="0x1p+24",
     sqrt_half="0x1.6a09e6p-1",
     log_c=("0x1.55557ap-1", "0x1.995ed8p-2", "0x1.31e03cp-2"),
@@ -110,8 +108,8 @@ FLOAT64 = table(
     tanh_split="0x1.ep-1",
     tanh_p=("-0x1.d555555555555p-2", "-0x1.e24b67d1e3b3bp-6", "-0x1.5eb26db463901p-12", "-0x1.9752025205051p-26"),
     tanh_q=("0x1.6p+0", "0x1.46d0ab5546f12p-1", "0x1.142415944f4fep-5", "0x1.6e95de570a641p-12"),
+    tanh_scale="0x1p+963",
     smallest_normal="0x1p-1022",
-    kept_scale="0x1p+1022",
     log_scale="0x1p+53",
     sqrt_half="0x1.6a09e667f3bcdp-1",
     log_c=(
@@ -210,15 +208,14 @@ def tanh_parts(x: float) -> tuple[float, float, bool]:
     """
     c = constants(x)
     a = abs(x)
-    two = c.zero if a > c.tanh_highest else c.two
     a = c.tanh_highest if a > c.tanh_highest else a
     p, n = exp_parts(a + a)
     power = power_of_two(n, c)
     u = a * a
     near = a < c.tanh_split
     above, below = u * polynomial(u, c.tanh_p), polynomial(u, c.tanh_q)
-    far_below = fma(power, p, c.one + power)
-    above = above if near else -two
+    far_above, far_below = -c.two, fma(power, p, c.one + power)
+    above = above if near else far_above
     below = below if near else far_below
     base = a if near else c.one
     return base, above / below, near
@@ -233,27 +230,23 @@ def tanh(x: float) -> float:
 
 
 @compiled
-def tanh_kept(x: float) -> float:
-    """Return one number from which tanh x and 1 - tanh^2 x follow without loss, with the sign of x.
+def tanh_and_kept(x: float) -> tuple[float, float]:
+    """Return tanh x, and one number from which it and 1 - tanh^2 x follow without loss, with the sign of x.
 
-    Near zero it is tanh |x| itself, which is below 1; elsewhere 1 + kept_scale q with q = 1 - tanh |x|.
+    The second is near zero tanh |x| itself, which is below 1; elsewhere 1 + tanh_scale q with q = 1 - tanh |x|. From
+    tanh_highest on that is 1.
     """
     base, ratio, near = tanh_parts(x)
-    factor = base if near else -constants(x).kept_scale
-    kept: float = np.copysign(fma(factor, ratio, base), x)
-    return kept
+    factor = base if near else -constants(x).tanh_scale
+    return np.copysign(fma(base, ratio, base), x), np.copysign(fma(factor, ratio, base), x)
 
 
 @compiled
 def tanh_rest(kept: float) -> float:
-    """Return 1 - tanh |x|, from what is kept of tanh x.
-
-    The factor is chosen, and not the product: that of a number below 1 with smallest_normal is subnormal, which takes
-    some processors a hundred cycles.
-    """
+    """Return 1 - tanh |x|, from what is kept of tanh x."""
     c = constants(kept)
     a = abs(kept)
-    factor = -c.one if a < c.one else c.smallest_normal
+    factor = -c.one if a < c.one else c.one / c.tanh_scale
     return (a - c.one) * factor
 
 
@@ -274,8 +267,8 @@ def tanh_slope(kept: float) -> float:
 
 
 @compiled
-def sigmoid_kept(x: float) -> float:
-    """Return the smaller of s and 1 - s, with the sign of x, s being the logistic function 1 / (1 + e^-x).
+def sigmoid_part(x: float) -> float:
+    """Return the logistic function of -|x|, 1 / (1 + e^|x|).
 
     With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)), by a quotient corrected for its own rounding and that
     of the sum below it. Twice everything, because 2^(1-n) is a number down to the least result; only the multiplication
@@ -291,8 +284,27 @@ def sigmoid_kept(x: float) -> float:
     low = sum - (below - c.two)  # what below rounded away
     q = c.one / below
     left = fma(-low, q, fma(-below, q, c.one))
-    kept: float = np.copysign(fma(q, left, q) * power, x)
-    return kept
+    y: float = fma(q, left, q) * power
+    return y
+
+
+@compiled
+def sigmoid(x: float) -> float:
+    """Return the logistic function 1 / (1 + e^-x)."""
+    y = sigmoid_part(x)
+    rest: float = constants(x).one - y
+    return y if x < 0 else rest
+
+
+@compiled
+def sigmoid_and_kept(x: float) -> tuple[float, float]:
+    """Return s = sigmoid x, and one number from which it and 1 - s follow without loss.
+
+    The second is the smaller of s and 1 - s, with the sign of x.
+    """
+    y = sigmoid_part(x)
+    rest = constants(x).one - y
+    return y if x < 0 else rest, np.copysign(y, x)
 
 
 @compiled
@@ -316,12 +328,6 @@ def sigmoid_slope(kept: float) -> float:
     """Return the derivative s (1 - s), from what is kept of s."""
     y = abs(kept)
     return y * (constants(kept).one - y)
-
-
-@compiled
-def sigmoid(x: float) -> float:
-    """Return the logistic function 1 / (1 + e^-x)."""
-    return sigmoid_of(sigmoid_kept(x))
 
 
 @compiled

@@ -5,7 +5,7 @@ a bias of its own, ``u = b_h + W_hh h_{t-1}``, beside that of ``a = b_x + W_xh x
 """
 
 from . import Numbers, of_one_unit
-from .elementary import sigmoid_kept, sigmoid_of, sigmoid_rest, sigmoid_slope, tanh_kept, tanh_of, tanh_slope
+from .elementary import sigmoid_and_kept, sigmoid_of, sigmoid_rest, sigmoid_slope, tanh_and_kept, tanh_of, tanh_slope
 
 
 @of_one_unit
@@ -13,9 +13,9 @@ def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
     """Return h; saved is what is kept of the gates, and u_n."""
     (a_r, a_z, a_n), (u_r, u_z, u_n) = a, u
     (h_prev,) = prev
-    r, z = sigmoid_kept(a_r + u_r), sigmoid_kept(a_z + u_z)
-    n = tanh_kept(a_n + sigmoid_of(r) * u_n)
-    return (sigmoid_rest(z) * tanh_of(n) + sigmoid_of(z) * h_prev,), (r, z, n, u_n)
+    (r, kept_r), (z, kept_z) = sigmoid_and_kept(a_r + u_r), sigmoid_and_kept(a_z + u_z)
+    n, kept_n = tanh_and_kept(a_n + r * u_n)
+    return (sigmoid_rest(kept_z) * n + z * h_prev,), (kept_r, kept_z, kept_n, u_n)
 
 
 @of_one_unit

@@ -4,7 +4,7 @@ Its gates are ``i = sigmoid(z_i)``, ``f = sigmoid(z_f)``, ``g = tanh(z_g)``, ``o
 """
 
 from . import Numbers, of_one_unit
-from .elementary import sigmoid_kept, sigmoid_of, sigmoid_slope, tanh_kept, tanh_of, tanh_slope
+from .elementary import sigmoid_and_kept, sigmoid_of, sigmoid_slope, tanh_and_kept, tanh_of, tanh_slope
 from .linear import NOTHING
 
 
@@ -13,10 +13,11 @@ def forward(a: Numbers, u: Numbers, prev: Numbers) -> tuple[Numbers, Numbers]:
     """Return h and c; saved is what is kept of the gates and of tanh(c)."""
     z_i, z_f, z_g, z_o = a[0] + u[0], a[1] + u[1], a[2] + u[2], a[3] + u[3]
     _, c_prev = prev
-    i, f, g, o = sigmoid_kept(z_i), sigmoid_kept(z_f), tanh_kept(z_g), sigmoid_kept(z_o)
-    c = sigmoid_of(f) * c_prev + sigmoid_of(i) * tanh_of(g)
-    tanh_c = tanh_kept(c)
-    return (sigmoid_of(o) * tanh_of(tanh_c), c), (i, f, g, o, tanh_c)
+    (i, kept_i), (f, kept_f) = sigmoid_and_kept(z_i), sigmoid_and_kept(z_f)
+    (g, kept_g), (o, kept_o) = tanh_and_kept(z_g), sigmoid_and_kept(z_o)
+    c = f * c_prev + i * g
+    tanh_c, kept_c = tanh_and_kept(c)
+    return (o * tanh_c, c), (kept_i, kept_f, kept_g, kept_o, kept_c)
 
 
 @of_one_unit

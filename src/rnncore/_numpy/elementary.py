@@ -9,11 +9,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..types import Array
+from ..types import Array, Mask
 from .fma import fma
 
 Integers: TypeAlias = npt.NDArray[Any]  # as wide as the numbers
-Mask: TypeAlias = npt.NDArray[np.bool_]
 Scalar: TypeAlias = Any  # np.float32 or np.float64
 
 
@@ -29,12 +28,12 @@ class Constants(NamedTuple):
     exp_highest: Scalar  # e^x is infinite from here on
     exp_lowest: Scalar  # and 0 from here down
     exp_q: tuple[Scalar, ...]  # e^r = 1 + r + r r q(r)
-    tanh_highest: Scalar  # 1 - tanh counts as 0 from here on
+    tanh_highest: Scalar  # e^2x overflows soon
     tanh_split: Scalar  # below it, tanh x = x (1 + u P(u) / Q(u)) with u = x x
     tanh_p: tuple[Scalar, ...]
     tanh_q: tuple[Scalar, ...]
+    tanh_scale: Scalar  # of 1 - tanh in what is kept of it
     smallest_normal: Scalar
-    kept_scale: Scalar  # 1 / smallest_normal
     log_scale: Scalar  # brings subnormal numbers among the normal ones
     sqrt_half: Scalar
     log_c: tuple[Scalar, ...]  # log(1 + f) = s (2 + z c(z)) with s = f / (2 + f), z = s s
@@ -64,8 +63,8 @@ FLOAT32 = table(
     tanh_split="0x1.ep-1",
     tanh_p=("-0x1.d55554p-2", "-0x1.4b347p-6"),
     tanh_q=("0x1.6p+0", "0x1.38a67cp-1", "0x1.628b9p-6"),
+    tanh_scale="0x1p+96",
     smallest_normal="0x1p-126",
-    kept_scale="0x1p+126",
     log_scale="0x1p+24",
     sqrt_half="0x1.6a09e6p-1",
     log_c=("0x1.55557ap-1", "0x1.995ed8p-2", "0x1.31e03cp-2"),
@@ -97,8 +96,8 @@ FLOAT64 = table(
     tanh_split="0x1.ep-1",
     tanh_p=("-0x1.d555555555555p-2", "-0x1.e24b67d1e3b3bp-6", "-0x1.5eb26db463901p-12", "-0x1.9752025205051p-26"),
     tanh_q=("0x1.6p+0", "0x1.46d0ab5546f12p-1", "0x1.142415944f4fep-5", "0x1.6e95de570a641p-12"),
+    tanh_scale="0x1p+963",
     smallest_normal="0x1p-1022",
-    kept_scale="0x1p+1022",
     log_scale="0x1p+53",
     sqrt_half="0x1.6a09e667f3bcdp-1",
     log_c=(
@@ -168,13 +167,12 @@ def tanh_parts(x: Array) -> tuple[Array, Array, Mask]:
     c = CONSTANTS[x.dtype]
     one: Scalar = x.dtype.type(1)
     a = np.abs(x)
-    two = np.where(a > c.tanh_highest, x.dtype.type(0), x.dtype.type(2))
     a = np.where(a > c.tanh_highest, c.tanh_highest, a)
     p, n = exp_parts(a + a)
     power = power_of_two(n, c)
     u = a * a
     near = a < c.tanh_split
-    above = np.where(near, u * polynomial(u, c.tanh_p), -two)
+    above = np.where(near, u * polynomial(u, c.tanh_p), x.dtype.type(-2))
     below = np.where(near, polynomial(u, c.tanh_q), fma(power, p, one + power))
     return np.where(near, a, one), above / below, near
 
@@ -187,25 +185,22 @@ def tanh(x: Array) -> Array:
 
 
 @np.errstate(all="ignore")
-def tanh_kept(x: Array) -> Array:
-    """Return one number from which tanh x and 1 - tanh^2 x follow without loss, with the sign of x.
+def tanh_and_kept(x: Array) -> tuple[Array, Array]:
+    """Return tanh x, and one number from which it and 1 - tanh^2 x follow without loss, with the sign of x.
 
-    Near zero it is tanh |x| itself, which is below 1; elsewhere 1 + kept_scale q with q = 1 - tanh |x|.
+    The second is near zero tanh |x| itself, which is below 1; elsewhere 1 + tanh_scale q with q = 1 - tanh |x|. From
+    tanh_highest on that is 1.
     """
     base, ratio, near = tanh_parts(x)
-    factor = np.where(near, base, -CONSTANTS[x.dtype].kept_scale)
-    return np.copysign(fma(factor, ratio, base), x)
+    factor = np.where(near, base, -CONSTANTS[x.dtype].tanh_scale)
+    return np.copysign(fma(base, ratio, base), x), np.copysign(fma(factor, ratio, base), x)
 
 
 @np.errstate(all="ignore")
 def tanh_rest(kept: Array) -> Array:
-    """Return 1 - tanh |x|, from what is kept of tanh x.
-
-    The factor is chosen, and not the product: that of a number below 1 with smallest_normal is subnormal, which takes
-    some processors a hundred cycles.
-    """
+    """Return 1 - tanh |x|, from what is kept of tanh x."""
     a = np.abs(kept)
-    factor = np.where(a < 1, a.dtype.type(-1), CONSTANTS[a.dtype].smallest_normal)
+    factor = np.where(a < 1, a.dtype.type(-1), 1 / CONSTANTS[a.dtype].tanh_scale)
     rest: Array = (a - 1) * factor
     return rest
 
@@ -225,9 +220,8 @@ def tanh_slope(kept: Array) -> Array:
     return slope
 
 
-@np.errstate(all="ignore")
-def sigmoid_kept(x: Array) -> Array:
-    """Return the smaller of s and 1 - s, with the sign of x, s being the logistic function 1 / (1 + e^-x).
+def sigmoid_part(x: Array) -> Array:
+    """Return the logistic function of -|x|, 1 / (1 + e^|x|).
 
     With e^|x| = 2^n (1 + p) it is 2^(1-n) / (2 + 2p + 2^(1-n)), by a quotient corrected for its own rounding and that
     of the sum below it. Twice everything, because 2^(1-n) is a number down to the least result; only the multiplication
@@ -246,7 +240,24 @@ def sigmoid_kept(x: Array) -> Array:
     q = one / below
     left = fma(-low, q, fma(-below, q, one))
     y: Array = fma(q, left, q) * power
-    return np.copysign(y, x)
+    return y
+
+
+@np.errstate(all="ignore")
+def sigmoid(x: Array) -> Array:
+    """Return the logistic function 1 / (1 + e^-x)."""
+    y = sigmoid_part(x)
+    return np.where(x < 0, y, 1 - y)
+
+
+@np.errstate(all="ignore")
+def sigmoid_and_kept(x: Array) -> tuple[Array, Array]:
+    """Return s = sigmoid x, and one number from which it and 1 - s follow without loss.
+
+    The second is the smaller of s and 1 - s, with the sign of x.
+    """
+    y = sigmoid_part(x)
+    return np.where(x < 0, y, 1 - y), np.copysign(y, x)
 
 
 def sigmoid_of(kept: Array) -> Array:
@@ -266,11 +277,6 @@ def sigmoid_slope(kept: Array) -> Array:
     y = np.abs(kept)
     slope: Array = y * (1 - y)
     return slope
-
-
-def sigmoid(x: Array) -> Array:
-    """Return the logistic function 1 / (1 + e^-x)."""
-    return sigmoid_of(sigmoid_kept(x))
 
 
 @np.errstate(all="ignore")

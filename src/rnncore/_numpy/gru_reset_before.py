@@ -5,7 +5,16 @@ not with h_{t-1} but with ``q = r h_{t-1}``. So a step is in two parts, forward 
 """
 
 from ..types import Array, Arrays
-from .elementary import sigmoid, sigmoid_kept, sigmoid_of, sigmoid_rest, sigmoid_slope, tanh_kept, tanh_of, tanh_slope
+from .elementary import (
+    sigmoid,
+    sigmoid_and_kept,
+    sigmoid_of,
+    sigmoid_rest,
+    sigmoid_slope,
+    tanh_and_kept,
+    tanh_of,
+    tanh_slope,
+)
 
 
 def reset(a: Array, u: Array, prev: Arrays) -> Array:
@@ -17,9 +26,10 @@ def reset(a: Array, u: Array, prev: Arrays) -> Array:
 
 def forward(a: Array, u: Array, prev: Arrays) -> tuple[Arrays, Arrays]:
     """Return h; saved is what is kept of the gates, and q."""
-    r, z, n = sigmoid_kept(a[0] + u[0]), sigmoid_kept(a[1] + u[1]), tanh_kept(a[2] + u[2])
+    (r, kept_r), (z, kept_z) = sigmoid_and_kept(a[0] + u[0]), sigmoid_and_kept(a[1] + u[1])
+    n, kept_n = tanh_and_kept(a[2] + u[2])
     (h_prev,) = prev
-    return (sigmoid_rest(z) * tanh_of(n) + sigmoid_of(z) * h_prev,), (r, z, n, sigmoid_of(r) * h_prev)
+    return (sigmoid_rest(kept_z) * n + z * h_prev,), (kept_r, kept_z, kept_n, r * h_prev)
 
 
 def reset_backward(dstate: Arrays, state: Arrays, saved: Arrays, prev: Arrays) -> Array:
