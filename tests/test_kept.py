@@ -131,5 +131,5 @@ def test_a_pickle_whose_tape_means_something_else_is_refused() -> None:
     rebuild, (*parts, form) = rnncore.forward(params, np.zeros((4, 2))).__reduce__()
     assert rebuild(*parts, form).h.shape == (4, 3)
     for other in ((), (form + 1,)):
-        with pytest.raises(ValueError, match="another version of rnncore: call forward again"):
+        with pytest.raises(ValueError, match="made by another version of rnncore: call forward again"):
             rebuild(*parts, *other)

@@ -14,9 +14,17 @@ from .ranges import Where, require_tokens
 from .steps import Steps
 from .types import AnyArray
 
+TAPE_FORM = 2
+"""The version of what cells save: 1 was the values of gates, 2 keeps the digits of their derivatives too."""
 
-def require_kept(kept: Any) -> Kept:
-    """Return what forward kept, if all of it is as problem.py has it. Raises ValueError if it is damaged."""
+
+def require_kept(kept: Any, form: int) -> Kept:
+    """Return what forward kept, if all of it is as problem.py has it.
+
+    Raises ValueError if it is damaged, or if its tape is of another form.
+    """
+    if form != TAPE_FORM:
+        raise ValueError("a pickle of a ForwardResult was made by another version of rnncore: call forward again")
     if type(kept) is not tuple or len(kept) != 7:
         raise _damaged_error("what it keeps for backward")
     net, inputs, state, steps, h, tape, last = kept

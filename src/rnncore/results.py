@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .kept import require_kept
+from .kept import TAPE_FORM, require_kept
 from .net import described
 from .params import Params
 from .problem import Kept
@@ -133,15 +133,9 @@ def forward_result(y: ArrayOrList, h: ArrayOrList, state: States, kept: Kept) ->
     return result
 
 
-TAPE_FORM = 2
-"""Numbers what cells save, by its meaning. 2: what keeps the digits of gates, of tanh and of their derivatives."""
-
-
 def _restored(y: ArrayOrList, state: States, kept: Any, form: int = 1) -> ForwardResult:
     """Return a ForwardResult as pickle and deepcopy make it, with h read-only again, if nothing is damaged."""
-    if form != TAPE_FORM:
-        raise ValueError("a pickle of a ForwardResult is of another version of rnncore: call forward again")
-    _, _, _, steps, h, _, _ = kept = require_kept(kept)
+    _, _, _, steps, h, _, _ = kept = require_kept(kept, form)
     h.flags.writeable = False
     return forward_result(y, in_form(h, steps), state, kept)
 
