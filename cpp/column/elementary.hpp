@@ -243,7 +243,8 @@ RNNCORE_INLINE V log(V x) {
   using C = Constants<RealOf<V>>;
   constexpr RealOf<V> half = 0.5;
   Integers<V> tiny = x < C::smallest_normal;
-  V y = tiny ? x * C::log_scale : x;
+  V a = from_bits<V>(bits(x) & ~bits(splat<V>(-RealOf<V>(0))));  // of numbers below 0, k would overflow
+  V y = tiny ? a * C::log_scale : x;
   Integers<V> k = (bits(y) - bits(splat<V>(C::sqrt_half))) >> C::fraction_bits;
   V f = from_bits<V>(bits(y) - (k << C::fraction_bits)) - 1;
   k = tiny ? k - (C::fraction_bits + 1) : k;

@@ -338,7 +338,7 @@ def log(x: float) -> float:
     """
     c = constants(x)
     tiny = x < c.smallest_normal
-    scaled = x * c.log_scale
+    scaled = abs(x) * c.log_scale
     y = scaled if tiny else x
     k = (bits(y) - bits(c.sqrt_half)) >> c.fraction_bits
     f = from_bits(bits(y) - (k << c.fraction_bits), x) - c.one

@@ -288,7 +288,7 @@ def log(x: Array) -> Array:
     c = CONSTANTS[x.dtype]
     half = x.dtype.type(0.5)
     tiny = x < c.smallest_normal
-    y = np.where(tiny, x * c.log_scale, x)
+    y = np.where(tiny, np.abs(x) * c.log_scale, x)
     k = (bits(y) - bits(c.sqrt_half)) >> c.fraction_bits
     f = from_bits(bits(y) - (k << c.fraction_bits)) - 1
     k = np.where(tiny, k - (c.fraction_bits + 1), k)
