@@ -184,26 +184,19 @@ struct Cell {
   void (*reset_backward)(const Step<Real>&);
 };
 
-template <class C, class Real>
-constexpr Cell<Real> cell() {
-  static_assert(C::shape.gates <= most_gates && C::shape.states <= most_states && C::shape.saved <= most_saved);
-  if constexpr (C::shape.gates_after_reset > 0)
-    return {
-        C::shape, C::splits, C::passes, forward<C, Real>, backward<C, Real>, reset<C, Real>, reset_backward<C, Real>};
-  else
-    return {C::shape, C::splits, C::passes, forward<C, Real>, backward<C, Real>, nullptr, nullptr};
-}
-
 // In the order of rnncore/cells.py.
 #define RNNCORE_CELLS(row) row(Rnn), row(RnnRelu), row(Lstm), row(Gru), row(GruResetBefore)
 
 #define RNNCORE_SHAPE(C) C::shape
-#define RNNCORE_CELL(C) cell<C, Real>()
 constexpr CellShape shapes[] = {RNNCORE_CELLS(RNNCORE_SHAPE)};
-template <class Real>
-constexpr Cell<Real> table[] = {RNNCORE_CELLS(RNNCORE_CELL)};
 #undef RNNCORE_SHAPE
-#undef RNNCORE_CELL
-#undef RNNCORE_CELLS
+
+// The same, with their loops: inner.cpp has them.
+template <class Real>
+struct Cells {
+  static const Cell<Real> table[sizeof(shapes) / sizeof(CellShape)];
+};
+extern template struct Cells<float>;
+extern template struct Cells<double>;
 
 }  // namespace rnncore::RNNCORE_ISA::cells

@@ -60,6 +60,8 @@ Vector<Real> across_rows(Rows<Real> y, Index count, Index V, const int64_t* labe
     for (Index v = 0; v < V; ++v) y(r)[v] = at[v][r];
   return log_of_sum(s, others) + (M - y_label);
 }
+extern template Vector<float> across_rows(Rows<float>, Index, Index, const int64_t*);
+extern template Vector<double> across_rows(Rows<double>, Index, Index, const int64_t*);
 
 // Losses of rows, one after the other; y is replaced by dy. A row without a label is left as it is.
 template <class Real>
@@ -79,6 +81,8 @@ Vector<Real> along_rows(Rows<Real> y, Index count, Index V, const int64_t* label
   }
   return log_of_sum(s, others) + gap;
 }
+extern template Vector<float> along_rows(Rows<float>, Index, Index, const int64_t*);
+extern template Vector<double> along_rows(Rows<double>, Index, Index, const int64_t*);
 
 // Up to a vector of rows: y is replaced by dy = p - label, and loss = log s + (M - y_label). A row with the label -1
 // has loss +0 and dy = +0.

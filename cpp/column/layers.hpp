@@ -144,7 +144,7 @@ struct Layers {
     return alone;
   }
   // Of the gradients with respect to the gates of a part.
-  Index gates_size() const { return (cells::table<Real>[net.cell].splits ? 2 : 1) * N * padded<Real>(net.G()); }
+  Index gates_size() const { return (cells::Cells<Real>::table[net.cell].splits ? 2 : 1) * N * padded<Real>(net.G()); }
   bool is_last(Index part) const { return part >= net.parts() - net.directions; }
   Net net_of(Index part) const { return net.part(part, attached && is_last(part)); }
   Steps steps_of(Index part) const {

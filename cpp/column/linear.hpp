@@ -38,7 +38,7 @@ template <class Real, int M, int N>
 void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Blocks blocks, Ahead ahead, bool begin, Real* out,
                 Index stride) {
   using V = Vector<Real>;
-  for (Index i = 0; i < tiles * M; i += M, out += M * stride) {
+  for (Index i = 0; i < tiles * M; i += M, out += M * stride, ahead.E = 0) {
     bool first = begin;
     for (Index k = blocks.count; k-- > 0; first = false) {
       V acc[M][N];
@@ -46,22 +46,20 @@ void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Blocks bloc
       Index r = blocks.ends[k];
       const Index end = blocks.ends[k + 1];
       const Real *d = D.at + r * D.stride + i, *e = E.at + r * E.stride;
-      for (Real* sums = out; k + 1 == blocks.count && sums < out + M * stride && r + N <= end; sums += stride) {
-        RNNCORE_UNROLL for (int n = 0; n < N; ++n, ++r, d += D.stride, e += E.stride) {
-          prefetch<vector_bytes>(sums + n * lanes<Real>);
-          prefetch<1>(d + ahead.D);
-          if (ahead.E && i == 0) prefetch<N * vector_bytes>(e + ahead.E);
-          add_products<Real, M, N>(d, e, acc);
-        }
-      }
+      Index m = k + 1 < blocks.count ? M : 0, n = 0;
       for (; r < end; ++r, d += D.stride, e += E.stride) {
+        if (m < M) {
+          prefetch<vector_bytes>(out + m * stride + n * lanes<Real>);
+          if (++n == N) n = 0, ++m;
+        }
         prefetch<1>(d + ahead.D);
-        if (ahead.E && i == 0) prefetch<N * vector_bytes>(e + ahead.E);
+        prefetch<N * vector_bytes>(e + ahead.E);
         add_products<Real, M, N>(d, e, acc);
       }
-      RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-        RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] =
-            first ? acc[m][n] : load<V>(out + m * stride + n * lanes<Real>) + acc[m][n];
+      if (!first) {
+        RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+          RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = load<V>(out + m * stride + n * lanes<Real>) + acc[m][n];
+        }
       }
       RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
         RNNCORE_UNROLL for (int n = 0; n < N; ++n) store(out + m * stride + n * lanes<Real>, acc[m][n]);
@@ -72,18 +70,14 @@ void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Blocks bloc
 
 template <class Real>
 using OuterTile = void (*)(Rows<const Real>, Index, Rows<const Real>, Blocks, Ahead, bool, Real*, Index);
-template <class Real, int M, int N>
-constexpr OuterTile<Real> outer_tile_or_none() {
-  if constexpr (M * N <= tile_registers)
-    return outer_tile<Real, M, N>;
-  else
-    return nullptr;
-}
-template <class Real>
-constexpr OuterTile<Real> outer_tiles[tile_side][tile_side] = RNNCORE_TILES(outer_tile);
 
-#undef RNNCORE_TILES
-#undef RNNCORE_TILES_OF
+// The tiles by size: inner.cpp has them.
+template <class Real>
+struct OuterLoops {
+  static const OuterTile<Real> tiles[tile_side][tile_side];
+};
+extern template struct OuterLoops<float>;
+extern template struct OuterLoops<double>;
 
 // Which block of the gradients' sums a row r = t*B + b of the grid of steps belongs to: up to 128
 // sequences, a block is as many whole steps as fit into 128 rows; beyond, 128 sequences of one step.
@@ -246,9 +240,9 @@ class OuterSum {
   void run_tiles(Rows<const Real> d, Index I, Rows<const Real> e, Index N, Real* to) const {
     const Tiling tiling(I, N);
     const Index later = tiling.large * tiling.M;
-    outer_tiles<Real>[tiling.M - 1][N - 1](d, tiling.large, e, blocks, ahead, first, to, stride);
+    OuterLoops<Real>::tiles[tiling.M - 1][N - 1](d, tiling.large, e, blocks, ahead, first, to, stride);
     if (!tiling.small) return;
-    const OuterTile<Real> run = outer_tiles<Real>[tiling.M - 2][N - 1];
+    const OuterTile<Real> run = OuterLoops<Real>::tiles[tiling.M - 2][N - 1];
     run(d.columns_from(later), tiling.small, e, blocks, {ahead.D, 0}, first, to + later * stride, stride);
   }
 
@@ -328,6 +322,8 @@ void row_sum(Rows<const Real> D, Index I, Blocks blocks, Real* out) {
       out[i] = out[i] + sum;
     }
 }
+extern template void row_sum(Rows<const float>, Index, Blocks, float*);
+extern template void row_sum(Rows<const double>, Index, Blocks, double*);
 
 // Sixteen lanes of sums, in as many vectors as that takes.
 template <class Real>

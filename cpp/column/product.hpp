@@ -48,15 +48,6 @@ void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Rea
 
 template <class Real>
 using ProductTile = void (*)(Rows<const Real>, Index, const Real*, const Real*, Index, Index, Rows<Real>);
-template <class Real, int M, int N>
-constexpr ProductTile<Real> product_tile_or_none() {
-  if constexpr (M * N <= tile_registers)
-    return product_tile<Real, M, N>;
-  else
-    return nullptr;
-}
-template <class Real>
-constexpr ProductTile<Real> product_tiles[tile_side][tile_side] = RNNCORE_TILES(product_tile);
 
 // The columns k, k + 1, ... of a vector of outputs, as many as a vector has lanes, or those that are left.
 template <class Real>
@@ -95,18 +86,24 @@ void product_by_output(Rows<const Real> A, const Panels<Real>& W, Index p, Rows<
 
 template <class Real>
 using PanelOfFewRows = void (*)(Rows<const Real>, const Panels<Real>&, Index, Rows<Real>);
+
+// The tiles by size, and the panels' products by the number of rows: inner.cpp has them.
 template <class Real>
-constexpr PanelOfFewRows<Real> panels_by_output[] = {product_by_output<Real, 1>, product_by_output<Real, 2>,
-                                                     product_by_output<Real, 3>, product_by_output<Real, 4>};
+struct ProductLoops {
+  static const ProductTile<Real> tiles[tile_side][tile_side];
+  static const PanelOfFewRows<Real> by_output[tuning::rows_in_place];
+};
+extern template struct ProductLoops<float>;
+extern template struct ProductLoops<double>;
 
 // A block of a panel's terms, of which the next one's weights are `step` numbers on.
 template <class Real>
 void product_block(Rows<const Real> A, const Tiling& tiling, Index N, const Real* starts, const Real* weights,
                    Index step, Index terms, Rows<Real> out) {
   const Index later = tiling.large * tiling.M;
-  product_tiles<Real>[tiling.M - 1][N - 1](A, tiling.large, starts, weights, step, terms, out);
+  ProductLoops<Real>::tiles[tiling.M - 1][N - 1](A, tiling.large, starts, weights, step, terms, out);
   if (tiling.small)
-    product_tiles<Real>[tiling.M - 2][N - 1](A.from(later), tiling.small, starts, weights, step, terms,
+    ProductLoops<Real>::tiles[tiling.M - 2][N - 1](A.from(later), tiling.small, starts, weights, step, terms,
                                              out.from(later));
 }
 
@@ -115,7 +112,7 @@ void product_block(Rows<const Real> A, const Tiling& tiling, Index N, const Real
 template <class Real>
 void unpacked_panel(Rows<const Real> A, Index rows, const Panels<Real>& W, Index p, Rows<Real> out, int thread) {
   const bool in_place = rows <= tuning::rows_in_place && W.begin(p + 1) * lanes<Real> <= W.N;
-  if (in_place && W.weights.by_output) return panels_by_output<Real>[rows - 1](A, W, p, out);
+  if (in_place && W.weights.by_output) return ProductLoops<Real>::by_output[rows - 1](A, W, p, out);
   const bool as_rows = in_place && W.gates == 1;
   const Index width = W.column(p + 1) - W.column(p), N = width / lanes<Real>;
   const Tiling tiling(rows, N);

@@ -15,7 +15,7 @@ struct Sizes {
   Index B, X, H, G, P;       // G: of all gates of a step; P: tape_width
   Index ldX, ldH, ldA, ldG;  // ldA: of a, whole vectors of each gate; ldG: of da and du
 
-  Sizes(const Net& net, Index B) : cell(cells::table<Real>[net.cell]), B(B), X(net.X), H(net.H), G(net.G()) {
+  Sizes(const Net& net, Index B) : cell(cells::Cells<Real>::table[net.cell]), B(B), X(net.X), H(net.H), G(net.G()) {
     P = tape_width(H);
     ldX = linear::padded<Real>(X), ldH = linear::padded<Real>(H), ldG = linear::padded<Real>(G);
     ldA = linear::padded<Real>(shape().gates * linear::divide_up(H, lanes<Real>) * lanes<Real>);
