@@ -191,7 +191,7 @@ struct Cell {
 constexpr CellShape shapes[] = {RNNCORE_CELLS(RNNCORE_SHAPE)};
 #undef RNNCORE_SHAPE
 
-// The same, with their loops: inner.cpp has them.
+// The same, with their loops: loops.cpp has them.
 template <class Real>
 struct Cells {
   static const Cell<Real> table[sizeof(shapes) / sizeof(CellShape)];

@@ -32,52 +32,53 @@ RNNCORE_INLINE void add_products(const Real* d, const Real* e, Vector<Real> (&ac
 
 // out[i, j] (+)= sum over rows r of D[r, i] E[r, j] for `tiles` times M numbers i and N vectors of j: the sum of each
 // block of rows, from the last block to the first. The i-th row is the i-th in memory. The sums of a large layer lie
-// far away: they are prefetched, a line a row. They are all loaded before one is stored, since rows of them may be so
-// far apart that the processor takes one for another.
+// far away: they are prefetched, a line a row, and of E what comes later (for more than the first tile it is there).
 template <class Real, int M, int N>
 void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Blocks blocks, Ahead ahead, bool begin, Real* out,
                 Index stride) {
   using V = Vector<Real>;
   for (Index i = 0; i < tiles * M; i += M, out += M * stride, ahead.E = 0) {
+    Real *line = out, *const end_of_lines = out + M * stride;  // what is to be prefetched, while a block is summed
+    Real* sums[M];
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) sums[m] = out + m * stride;
     bool first = begin;
-    for (Index k = blocks.count; k-- > 0; first = false) {
+    for (Index k = blocks.count; k-- > 0; first = false, line = end_of_lines) {
       V acc[M][N];
       RNNCORE_UNROLL for (int m = 0; m < M; ++m) { RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = V{}; }
-      Index r = blocks.ends[k];
-      const Index end = blocks.ends[k + 1];
+      const Index r = blocks.ends[k];
+      Index lines = N, rows = blocks.ends[k + 1] - r;  // no block is empty
       const Real *d = D.at + r * D.stride + i, *e = E.at + r * E.stride;
-      Index m = k + 1 < blocks.count ? M : 0, n = 0;
-      for (; r < end; ++r, d += D.stride, e += E.stride) {
-        if (m < M) {
-          prefetch<vector_bytes>(out + m * stride + n * lanes<Real>);
-          if (++n == N) n = 0, ++m;
+      do {
+        if (line != end_of_lines) {
+          prefetch<vector_bytes>(line);
+          line += lanes<Real>;
+          if (--lines == 0) lines = N, line += stride - N * lanes<Real>;
         }
         prefetch<1>(d + ahead.D);
         prefetch<N * vector_bytes>(e + ahead.E);
         add_products<Real, M, N>(d, e, acc);
-      }
-      if (!first) {
-        RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-          RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = load<V>(out + m * stride + n * lanes<Real>) + acc[m][n];
-        }
-      }
-      RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-        RNNCORE_UNROLL for (int n = 0; n < N; ++n) store(out + m * stride + n * lanes<Real>, acc[m][n]);
-      }
+        d += D.stride, e += E.stride;
+      } while (--rows > 0);
+      if (!first) add_rows(sums, acc);
+      store_rows(acc, sums);
     }
   }
 }
 
 template <class Real>
 using OuterTile = void (*)(Rows<const Real>, Index, Rows<const Real>, Blocks, Ahead, bool, Real*, Index);
-
-// The tiles by size: inner.cpp has them.
+template <class Real, int M, int N>
+constexpr OuterTile<Real> outer_tile_or_none() {
+  if constexpr (M * N <= tile_registers)
+    return outer_tile<Real, M, N>;
+  else
+    return nullptr;
+}
 template <class Real>
-struct OuterLoops {
-  static const OuterTile<Real> tiles[tile_side][tile_side];
-};
-extern template struct OuterLoops<float>;
-extern template struct OuterLoops<double>;
+constexpr OuterTile<Real> outer_tiles[tile_side][tile_side] = RNNCORE_TILES(outer_tile);
+
+#undef RNNCORE_TILES
+#undef RNNCORE_TILES_OF
 
 // Which block of the gradients' sums a row r = t*B + b of the grid of steps belongs to: up to 128
 // sequences, a block is as many whole steps as fit into 128 rows; beyond, 128 sequences of one step.
@@ -240,9 +241,9 @@ class OuterSum {
   void run_tiles(Rows<const Real> d, Index I, Rows<const Real> e, Index N, Real* to) const {
     const Tiling tiling(I, N);
     const Index later = tiling.large * tiling.M;
-    OuterLoops<Real>::tiles[tiling.M - 1][N - 1](d, tiling.large, e, blocks, ahead, first, to, stride);
+    outer_tiles<Real>[tiling.M - 1][N - 1](d, tiling.large, e, blocks, ahead, first, to, stride);
     if (!tiling.small) return;
-    const OuterTile<Real> run = OuterLoops<Real>::tiles[tiling.M - 2][N - 1];
+    const OuterTile<Real> run = outer_tiles<Real>[tiling.M - 2][N - 1];
     run(d.columns_from(later), tiling.small, e, blocks, {ahead.D, 0}, first, to + later * stride, stride);
   }
 

@@ -12,42 +12,53 @@ namespace rnncore::RNNCORE_ISA::linear {
 // out[r, n] (+)= sum over `terms` k of A[r, k] w[k, n] for `tiles` times M rows and N vectors: one block of
 // every sum. With starts the sums begin there; without, they are added to out. The weights of the next block follow
 // these; a large layer's lie far away, and each of the first N tiles prefetches its part of them, unless a tile is all
-// there is: it reads on from these, which the processor foresees. Weights of the next term are `step` numbers on.
+// there is: it reads on from these, which the processor foresees. Weights of the next term are `step` numbers on; there
+// is one at least.
 template <class Real, int M, int N>
 void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Real* weights, Index step, Index terms,
                   Rows<Real> out) {
   using V = Vector<Real>;
   for (Index r = 0; r < tiles * M; r += M) {
+    const Rows<const Real> from = A.listed(r);
     const Real* a[M];
-    V acc[M][N];
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) a[m] = from.by_list(m);
+    V row[N], acc[M][N];
+    RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = starts ? load<V>(starts + n * lanes<Real>) : V{};
     RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-      a[m] = A(r + m);
-      RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = starts ? load<V>(starts + n * lanes<Real>) : V{};
+      RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = row[n];
     }
-    const Real* w = weights;
     const Index part = tiles > 1 && r < N * M ? N + r / M : 0;  // 0: prefetches what is near already
     [[maybe_unused]] const Real* const ahead = weights + part * terms * lanes<Real>;
-    for (Index k = 0; k < terms; ++k, w += step) {
+    const Real* w = weights;
+    Index k = 0;
+    do {
       if constexpr (M > 1) prefetch_for_later(ahead + k * lanes<Real>);
-      V row[N];
       RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = load<V>(w + n * lanes<Real>);
       RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
         const V factor = splat<V>(a[m][k]);
         RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = fma(factor, row[n], acc[m][n]);
       }
-    }
-    RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-      Real* const to = out(r + m);
-      RNNCORE_UNROLL for (int n = 0; n < N; ++n) {
-        const V sum = acc[m][n];
-        store(to + n * lanes<Real>, starts ? sum : load<V>(to + n * lanes<Real>) + sum);
-      }
-    }
+      w += step;
+    } while (++k < terms);
+    const Rows<Real> sums = out.listed(r);
+    Real* to[M];
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) to[m] = sums.by_list(m);
+    if (!starts) add_rows(to, acc);
+    store_rows(acc, to);
   }
 }
 
 template <class Real>
 using ProductTile = void (*)(Rows<const Real>, Index, const Real*, const Real*, Index, Index, Rows<Real>);
+template <class Real, int M, int N>
+constexpr ProductTile<Real> product_tile_or_none() {
+  if constexpr (M * N <= tile_registers)
+    return product_tile<Real, M, N>;
+  else
+    return nullptr;
+}
+template <class Real>
+constexpr ProductTile<Real> product_tiles[tile_side][tile_side] = RNNCORE_TILES(product_tile);
 
 // The columns k, k + 1, ... of a vector of outputs, as many as a vector has lanes, or those that are left.
 template <class Real>
@@ -86,24 +97,18 @@ void product_by_output(Rows<const Real> A, const Panels<Real>& W, Index p, Rows<
 
 template <class Real>
 using PanelOfFewRows = void (*)(Rows<const Real>, const Panels<Real>&, Index, Rows<Real>);
-
-// The tiles by size, and the panels' products by the number of rows: inner.cpp has them.
 template <class Real>
-struct ProductLoops {
-  static const ProductTile<Real> tiles[tile_side][tile_side];
-  static const PanelOfFewRows<Real> by_output[tuning::rows_in_place];
-};
-extern template struct ProductLoops<float>;
-extern template struct ProductLoops<double>;
+constexpr PanelOfFewRows<Real> panels_by_output[] = {product_by_output<Real, 1>, product_by_output<Real, 2>,
+                                                     product_by_output<Real, 3>, product_by_output<Real, 4>};
 
 // A block of a panel's terms, of which the next one's weights are `step` numbers on.
 template <class Real>
 void product_block(Rows<const Real> A, const Tiling& tiling, Index N, const Real* starts, const Real* weights,
                    Index step, Index terms, Rows<Real> out) {
   const Index later = tiling.large * tiling.M;
-  ProductLoops<Real>::tiles[tiling.M - 1][N - 1](A, tiling.large, starts, weights, step, terms, out);
+  product_tiles<Real>[tiling.M - 1][N - 1](A, tiling.large, starts, weights, step, terms, out);
   if (tiling.small)
-    ProductLoops<Real>::tiles[tiling.M - 2][N - 1](A.from(later), tiling.small, starts, weights, step, terms,
+    product_tiles<Real>[tiling.M - 2][N - 1](A.from(later), tiling.small, starts, weights, step, terms,
                                              out.from(later));
 }
 
@@ -112,7 +117,7 @@ void product_block(Rows<const Real> A, const Tiling& tiling, Index N, const Real
 template <class Real>
 void unpacked_panel(Rows<const Real> A, Index rows, const Panels<Real>& W, Index p, Rows<Real> out, int thread) {
   const bool in_place = rows <= tuning::rows_in_place && W.begin(p + 1) * lanes<Real> <= W.N;
-  if (in_place && W.weights.by_output) return ProductLoops<Real>::by_output[rows - 1](A, W, p, out);
+  if (in_place && W.weights.by_output) return panels_by_output<Real>[rows - 1](A, W, p, out);
   const bool as_rows = in_place && W.gates == 1;
   const Index width = W.column(p + 1) - W.column(p), N = width / lanes<Real>;
   const Tiling tiling(rows, N);

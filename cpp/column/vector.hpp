@@ -201,6 +201,16 @@ RNNCORE_INLINE void load_columns(const Real* from, ptrdiff_t stride, Vector<Real
   transpose<numbers / 2>(square);
 }
 
+#if !defined(__FMA__) && !defined(__ARM_NEON)
+// No hardware for it: the C library's fma is exact by its standard. Not inlined, for it is many calls.
+template <class V>
+__attribute__((noinline)) V fma_by_lanes(V a, V b, V c) {
+  for (int l = 0; l < lanes<RealOf<V>>; ++l)
+    a[l] = sizeof(RealOf<V>) == 4 ? __builtin_fmaf(a[l], b[l], c[l]) : __builtin_fma(a[l], b[l], c[l]);
+  return a;
+}
+#endif
+
 // a * b + c, rounded once.
 template <class V>
 RNNCORE_INLINE V fma(V a, V b, V c) {
@@ -226,11 +236,7 @@ RNNCORE_INLINE V fma(V a, V b, V c) {
     return reinterpret_cast<V>(vfmaq_f64(reinterpret_cast<float64x2_t>(c), reinterpret_cast<float64x2_t>(a),
                                          reinterpret_cast<float64x2_t>(b)));
 #else
-  // No hardware for it: the C library's fma is exact by its standard.
-  V out = c;
-  for (int l = 0; l < lanes<RealOf<V>>; ++l)
-    out[l] = sizeof(RealOf<V>) == 4 ? __builtin_fmaf(a[l], b[l], c[l]) : __builtin_fma(a[l], b[l], c[l]);
-  return out;
+  return fma_by_lanes(a, b, c);
 #endif
 }
 
