@@ -60,6 +60,7 @@ Vector<Real> across_rows(Rows<Real> y, Index count, Index V, const int64_t* labe
     for (Index v = 0; v < V; ++v) y(r)[v] = at[v][r];
   return log_of_sum(s, others) + (M - y_label);
 }
+// Compiled in loops.cpp, as along_rows is.
 extern template Vector<float> across_rows(Rows<float>, Index, Index, const int64_t*);
 extern template Vector<double> across_rows(Rows<double>, Index, Index, const int64_t*);
 

@@ -323,6 +323,7 @@ void row_sum(Rows<const Real> D, Index I, Blocks blocks, Real* out) {
       out[i] = out[i] + sum;
     }
 }
+// Compiled in loops.cpp.
 extern template void row_sum(Rows<const float>, Index, Blocks, float*);
 extern template void row_sum(Rows<const double>, Index, Blocks, double*);
 

@@ -25,6 +25,7 @@ struct Cut {
   Index widest() const { return least + (larger > 0); }
 };
 
+// The list of rows that follow each other.
 constexpr int64_t first_numbers[tuning::tile_side] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
 
 // Rows of a matrix: the i-th is the one with the number index[i], or simply i.
@@ -38,7 +39,8 @@ struct Rows {
   // The rows from the i-th on, and the same rows from their j-th number on.
   Rows from(Index i) const { return index ? Rows{at, stride, index + i} : Rows{at + i * stride, stride}; }
   Rows columns_from(Index j) const { return {at + j, stride, index}; }
-  // Those from the i-th on with a list in any case, for a tile: to look at it takes less than to ask whether there is one.
+  // Those from the i-th on with a list in any case, for a tile: to look at it takes less than to ask whether there is
+  // one.
   RNNCORE_INLINE Rows listed(Index i) const {
     return index ? Rows{at, stride, index + i} : Rows{at + i * stride, stride, first_numbers};
   }

@@ -24,9 +24,7 @@ void product_tile(Rows<const Real> A, Index tiles, const Real* starts, const Rea
     RNNCORE_UNROLL for (int m = 0; m < M; ++m) a[m] = from.by_list(m);
     V row[N], acc[M][N];
     RNNCORE_UNROLL for (int n = 0; n < N; ++n) row[n] = starts ? load<V>(starts + n * lanes<Real>) : V{};
-    RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-      RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = row[n];
-    }
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) { RNNCORE_UNROLL for (int n = 0; n < N; ++n) acc[m][n] = row[n]; }
     const Index part = tiles > 1 && r < N * M ? N + r / M : 0;  // 0: prefetches what is near already
     [[maybe_unused]] const Real* const ahead = weights + part * terms * lanes<Real>;
     const Real* w = weights;

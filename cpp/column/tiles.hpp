@@ -24,8 +24,7 @@ using tuning::tile_side;
 template <int M, int N, class Real>
 RNNCORE_INLINE void add_rows(Real* const (&from)[M], Vector<Real> (&tile)[M][N]) {
   RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
-    RNNCORE_UNROLL for (int n = 0; n < N; ++n) tile[m][n] =
-        load<Vector<Real>>(from[m] + n * lanes<Real>) + tile[m][n];
+    RNNCORE_UNROLL for (int n = 0; n < N; ++n) tile[m][n] = load<Vector<Real>>(from[m] + n * lanes<Real>) + tile[m][n];
   }
 }
 template <int M, int N, class Real>
