@@ -251,6 +251,38 @@ struct Calls {
     return tuple_of(to, grads.dinputs);
   }
 
+  // What bptt gives, of canonical arguments, with the sum of the gradients of the sequences, each shortened, and their
+  // lengths; None where it takes more than one pass: for several parts, and several threads.
+  static py::object each(int isa, const Net& net, py::handle flat, py::handle problem_arguments, py::handle labels,
+                         const Options& options, double longest) {
+    const auto item = [&](int i) { return py::handle(PyTuple_GET_ITEM(problem_arguments.ptr(), i)); };
+    SeenProblem<Real> seen;
+    SeenLabels<Real> label(options.loss);
+    if (!seen.see(net, item(0), item(1), item(2))) throw py::value_error("the arguments of each must be canonical");
+    const Steps steps = options.last ? last_steps(seen.steps()) : seen.steps();
+    if (!label.see(steps, seen.lead(options.last), net.V, labels, true))
+      throw py::value_error("the labels of each must be canonical");
+    if (net.parts() > 1 || threads_for(options.threads, net, seen, {2, 1, true}) > 1) return py::none();
+    const ptrdiff_t arrays = splits(net) ? 2 : 1, N = seen.steps().count, B = seen.steps().B;
+    double loss = 0;
+    GradientArrays grads(net, seen, options.need_dinputs);
+    auto losses = new_array<Real>(seen.lead(options.last)), one = new_array<Real>({net.size()}),
+         gates = new_array<Real>({arrays, N, padded<Real>(net.G())});
+    auto lengths = new_array<double>({B});
+    NewStates<Real> last(net, seen.is_one(), B);
+    Gradients<Real> pointers = grads.pointers();
+    std::fill_n(pointers.flat, net.size(), Real(-0.0));  // the number to add when nothing is to be added
+    pointers.shortened = {pointers.flat, longest, lengths.mutable_data()};
+    pointers.each = {0, B, net.size()};
+    pointers.flat = one.mutable_data();
+    Problem<Real> problem = seen.problem(net, numbers(flat), options.last);
+    problem.gates = gates.mutable_data();
+    run(1, kernels<Real>(isa).bptt, problem, label.labels(),
+        Losses<Real>{&loss, losses.mutable_data(), last.pointers()}, pointers);
+    return tuple_of(py::float_(loss), losses, py::int_(label.count(steps, net.V)), grads.flat, last.take(),
+                    grads.dstate.take(), grads.dinputs, lengths);
+  }
+
   // J, the losses, how many steps have one, the gradient with respect to the parameters, the last states, and as
   // backward. What has not been checked may have one label a sequence whatever the options say.
   static py::object bptt(int isa, const Net& net, py::handle flat, py::handle problem_arguments, py::handle labels,

@@ -167,6 +167,12 @@ void define_calls(py::module_& m) {
       return Calls<decltype(real)>::bptt(isa, net, flat, problem, labels, checked, options, after);
     });
   });
+  m.def("each", [](int isa, const Net& net, py::handle flat, py::handle problem, py::handle labels,
+                   const Options& options, double longest) {
+    return by_type(flat, [&](auto real) {
+      return Calls<decltype(real)>::each(isa, net, flat, problem, labels, options, longest);
+    });
+  });
   m.def("outputs", [](int isa, py::handle flat, py::handle h, py::handle labels, py::handle steps,
                       const Options& options, py::handle later) {
     return by_type(

@@ -103,6 +103,18 @@ def bptt(
     """problem: inputs, state, steps or resets. checked: whether labels but classes, and weights, have been. after: of
     the steps after these, the gradients with respect to the last states here, and to flat."""
 
+def each(
+    isa: int,
+    net: Net,
+    flat: Array,
+    problem: tuple[Inputs, States, Steps | None],
+    labels: Labels,
+    options: Options,
+    longest: float,
+    /,
+) -> tuple[float, Array, int, Array, States, States, Array | None, Array] | None:
+    """As bptt, with the sum of the shortened gradients of sequences; and their lengths. The arguments are canonical."""
+
 def outputs(
     isa: int, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None, /
 ) -> tuple[Array, int, Array, Array]:

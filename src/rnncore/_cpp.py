@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from .engines import Bptt
 from .losses import NUMBERS
 from .net import Net
 from .problem import Kept, Options
@@ -113,6 +114,22 @@ class CppEngine:
         own: Any = _steps(steps) if type(steps) is Steps else steps  # resets stay as they are
         problem, asked = (inputs, state, own), options.core or _options(options)
         return _core.bptt(self._isa, net.core or _net(net), flat, problem, labels, checked, asked, after)
+
+    def each(
+        self,
+        net: Net,
+        flat: Array,
+        inputs: Inputs,
+        state: States,
+        steps: Steps | None,
+        options: Options,
+        labels: Labels,
+        longest: float,
+    ) -> tuple[Bptt, Array] | None:
+        """Return what bptt does, with the sum of the gradients of sequences, each shortened, and their lengths."""
+        problem, asked = (inputs, state, None if steps is None else _steps(steps)), options.core or _options(options)
+        found = _core.each(self._isa, net.core or _net(net), flat, problem, labels, asked, longest)
+        return None if found is None else (found[:7], found[7])
 
     def outputs(
         self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None

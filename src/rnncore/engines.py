@@ -131,6 +131,22 @@ class Engine(Protocol):
         these steps are added; None for the latter if there are none.
         """
 
+    def each(
+        self,
+        net: Net,
+        flat: Array,
+        inputs: Inputs,
+        state: States,
+        steps: Steps | None,
+        options: Options,
+        labels: Labels,
+        longest: float,
+    ) -> tuple[Bptt, Array] | None:
+        """Return what ``bptt`` does, with the sum of the gradients of the sequences, each shortened, and their lengths.
+
+        As ``sums`` and ``add_shortened`` have them; None if this engine has no faster way to them.
+        """
+
     def outputs(
         self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None
     ) -> tuple[Array, int, Array, Array]:

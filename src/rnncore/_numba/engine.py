@@ -116,6 +116,9 @@ class NumbaEngine:
         count = _count_of(label, options.loss)
         return loss, form.from_outputs(losses), count, grads, *states, form.from_dinputs(dinputs)
 
+    def each(self, *_: object) -> None:
+        """Return None: there is no faster way than by sums."""
+
     def outputs(
         self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None
     ) -> tuple[Array, int, Array, Array]:
