@@ -57,9 +57,7 @@ struct Resets {
   // The resets of a step, or null if none of its sequences is reset.
   const bool* at(const cells::Step<Real>& step, const Span& span, Index t) const {
     const bool* const resets = given ? given + span.row(t) : nullptr;
-    for (Index i = 0; resets && i < step.last - step.first; ++i)
-      if (resets[i]) return resets;
-    return nullptr;
+    return resets && memchr(resets, true, static_cast<size_t>(step.last - step.first)) ? resets : nullptr;
   }
 };
 

@@ -249,12 +249,10 @@ struct SumRows {
   static Index zeros(const Steps& steps) { return steps.B + steps.count; }
 
   void list_before(const Steps& steps, int64_t* scratch) {
-    bool any = false;
-    for (Index i = 0; i < count; ++i) {
-      any |= steps.resets[row0 + i];
-      scratch[i] = steps.resets[row0 + i] ? zeros(steps) : row0 + i;
-    }
-    if (any) before = scratch;
+    const bool* const resets = steps.resets + row0;
+    if (!memchr(resets, true, static_cast<size_t>(count))) return;
+    for (Index i = 0; i < count; ++i) scratch[i] = resets[i] ? zeros(steps) : row0 + i;
+    before = scratch;
   }
 
   void list_places(const Steps& steps, Index t0, Index t1, int64_t* scratch, Index* ends) {

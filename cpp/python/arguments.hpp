@@ -183,7 +183,7 @@ class SeenProblem {
     Seen seen;
     if (!seen.see_as<bool>(given, lead_)) return false;
     const auto *const from = seen.data<const uint8_t>(), *const end = from + steps_.count;
-    if (std::find_if(from, end, [](uint8_t is_reset) { return is_reset != 0; }) == end) return true;
+    if (from == end || (*from == 0 && memcmp(from, from + 1, static_cast<size_t>(steps_.count - 1)) == 0)) return true;
     resets_ = std::make_unique<bool[]>(static_cast<size_t>(steps_.count));
     std::transform(from, end, resets_.get(), [](uint8_t is_reset) { return is_reset != 0; });
     steps_.resets = resets_.get();
