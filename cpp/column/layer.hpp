@@ -78,7 +78,8 @@ struct Forward {
         step.h = place.of(trace.h, n.ldH, n.B + span.row(t));
         step.kept = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
       }
-      moves = resets.take(step, span, t, share, units) || !span.is_grid();
+      ZerosInPlace<Real> in_place = resets.zeros_of(share);
+      moves = resets.take(step, span, t, share, units, in_place) || !span.is_grid();
       if (has_q) reset(step, span, look);
       step_forward(step, units, t % 2 != 0, look);
       meet();
@@ -223,7 +224,8 @@ struct Backward {
         step.kept_now = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
         step.da = of_step(da, step.first, span.row(t)), step.du = of_step(du, step.first, span.row(t));
       }
-      moves = resets.take(step, span, t, share, units) || !span.is_grid();
+      ZerosInPlace<Real> in_place = resets.zeros_of(share);
+      moves = resets.take(step, span, t, share, units, in_place) || !span.is_grid();
       const Rows<Real> through_h = place.of(carried, n.ldH, span.p0);
       take_carried(span, step, dh_of(share), through_h, own_dh);
       if (dstates) give_states(span, step, t);

@@ -164,6 +164,7 @@ struct SumRows {
   const int64_t *rows,
       *before;  // null: the full grid, where they lie one after the other; before: h of the step before
   const int64_t *addresses, *reads;  // as steps.address and steps.read; null: they are the rows
+  const bool* resets = nullptr;      // of these rows, on the full grid, if there are any
   bool has_block_before;             // whether arrays by rows hold the rows of the block before in front
   Blocks blocks;
 
@@ -249,8 +250,8 @@ struct SumRows {
   static Index zeros(const Steps& steps) { return steps.B + steps.count; }
 
   void list_before(const Steps& steps, int64_t* scratch) {
-    const bool* const resets = steps.resets + row0;
-    if (!memchr(resets, true, static_cast<size_t>(count))) return;
+    if (!memchr(steps.resets + row0, true, static_cast<size_t>(count))) return;
+    resets = steps.resets + row0;
     for (Index i = 0; i < count; ++i) scratch[i] = resets[i] ? zeros(steps) : row0 + i;
     before = scratch;
   }
