@@ -173,7 +173,8 @@ struct Calls {
     return reinterpret_cast<const Real*>(py::detail::array_proxy(flat.ptr())->data);
   }
 
-  // y, h, the tape, the last states, and copies of the inputs and of the initial states.
+  // y, h, the tape, the last states, and copies of the inputs, of the initial states, and of the resets of the full
+  // grid.
   static py::object forward(int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state,
                             py::handle steps, const Options& options) {
     SeenProblem<Real> seen;
@@ -185,10 +186,12 @@ struct Calls {
     NewStates<Real> last(net, seen.is_one(), seen.steps().B);
     py::object read = copy_of_inputs(net, seen, problem);
     py::object first = copy_of_states(net, seen, problem);
+    py::object resets = py::none();
+    if (problem.steps.full() && problem.steps.resets) resets = copy_of(seen.lead(), problem.steps.resets);
     const Outputs<Real> outputs{y.mutable_data(), {h.mutable_data(), net.W()}, tape.mutable_data(), last.pointers()};
     run(threads_for(options.threads, net, seen, {1, 0, true}), kernels<Real>(isa).forward, problem, outputs);
     py::detail::array_proxy(h.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-    return tuple_of(y, h, tape, last.take(), read, first);
+    return tuple_of(y, h, tape, last.take(), read, first, resets);
   }
 
   // The gradients with respect to the parameters, the initial states, and the inputs or None. later: the first of these

@@ -46,9 +46,9 @@ def release_memory() -> int: ...
 def usable_cores() -> int: ...
 def cores_of_quota(root: str, /) -> int: ...
 def forward(
-    isa: int, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options, /
-) -> tuple[Array, Array, Array, States, Inputs, States] | None:
-    """Return y, h, the tape, the last states, and copies of the inputs and of the states."""
+    isa: int, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | Mask | None, options: Options, /
+) -> tuple[Array, Array, Array, States, Inputs, States, Mask | None] | None:
+    """steps: or resets. Return y, h, the tape, the last states, and copies of the inputs, the states and the resets."""
 
 def backward(
     isa: int,

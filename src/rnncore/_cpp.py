@@ -10,7 +10,7 @@ from .engines import Bptt
 from .losses import NUMBERS
 from .net import Net
 from .problem import Kept, Options
-from .steps import Steps
+from .steps import Steps, full_steps
 from .types import Array, Indices, Inputs, Labels, States
 
 _NUMBERS: dict[str, int] = dict(_core.instruction_sets())
@@ -51,13 +51,14 @@ class CppEngine:
         self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
     ) -> tuple[Array, Array, States, Kept] | None:
         """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
-        own = None if steps is None else _steps(steps)
+        own: Any = _steps(steps) if type(steps) is Steps else steps  # resets stay as they are
         asked = options.core or _options(options)
         found = _core.forward(self._isa, net.core or _net(net), flat, inputs, state, own, asked)
         if found is None:
             return None
-        y, h, tape, last, read, first = found
-        return y, h, last, (net, read, first, steps, h, tape, options.last)
+        y, h, tape, last, read, first, resets = found
+        divided = steps if type(steps) is Steps else None if resets is None else full_steps(resets)
+        return y, h, last, (net, read, first, divided, h, tape, options.last)
 
     def backward(
         self,
