@@ -54,6 +54,7 @@ struct Resets {
   using Fields = cells::Fields<Real>;
   const Trace<Real>& trace;
   const bool* given;  // null: there are none, and nothing is to be done
+  bool* steps_reset;  // (longest): whether any sequence is reset at a step
   Index zeros, most;  // the row of zeros in trace.h; the rows of a step
   int64_t* before;    // (threads, most): of each row of a step, the row of h before
   Real* others;       // (B, S - 1, P), by positions: the other states before
@@ -61,6 +62,9 @@ struct Resets {
 
   Resets(Arena& arena, const Trace<Real>& trace, const Steps& steps, Limits limits)
       : trace(trace), given(steps.resets), zeros(trace.n.B + steps.count), most(given ? limits.rows : 0) {
+    steps_reset = arena.take<bool>(given ? steps.longest : 0);
+    for (Index t = 0; given && arena.at && t < steps.longest; ++t)
+      steps_reset[t] = memchr(given + steps.row(t), true, static_cast<size_t>(steps.there(t)));
     before = arena.take<int64_t>(limits.threads * most);
     others = arena.take<Real>(given ? trace.n.B * trace.n.others_row() : 0);
     saved = arena.take<Real>(given ? limits.threads * ZerosInPlace<Real>::most * trace.n.ldH : 0);
@@ -112,8 +116,9 @@ struct Resets {
 
   // The resets of a step, or null if none of its sequences is reset.
   const bool* at(const cells::Step<Real>& step, const Span& span, Index t) const {
-    const bool* const resets = given ? given + span.row(t) : nullptr;
-    return resets && memchr(resets, true, static_cast<size_t>(step.last - step.first)) ? resets : nullptr;
+    if (!given || !steps_reset[t]) return nullptr;
+    const bool* const resets = given + span.row(t);
+    return memchr(resets, true, static_cast<size_t>(step.last - step.first)) ? resets : nullptr;
   }
 };
 
