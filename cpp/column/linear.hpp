@@ -110,7 +110,8 @@ struct Factor {
   // each on a page of its own, of which a processor keeps few at hand.
   bool is_scattered() const {
     const Index bytes = rows.stride * Index{sizeof(Real)};
-    return bytes > tuning::far_row_bytes || (bytes > tuning::near_row_bytes && bytes % (2 * tuning::cache_line) == 0);
+    return bytes > tuning::chosen.far_row_bytes ||
+           (bytes > tuning::near_row_bytes && bytes % (2 * tuning::cache_line) == 0);
   }
   // Whether rows lie one after the other. If they do not they are copied: to look up where each lies would cost a fifth
   // of the time.

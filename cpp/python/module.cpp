@@ -2,6 +2,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdlib>
+
+#include "../system/processor.hpp"
 #include "stepper.hpp"
 
 namespace rnncore {
@@ -232,6 +235,7 @@ void define_optimizers(py::module_& m) {
 PYBIND11_MODULE(_core, m) {
   // What is made once is made here, where the GIL is held: the first calls of several threads may come together.
   (void)numpy_types(), (void)spare_pages(), (void)instruction_sets();
+  choose_numbers(std::getenv("RNNCORE_TUNING"));
   m.def("instruction_sets", instruction_sets_here, "Return (name, number) of each that runs here, worst first.");
   m.def("compiled_sets", compiled_sets, "Return the names of all that were compiled, worst first.");
   m.def("cells", cells, "Return what rnncore/cells.py says of each cell, in numbers, in the core's order.");
@@ -241,6 +245,9 @@ PYBIND11_MODULE(_core, m) {
   m.def(
       "release_memory", [] { return spare_pages().release() + release_work_areas(); },
       "Give back what is kept between calls; return how many bytes.");
+  m.def(
+      "tuning", [] { return std::pair(tuning::chosen.far_row_bytes, tuning::chosen.far_weights_bytes); },
+      "Return far_row_bytes and far_weights_bytes, as they were chosen.");
   m.def("usable_cores", usable_cores, "Return how many cores this process may use.");
   m.def("cores_of_quota", cores_of_quota, "Return how many cores the CPU quotas under a root allow, 0 for all.");
   define_nouns(m);
