@@ -77,12 +77,11 @@ struct Sums {
     const bool gates_before = rows.has_block_before && gates.by_row;
     const auto recurrent = [&](Index from, Index to, Rows<const Real> operand) {
       if (from < to)
-        linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before},
-                                {operand, n.H, rows.has_block_before && !operand.index}, blocks, first,
-                                dW_hh + from * ld_hh, ld_hh, scratch, look);
+        linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before}, {operand, n.H, rows.has_block_before},
+                                blocks, first, dW_hh + from * ld_hh, ld_hh, scratch, look);
     };
     if (inputs.vectors) {
-      const linear::Factor<Real> x{rows.by_read(inputs.vectors, n.X), n.X, rows.has_block_before};
+      const linear::Factor<Real> x{rows.by_read(inputs.vectors, n.X), n.X, rows.has_block_before && !rows.rows};
       const linear::Factor<Real> by_gate{da.columns_from(g0), count, gates_before};
       if (xh_in_place)
         linear::outer_sum(by_gate, x, blocks, first, dW_xh + g0 * n.X, n.X, scratch, look);

@@ -176,7 +176,7 @@ struct SumRows {
         before(nullptr),
         addresses(nullptr),
         reads(nullptr),
-        has_block_before(steps.full() && t0 > 0) {
+        has_block_before(t0 > 0) {
     Index* const ends = reinterpret_cast<Index*>(scratch);
     if (steps.full()) {
       cut_grid(steps.B, ends);
