@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors
 
 from ..cells import CELLS, parts
 from ..convert.torch import MODES
@@ -50,11 +51,10 @@ class Given(NamedTuple):
     masks: tuple[Tensor, ...]
 
 
-class Found(NamedTuple):
-    """Holds what forward finds: h of each step, the last states, the tape, and the weights as one vector."""
+class Kept(NamedTuple):
+    """Holds what backward needs of what forward finds: h of each step, the tape, and the weights as one vector."""
 
     output: Tensor
-    states: tuple[Tensor, ...]
     tape: Tensor
     flat: Tensor
 
@@ -65,18 +65,18 @@ def net_for(mode: str, inputs: int, hidden: int, layers: int, bidirectional: boo
     return net_of(MODES[mode], inputs, hidden, 0, DTYPES[dtype], layers, bidirectional, False)
 
 
-def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> Found:
-    """Return what a module computes."""
+def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """Return what a module computes, the output and the last states; the tape; and the weights as one vector."""
     net, rows = plan.net, plan.rows
     flat = flat_of(plan, weights)
     options = options_of(False, torch.get_num_threads())
     found = current(None).forward(
-        net, flat, _inputs(plan, given), _states(net, given.h, given.c), rows and rows.steps, options
+        net, flat.numpy(), _inputs(plan, given), _states(net, given.h, given.c), rows and rows.steps, options
     )
     assert found is not None  # as the arguments are canonical
     _, h, last, (*_, tape, _) = found
     output = torch.from_numpy(_writable(h) if rows is None else rows.from_engine(h))
-    return Found(output, _as_tensors(net, last), torch.from_numpy(tape), torch.from_numpy(flat))
+    return (output, *_as_tensors(net, last)), torch.from_numpy(tape), flat
 
 
 class Gradients(NamedTuple):
@@ -87,17 +87,19 @@ class Gradients(NamedTuple):
     flat: AnyArray
 
 
-def backward(plan: Plan, given: Given, found: Found, by: Sequence[Tensor | None], need_dx: bool) -> Gradients:
+def backward(plan: Plan, given: Given, kept: Kept, by: Sequence[Tensor | None], need_dx: bool) -> Gradients:
     """Return the gradients, from those with respect to the output and the last states, of which one may not be None."""
     net, rows = plan.net, plan.rows
     doutput, *dlast = by
-    if any(tensor is not None for tensor in dlast):
-        dlast = [torch.zeros_like(last) if d is None else d for d, last in zip(dlast, found.states, strict=True)]
-    steps, h = rows and rows.steps, _ours(plan, found.output)
-    kept = net, _inputs(plan, given), _states(net, given.h, given.c), steps, h, found.tape.numpy(), False
+    given_one = next((d for d in dlast if d is not None), None)
+    if given_one is not None:
+        dlast = [torch.zeros_like(given_one) if d is None else d for d in dlast]
     dh, dstate = None if doutput is None else _ours(plan, doutput), _states(net, *dlast)
+    read = _inputs(plan, given), _states(net, given.h, given.c), rows and rows.steps
     options = options_of(need_dx, torch.get_num_threads())
-    gradients = current(None).backward(kept, found.flat.numpy(), None, dh, dstate, options)
+    gradients = current(None).backward(
+        (net, *read, _ours(plan, kept.output), kept.tape.numpy(), False), kept.flat.numpy(), None, dh, dstate, options
+    )
     assert gradients is not None  # as the arguments are canonical
     dflat, dfirst, dx = gradients
     if dx is not None and rows is not None:
@@ -106,18 +108,18 @@ def backward(plan: Plan, given: Given, found: Found, by: Sequence[Tensor | None]
     return Gradients(None if dx is None else torch.from_numpy(dx), dstates, dflat)
 
 
-def flat_of(plan: Plan, weights: Sequence[Tensor]) -> AnyArray:
-    """Return the weights as one vector, in rnncore's order: all matrices, then all biases."""
-    arrays, each = [_array(weight) for weight in weights], 4 if plan.bias else 2
-    joined = [array for kind in zip(arrays[::each], arrays[1::each], strict=True) for array in kind]
-    if not plan.bias:
-        joined.append(np.zeros(_biases(plan.net), plan.net.dtype))
-    elif CELLS[plan.net.cell].own_recurrent_bias:
-        joined += [array for kind in zip(arrays[2::4], arrays[3::4], strict=True) for array in kind]
-    else:
-        with np.errstate(all="ignore"):
-            joined += [b_ih + b_hh for b_ih, b_hh in zip(arrays[2::4], arrays[3::4], strict=True)]
-    return np.concatenate(joined, axis=None)
+def flat_of(plan: Plan, weights: Sequence[Tensor]) -> Tensor:
+    """Return the weights as one vector, in rnncore's order: all matrices, then all biases. No gradient goes through."""
+    each = 4 if plan.bias else 2
+    joined = [weight for pair in zip(weights[::each], weights[1::each], strict=True) for weight in pair]
+    with torch.no_grad():
+        if not plan.bias:
+            joined.append(weights[0].new_zeros(_biases(plan.net)))
+        elif CELLS[plan.net.cell].own_recurrent_bias:
+            joined += [bias for pair in zip(weights[2::4], weights[3::4], strict=True) for bias in pair]
+        else:
+            joined += [b_ih + b_hh for b_ih, b_hh in zip(weights[2::4], weights[3::4], strict=True)]
+        return _flatten_dense_tensors(joined)
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import kernels
-from .kernels import Found, Given, Plan
+from .kernels import Given, Kept, Plan
 from .plans import shapes_of
 
 
@@ -35,8 +35,8 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the output, the last states h and c, the tape, and the weights as one vector."""
     plan = _plan(weights, mode, layers, bidirectional)
-    output, last, tape, flat = kernels.forward(plan, _given(x, states, masks), weights)
-    h, c = (*last, x.new_empty(0))[:2]
+    results, tape, flat = kernels.forward(plan, _given(x, states, masks), weights)
+    output, h, c = (*results, x.new_empty(0))[:3]
     return output, h, c, tape, flat
 
 
@@ -63,9 +63,8 @@ def backward(
     need_dx: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients with respect to x, if needed, to h and c, and to the weights as one vector."""
-    plan, (output, *last, tape, flat) = _plan(weights, mode, layers, bidirectional), found
-    kept = Found(output, tuple(last), tape, flat)
-    dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), kept, by, need_dx)
+    plan = _plan(weights, mode, layers, bidirectional)
+    dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), Kept(*found), by, need_dx)
     dh, dc = (*dstates, x.new_empty(0), x.new_empty(0))[:2]
     return x.new_empty(0) if dx is None else dx, dh, dc, torch.from_numpy(dflat)
 
@@ -81,9 +80,8 @@ def _save(ctx: Any, inputs: Any, output: Any) -> None:
     """Save what the gradient needs."""
     x, states, masks, weights, ctx.mode, ctx.layers, ctx.bidirectional = inputs
     ctx.counts = len(states), len(masks), len(weights)
-    h_last, c_last, tape, flat = output[1:]
-    last = (h_last, c_last) if ctx.mode == "LSTM" else (h_last,)
-    ctx.save_for_backward(x, *states, *masks, *weights, output[0], *last, tape, flat)
+    h, _, _, tape, flat = output
+    ctx.save_for_backward(x, *states, *masks, *weights, h, tape, flat)
 
 
 def _gradient(ctx: Any, *by: Any) -> Any:
@@ -95,7 +93,7 @@ def _gradient(ctx: Any, *by: Any) -> Any:
         start += count
     states, masks, weights, found = lists
     how = ctx.mode, ctx.layers, ctx.bidirectional
-    by = by[: len(found) - 2]
+    by = by[: 3 if ctx.mode == "LSTM" else 2]
     dx, dh, dc, dflat = torch.ops.rnncore.backward(by, x, *lists, *how, ctx.needs_input_grad[0])
     plan = _plan(weights, *how)
     dweights = [dflat[start:stop].view(shape) for start, stop, shape in kernels.places_of(plan.net, plan.bias)]
