@@ -18,18 +18,11 @@ def call(plan: Plan, given: Given, weights: list[Tensor]) -> tuple[Tensor, ...]:
     if torch._C._are_functorch_transforms_active():
         *results, _, _ = CallOfTransform.apply(plan, *given, *weights)
         return tuple(results)
-    if torch.is_grad_enabled() and _any_needs_gradient(given, weights):
+    if torch.is_grad_enabled():
         results = Call.apply(plan, *given, *weights)
     else:
         results, _, _ = kernels.forward(plan, given, weights)
     return results
-
-
-def _any_needs_gradient(given: Given, weights: list[Tensor]) -> bool:
-    x, h, c, _ = given
-    if any(weight.requires_grad for weight in weights):
-        return True
-    return any(tensor is not None and tensor.requires_grad for tensor in (x, h, c))
 
 
 class Call(torch.autograd.Function):
@@ -48,17 +41,19 @@ class Call(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *by: Any) -> Any:
-        """Return the gradients with respect to the inputs of forward that need one."""
-        (x, h, c, *found), plan, needs = ctx.saved_tensors, ctx.plan, ctx.needs_input_grad
+        """Return the gradients with respect to the inputs of forward."""
         if all(gradient is None for gradient in by):
-            return (None,) * len(needs)
-        masks, weights = found[3 : 3 + ctx.masks], found[3 + ctx.masks :]
-        given, kept = Given(x, h, c, tuple(masks)), Kept(*found[:3])
+            return (None,) * len(ctx.needs_input_grad)
+        plan, need_dx = ctx.plan, ctx.needs_input_grad[1]
+        x, h, c, output, tape, flat, *tensors = ctx.saved_tensors
+        masks, weights = tuple(tensors[: ctx.masks]), tensors[ctx.masks :]
+        given, kept = Given(x, h, c, masks), Kept(output, tape, flat)
         if torch.is_grad_enabled():
-            gradients = Gradient.apply(plan, needs[1], given, kept, x, h, c, len(weights), *weights, *by)
+            gradients = Gradient.apply(plan, need_dx, given, kept, x, h, c, len(weights), *weights, *by)
         else:
-            gradients = flattened(plan, kernels.backward(plan, given, kept, by, needs[1]))
-        return _needed(gradients, needs)
+            gradients = flattened(plan, kernels.backward(plan, given, kept, by, need_dx))
+        dx, dh, dc, *dweights = gradients
+        return None, dx, dh, dc, None, *dweights
 
 
 def _save(ctx: Any, inputs: Any, output: Tensor, tape: Tensor, flat: Tensor) -> None:
@@ -92,13 +87,6 @@ class CallOfTransform(Call):
     def backward(ctx: Any, *by: Any) -> Any:
         """Return the gradients with respect to the inputs of forward that need one."""
         return Call.backward(ctx, *by[:-2])
-
-
-def _needed(gradients: Tensors, needs: tuple[bool, ...]) -> Tensors:
-    """Return the gradients in the place of the arguments of ``Call``, None where none is needed."""
-    dx, dh, dc, *dweights = gradients
-    placed = None, dx, dh, dc, None, *dweights
-    return tuple(gradient if need else None for gradient, need in zip(placed, needs, strict=True))
 
 
 def flattened(plan: Plan, gradients: kernels.Gradients) -> Tensors:

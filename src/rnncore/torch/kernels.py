@@ -20,6 +20,7 @@ from ..convert.torch import MODES
 from ..engines import current
 from ..net import Net, net_of
 from ..problem import options_of
+from ..steps import Steps
 from ..types import AnyArray, States
 from .packed import Rows
 
@@ -30,12 +31,19 @@ DTYPES: dict[Any, np.dtype[Any]] = {torch.float32: np.dtype(np.float32), torch.f
 
 class Plan(NamedTuple):
     """Says what a call computes: the net, of which of PyTorch's modes, whether it has biases, and the rows of a
-    PackedSequence."""
+    PackedSequence.
+
+    sums: whether two biases become one, their sum. shapes: those of the weights in PyTorch's order: W_ih, W_hh, b_ih,
+    b_hh of each part. places: where the gradient of each lies in ``flat``.
+    """
 
     net: Net
     mode: str
     bias: bool
-    rows: Rows | None
+    sums: bool
+    shapes: list[tuple[int, ...]]
+    places: list[slice]
+    rows: Rows | None = None
 
 
 class Given(NamedTuple):
@@ -60,23 +68,26 @@ class Kept(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def net_for(mode: str, inputs: int, hidden: int, layers: int, bidirectional: bool, dtype: torch.dtype) -> Net:
-    """Return the net of a module, which has no outputs of its own."""
-    return net_of(MODES[mode], inputs, hidden, 0, DTYPES[dtype], layers, bidirectional, False)
+def plan_for(
+    mode: str, inputs: int, hidden: int, layers: int, bidirectional: bool, bias: bool, dtype: torch.dtype
+) -> Plan:
+    """Return the plan of a module, whose net has no outputs of its own, for what is no PackedSequence."""
+    net = net_of(MODES[mode], inputs, hidden, 0, DTYPES[dtype], layers, bidirectional, False)
+    own = CELLS[net.cell].own_recurrent_bias
+    names = ("W_xh", "W_hh", "b_x" if own else "b_h", "b_h")[: 4 if bias else 2]
+    arrays = [net.places[prefix + name] for prefix in parts(layers, bidirectional) for name in names]
+    places = [slice(offset, offset + math.prod(shape)) for offset, shape in arrays]
+    return Plan(net, mode, bias, bias and not own, [shape for _, shape in arrays], places)
 
 
 def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
     """Return what a module computes, the output and the last states; the tape; and the weights as one vector."""
-    net, rows = plan.net, plan.rows
-    flat = flat_of(plan, weights)
-    options = options_of(False, torch.get_num_threads())
-    found = current(None).forward(
-        net, flat.numpy(), _inputs(plan, given), _states(net, given.h, given.c), rows and rows.steps, options
-    )
+    flat, options = flat_of(plan, weights), options_of(False, torch.get_num_threads())
+    found = current(None).forward(plan.net, flat.numpy(), *_read(plan, given), options)
     assert found is not None  # as the arguments are canonical
     _, h, last, (*_, tape, _) = found
-    output = torch.from_numpy(_writable(h) if rows is None else rows.from_engine(h))
-    return (output, *_as_tensors(net, last)), torch.from_numpy(tape), flat
+    output = torch.from_numpy(_writable(h) if plan.rows is None else plan.rows.from_engine(h))
+    return (output, *_as_tensors(plan.net, last)), torch.from_numpy(tape), flat
 
 
 class Gradients(NamedTuple):
@@ -89,43 +100,29 @@ class Gradients(NamedTuple):
 
 def backward(plan: Plan, given: Given, kept: Kept, by: Sequence[Tensor | None], need_dx: bool) -> Gradients:
     """Return the gradients, from those with respect to the output and the last states, of which one may not be None."""
-    net, rows = plan.net, plan.rows
     doutput, *dlast = by
-    given_one = next((d for d in dlast if d is not None), None)
-    if given_one is not None:
-        dlast = [torch.zeros_like(given_one) if d is None else d for d in dlast]
-    dh, dstate = None if doutput is None else _ours(plan, doutput), _states(net, *dlast)
-    read = _inputs(plan, given), _states(net, given.h, given.c), rows and rows.steps
+    read, h, tape, flat = _read(plan, given), _ours(plan, kept.output), kept.tape.numpy(), kept.flat.numpy()
+    dh, dstate = None if doutput is None else _ours(plan, doutput), _states(plan.net, *_all_or_none(dlast))
     options = options_of(need_dx, torch.get_num_threads())
-    gradients = current(None).backward(
-        (net, *read, _ours(plan, kept.output), kept.tape.numpy(), False), kept.flat.numpy(), None, dh, dstate, options
-    )
-    assert gradients is not None  # as the arguments are canonical
-    dflat, dfirst, dx = gradients
-    if dx is not None and rows is not None:
-        dx = rows.from_engine(dx)
-    dstates = () if given.h is None else _as_tensors(net, dfirst)
-    return Gradients(None if dx is None else torch.from_numpy(dx), dstates, dflat)
+    found = current(None).backward((plan.net, *read, h, tape, False), flat, None, dh, dstate, options)
+    assert found is not None  # as the arguments are canonical
+    dflat, dfirst, dx = found
+    if dx is not None:
+        dx = torch.from_numpy(dx if plan.rows is None else plan.rows.from_engine(dx))
+    return Gradients(dx, () if given.h is None else _as_tensors(plan.net, dfirst), dflat)
 
 
 def flat_of(plan: Plan, weights: Sequence[Tensor]) -> Tensor:
-    """Return the weights as one vector, in rnncore's order: all matrices, then all biases. No gradient goes through."""
+    """Return the weights as one vector, in rnncore's order: all matrices, then all biases."""
     each = 4 if plan.bias else 2
     joined = [weight for pair in zip(weights[::each], weights[1::each], strict=True) for weight in pair]
-    with torch.no_grad():
-        if not plan.bias:
-            joined.append(weights[0].new_zeros(_biases(plan.net)))
-        elif CELLS[plan.net.cell].own_recurrent_bias:
-            joined += [bias for pair in zip(weights[2::4], weights[3::4], strict=True) for bias in pair]
-        else:
-            joined += [b_ih + b_hh for b_ih, b_hh in zip(weights[2::4], weights[3::4], strict=True)]
-        return _flatten_dense_tensors(joined)
-
-
-@lru_cache(maxsize=256)
-def _biases(net: Net) -> int:
-    """Return how many numbers all biases of a net have."""
-    return sum(math.prod(shape) for name, (_, shape) in net.places.items() if name.rpartition(".")[2][0] == "b")
+    if not plan.bias:
+        joined.append(weights[0].new_zeros(plan.net.size - plan.places[-1].stop))
+    elif plan.sums:
+        joined += [b_ih + b_hh for b_ih, b_hh in zip(weights[2::4], weights[3::4], strict=True)]
+    else:
+        joined += [bias for pair in zip(weights[2::4], weights[3::4], strict=True) for bias in pair]
+    return _flatten_dense_tensors(joined)
 
 
 def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:
@@ -134,21 +131,10 @@ def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:
     The gradient with respect to a sum of two biases is that with respect to each; one of them is a copy, since
     PyTorch's users change gradients in place.
     """
-    found = [flat[start:stop].reshape(shape) for start, stop, shape in places_of(plan.net, plan.bias)]
-    if plan.bias and not CELLS[plan.net.cell].own_recurrent_bias:
+    found = [flat[place].reshape(shape) for place, shape in zip(plan.places, plan.shapes, strict=True)]
+    if plan.sums:
         found[3::4] = [bias.copy() for bias in found[3::4]]
     return [torch.from_numpy(array) for array in found]
-
-
-@lru_cache(maxsize=256)
-def places_of(net: Net, bias: bool) -> list[tuple[int, int, tuple[int, ...]]]:
-    """Return where the gradients of a module's weights begin and end in ``flat``, and their shapes."""
-    names = ("W_xh", "W_hh", "b_x" if CELLS[net.cell].own_recurrent_bias else "b_h", "b_h")[: 4 if bias else 2]
-    found = []
-    for prefix in parts(net.layers, net.bidirectional):
-        for offset, shape in (net.places[prefix + name] for name in names):
-            found.append((offset, offset + math.prod(shape), shape))
-    return found
 
 
 def _array(tensor: Tensor) -> AnyArray:
@@ -165,10 +151,19 @@ def _ours(plan: Plan, tensor: Tensor) -> AnyArray:
     return array if plan.rows is None else plan.rows.to_engine(array)
 
 
-def _inputs(plan: Plan, given: Given) -> Any:
-    """Return x, or a tuple of it and of the masks, as problem.py has them."""
-    x = _ours(plan, given.x)
-    return (x, tuple(_ours(plan, mask) for mask in given.masks)) if given.masks else x
+def _read(plan: Plan, given: Given) -> tuple[Any, States, Steps | None]:
+    """Return inputs, initial states and steps, as problem.py has them."""
+    x, rows = _ours(plan, given.x), plan.rows
+    inputs = (x, tuple(_ours(plan, mask) for mask in given.masks)) if given.masks else x
+    return inputs, _states(plan.net, given.h, given.c), None if rows is None else rows.steps
+
+
+def _all_or_none(gradients: list[Tensor | None]) -> list[Tensor | None]:
+    """Return the gradients with respect to the last states, with zeros for what is None, unless all are."""
+    known = [gradient for gradient in gradients if gradient is not None]
+    if not known:
+        return gradients
+    return [torch.zeros_like(known[0]) if gradient is None else gradient for gradient in gradients]
 
 
 def _states(net: Net, h: Tensor | None, c: Tensor | None = None) -> States:

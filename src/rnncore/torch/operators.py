@@ -11,7 +11,6 @@ from torch import Tensor
 
 from . import kernels
 from .kernels import Given, Kept, Plan
-from .plans import shapes_of
 
 
 def call(mode: str, layers: int, bidirectional: bool, given: Given, weights: list[Tensor]) -> tuple[Tensor, ...]:
@@ -96,7 +95,7 @@ def _gradient(ctx: Any, *by: Any) -> Any:
     by = by[: 3 if ctx.mode == "LSTM" else 2]
     dx, dh, dc, dflat = torch.ops.rnncore.backward(by, x, *lists, *how, ctx.needs_input_grad[0])
     plan = _plan(weights, *how)
-    dweights = [dflat[start:stop].view(shape) for start, stop, shape in kernels.places_of(plan.net, plan.bias)]
+    dweights = [dflat[place].view(shape) for place, shape in zip(plan.places, plan.shapes, strict=True)]
     dstates = [dh, dc][: len(states)]
     return dx if ctx.needs_input_grad[0] else None, dstates, [None] * len(masks), dweights, None, None, None
 
@@ -106,11 +105,11 @@ forward.register_autograd(_gradient, setup_context=_save)
 
 def _plan(weights: Sequence[Tensor], mode: str, layers: int, bidirectional: bool) -> Plan:
     """Return the plan of a call with these weights; raise RuntimeError if they are not those of such a module."""
-    key = mode, int(weights[0].shape[1]), int(weights[1].shape[1]), layers, bidirectional
-    bias = len(weights) == 4 * layers * (1 + bidirectional)
-    if [weight.shape for weight in weights] != shapes_of(*key, bias):
-        raise RuntimeError(f"the weights of a {mode} must have the shapes {shapes_of(*key, bias)}")
-    return Plan(kernels.net_for(*key, weights[0].dtype), mode, bias, None)
+    sizes = int(weights[0].shape[1]), int(weights[1].shape[1]), layers, bidirectional
+    plan = kernels.plan_for(mode, *sizes, len(weights) == 4 * layers * (1 + bidirectional), weights[0].dtype)
+    if [weight.shape for weight in weights] != plan.shapes:
+        raise RuntimeError(f"the weights of a {mode} must have the shapes {plan.shapes}")
+    return plan
 
 
 def _given(x: Tensor, states: Sequence[Tensor], masks: Sequence[Tensor]) -> Given:
