@@ -26,6 +26,12 @@ auto by_type(py::handle array, Function f) {
   return dtype->type_num == numpy_types().float64 ? f(double{}) : f(float{});
 }
 
+// What tells the type of a call: its parameters, or an array of its arguments where these are addresses.
+inline py::handle typed(py::handle flat, py::handle arguments, Py_ssize_t place) {
+  if (!PyTuple_CheckExact(flat.ptr())) return flat;
+  return PyTuple_CheckExact(arguments.ptr()) ? py::handle(PyTuple_GET_ITEM(arguments.ptr(), place)) : arguments;
+}
+
 // How often a kernel has asked whether to go on, in this thread: for the tests.
 inline thread_local int64_t looks = 0;
 
@@ -178,7 +184,8 @@ struct Calls {
                             py::handle steps, const Options& options) {
     SeenProblem<Real> seen;
     if (!seen.see(net, inputs, state, steps) || seen.may_be_vectors(net)) return py::none();
-    const Problem<Real> problem = seen.problem(net, numbers(flat), options.last);
+    const GivenWeights<Real> weights(net, flat);
+    const Problem<Real> problem = seen.problem(net, weights, options.last);
     auto y = new_array<Real>(seen.lead(options.last).and_then(net.V)),
          h = new_array<Real>(seen.lead().and_then(net.W()));
     auto tape = new_array<Real>(shape_of_tape(net, seen.steps().count));
@@ -201,8 +208,9 @@ struct Calls {
     GradientArrays grads(net, seen.forward, options.need_dinputs);
     Gradients<Real> pointers = grads.pointers();
     pointers.later = optional_later(net, later);
+    const GivenWeights<Real> weights(net, flat);
     run(threads_for(options.threads, net, seen.forward, {1, 1, false}), kernels<Real>(isa).backward,
-        seen.forward.problem(net, numbers(flat), options.last), seen.kept, seen.by, pointers);
+        seen.forward.problem(net, weights, options.last), seen.kept, seen.by, pointers);
     return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
   }
 

@@ -16,12 +16,12 @@ def call(plan: Plan, given: Given, weights: list[Tensor]) -> tuple[Tensor, ...]:
     """Return the output and the last states, with gradients where they are needed."""
     results: tuple[Tensor, ...]
     if torch._C._are_functorch_transforms_active():
-        *results, _, _ = CallOfTransform.apply(plan, *given, *weights)
+        *results, _ = CallOfTransform.apply(plan, *given, *weights)
         return tuple(results)
     if torch.is_grad_enabled():
         results = Call.apply(plan, *given, *weights)
     else:
-        results, _, _ = kernels.forward(plan, given, weights)
+        results, _ = kernels.forward(plan, given, weights)
     return results
 
 
@@ -35,8 +35,8 @@ class Call(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, x: Any, h: Any, c: Any, masks: Any, *weights: Tensor) -> Any:
         """Return the output and the last states."""
-        results, tape, flat = kernels.forward(plan, Given(x, h, c, masks), weights)
-        _save(ctx, (plan, x, h, c, masks, *weights), results[0], tape, flat)
+        results, tape = kernels.forward(plan, Given(x, h, c, masks), weights)
+        _save(ctx, (plan, x, h, c, masks, *weights), results[0], tape)
         return results
 
     @staticmethod
@@ -45,48 +45,47 @@ class Call(torch.autograd.Function):
         if all(gradient is None for gradient in by):
             return (None,) * len(ctx.needs_input_grad)
         plan, need_dx = ctx.plan, ctx.needs_input_grad[1]
-        x, h, c, output, tape, flat, *tensors = ctx.saved_tensors
+        x, h, c, output, tape, *tensors = ctx.saved_tensors
         masks, weights = tuple(tensors[: ctx.masks]), tensors[ctx.masks :]
-        given, kept = Given(x, h, c, masks), Kept(output, tape, flat)
+        given, kept = Given(x, h, c, masks), Kept(output, tape)
         if torch.is_grad_enabled():
             gradients = Gradient.apply(plan, need_dx, given, kept, x, h, c, len(weights), *weights, *by)
         else:
-            gradients = flattened(plan, kernels.backward(plan, given, kept, by, need_dx))
+            gradients = flattened(plan, kernels.backward(plan, given, kept, weights, by, need_dx))
         dx, dh, dc, *dweights = gradients
         return None, dx, dh, dc, None, *dweights
 
 
-def _save(ctx: Any, inputs: Any, output: Tensor, tape: Tensor, flat: Tensor) -> None:
+def _save(ctx: Any, inputs: Any, output: Tensor, tape: Tensor) -> None:
     """Save what backward needs."""
     ctx.plan, x, h, c, masks, *weights = inputs
     ctx.masks = len(masks)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, h, c, output, tape, flat, *masks, *weights)
+    ctx.save_for_backward(x, h, c, output, tape, *masks, *weights)
 
 
 class CallOfTransform(Call):
-    """Computes the same where a transform of torch.func is active: to (output, *states, tape, flat).
+    """Computes the same where a transform of torch.func is active: to (output, *states, tape).
 
     Only a function with ``setup_context`` can be transformed. PyTorch takes several times as long to call one.
     """
 
     @staticmethod
     def forward(plan: Plan, x: Any, h: Any, c: Any, masks: Any, *weights: Tensor) -> Any:  # type: ignore[override]
-        """Return the output, the last states, the tape, and the weights as one vector."""
-        results, tape, flat = kernels.forward(plan, Given(x, h, c, masks), weights)
-        return *results, tape, flat
+        """Return the output, the last states and the tape."""
+        results, tape = kernels.forward(plan, Given(x, h, c, masks), weights)
+        return *results, tape
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         """Save what backward needs."""
-        tape, flat = output[-2:]
-        ctx.mark_non_differentiable(tape, flat)
-        _save(ctx, inputs, output[0], tape, flat)
+        ctx.mark_non_differentiable(output[-1])
+        _save(ctx, inputs, output[0], output[-1])
 
     @staticmethod
     def backward(ctx: Any, *by: Any) -> Any:
         """Return the gradients with respect to the inputs of forward that need one."""
-        return Call.backward(ctx, *by[:-2])
+        return Call.backward(ctx, *by[:-1])
 
 
 def flattened(plan: Plan, gradients: kernels.Gradients) -> Tensors:
@@ -104,8 +103,8 @@ class Gradient(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, need_dx: bool, given: Given, kept: Kept, *tensors: Any) -> Any:
         """Return the gradients of x, h, c and the weights. tensors: x, h, c, how many weights, these, and dJ."""
-        by = tensors[4 + tensors[3] :]
-        gradients = flattened(plan, kernels.backward(plan, given, kept, by, need_dx))
+        weights, by = tensors[4 : 4 + tensors[3]], tensors[4 + tensors[3] :]
+        gradients = flattened(plan, kernels.backward(plan, given, kept, weights, by, need_dx))
         return tuple(None if gradient is None else gradient.clone() for gradient in gradients)  # and no views
 
     @staticmethod

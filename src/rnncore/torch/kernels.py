@@ -1,6 +1,6 @@
 """An engine of rnncore on PyTorch's tensors: forward and backward of a whole module, without autograd.
 
-Arrays and tensors share their memory. Only the weights, which lie apart in PyTorch, are gathered once a call.
+Arrays and tensors share their memory. The compiled core also reads the weights where they lie, apart from each other.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors
 
 from ..cells import CELLS, parts
 from ..convert.torch import MODES
-from ..engines import current
+from ..engines import Engine, current
 from ..net import Net, net_of
 from ..problem import options_of
 from ..steps import Steps
@@ -60,11 +59,10 @@ class Given(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Holds what backward needs of what forward finds: h of each step, the tape, and the weights as one vector."""
+    """Holds what backward needs of what forward finds: h of each step, and the tape."""
 
     output: Tensor
     tape: Tensor
-    flat: Tensor
 
 
 @lru_cache(maxsize=256)
@@ -80,14 +78,15 @@ def plan_for(
     return Plan(net, mode, bias, bias and not own, [shape for _, shape in arrays], places)
 
 
-def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-    """Return what a module computes, the output and the last states; the tape; and the weights as one vector."""
-    flat, options = flat_of(plan, weights), options_of(False, torch.get_num_threads())
-    found = current(None).forward(plan.net, flat.numpy(), *_read(plan, given), options)
+def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return what a module computes, the output and the last states; and the tape."""
+    engine, arrays = current(None), arrays_of(plan, weights)
+    options = options_of(False, torch.get_num_threads())
+    found = engine.forward(plan.net, _parameters(engine, plan, arrays), *_read(plan, given), options)
     assert found is not None  # as the arguments are canonical
     _, h, last, (*_, tape, _) = found
     output = torch.from_numpy(_writable(h) if plan.rows is None else plan.rows.from_engine(h))
-    return (output, *_as_tensors(plan.net, last)), torch.from_numpy(tape), flat
+    return (output, *_as_tensors(plan.net, last)), torch.from_numpy(tape)
 
 
 class Gradients(NamedTuple):
@@ -98,13 +97,16 @@ class Gradients(NamedTuple):
     flat: AnyArray
 
 
-def backward(plan: Plan, given: Given, kept: Kept, by: Sequence[Tensor | None], need_dx: bool) -> Gradients:
+def backward(
+    plan: Plan, given: Given, kept: Kept, weights: Sequence[Tensor], by: Sequence[Tensor | None], need_dx: bool
+) -> Gradients:
     """Return the gradients, from those with respect to the output and the last states, of which one may not be None."""
     doutput, *dlast = by
-    read, h, tape, flat = _read(plan, given), _ours(plan, kept.output), kept.tape.numpy(), kept.flat.numpy()
+    engine, arrays = current(None), arrays_of(plan, weights)
+    what = plan.net, *_read(plan, given), _ours(plan, kept.output), kept.tape.numpy(), False
     dh, dstate = None if doutput is None else _ours(plan, doutput), _states(plan.net, *_all_or_none(dlast))
     options = options_of(need_dx, torch.get_num_threads())
-    found = current(None).backward((plan.net, *read, h, tape, False), flat, None, dh, dstate, options)
+    found = engine.backward(what, _parameters(engine, plan, arrays), None, dh, dstate, options)
     assert found is not None  # as the arguments are canonical
     dflat, dfirst, dx = found
     if dx is not None:
@@ -112,17 +114,26 @@ def backward(plan: Plan, given: Given, kept: Kept, by: Sequence[Tensor | None], 
     return Gradients(dx, () if given.h is None else _as_tensors(plan.net, dfirst), dflat)
 
 
-def flat_of(plan: Plan, weights: Sequence[Tensor]) -> Tensor:
-    """Return the weights as one vector, in rnncore's order: all matrices, then all biases."""
-    each = 4 if plan.bias else 2
-    joined = [weight for pair in zip(weights[::each], weights[1::each], strict=True) for weight in pair]
-    if not plan.bias:
-        joined.append(weights[0].new_zeros(plan.net.size - plan.places[-1].stop))
-    elif plan.sums:
-        joined += [b_ih + b_hh for b_ih, b_hh in zip(weights[2::4], weights[3::4], strict=True)]
-    else:
-        joined += [bias for pair in zip(weights[2::4], weights[3::4], strict=True) for bias in pair]
-    return _flatten_dense_tensors(joined)
+def arrays_of(plan: Plan, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return the arrays of each part as rnncore has them, contiguous: two matrices, and one or two biases."""
+    own = [w if w.is_contiguous() and not w.is_neg() else w.contiguous().resolve_neg() for w in weights]
+    if plan.sums:
+        parts = zip(own[::4], own[1::4], own[2::4], own[3::4], strict=True)
+        return [array for W_xh, W_hh, b_ih, b_hh in parts for array in (W_xh, W_hh, b_ih + b_hh)]
+    if plan.bias:
+        return own
+    zeros = [own[0].new_zeros(len(own[0]))] * (1 + CELLS[plan.net.cell].own_recurrent_bias)
+    return [array for matrices in zip(own[::2], own[1::2], strict=True) for array in (*matrices, *zeros)]
+
+
+def _parameters(engine: Engine, plan: Plan, arrays: list[Tensor]) -> Any:
+    """Return the arrays as an engine takes them: by their addresses, or as one vector, matrices first."""
+    if engine.reads_addresses:
+        return tuple([array.data_ptr() for array in arrays])
+    each = len(arrays) // plan.net.parts
+    matrices = [array for i, array in enumerate(arrays) if i % each < 2]
+    biases = [array for i, array in enumerate(arrays) if i % each >= 2]
+    return np.concatenate([_array(array) for array in matrices + biases], axis=None)
 
 
 def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:

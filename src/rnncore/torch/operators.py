@@ -18,7 +18,7 @@ def call(mode: str, layers: int, bidirectional: bool, given: Given, weights: lis
     x, h, c, masks = given
     states = [state for state in (h, c) if state is not None]
     found = torch.ops.rnncore.forward(x, states, list(masks), weights, mode, layers, bidirectional)
-    output, h_last, c_last, _, _ = found
+    output, h_last, c_last, _ = found
     return (output, h_last, c_last) if mode == "LSTM" else (output, h_last)
 
 
@@ -31,12 +31,12 @@ def forward(
     mode: str,
     layers: int,
     bidirectional: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the output, the last states h and c, the tape, and the weights as one vector."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the output, the last states h and c, and the tape."""
     plan = _plan(weights, mode, layers, bidirectional)
-    results, tape, flat = kernels.forward(plan, _given(x, states, masks), weights)
+    results, tape = kernels.forward(plan, _given(x, states, masks), weights)
     output, h, c = (*results, x.new_empty(0))[:3]
-    return output, h, c, tape, flat
+    return output, h, c, tape
 
 
 @forward.register_fake
@@ -44,7 +44,7 @@ def _(x, states, masks, weights, mode, layers, bidirectional):  # type: ignore[n
     net = _plan(weights, mode, layers, bidirectional).net
     state, steps = (net.parts, *x.shape[1:-1], net.hidden), x.shape[:-1].numel()
     c = state if mode == "LSTM" else (0,)
-    shapes = (*x.shape[:-1], net.width), state, c, net.tape_shape(steps), (net.size,)
+    shapes = (*x.shape[:-1], net.width), state, c, net.tape_shape(steps)
     return tuple(x.new_empty(shape) for shape in shapes)
 
 
@@ -63,7 +63,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients with respect to x, if needed, to h and c, and to the weights as one vector."""
     plan = _plan(weights, mode, layers, bidirectional)
-    dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), Kept(*found), by, need_dx)
+    dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), Kept(*found), weights, by, need_dx)
     dh, dc = (*dstates, x.new_empty(0), x.new_empty(0))[:2]
     return x.new_empty(0) if dx is None else dx, dh, dc, torch.from_numpy(dflat)
 
@@ -72,15 +72,15 @@ def backward(
 def _(by, x, states, masks, weights, found, mode, layers, bidirectional, need_dx):  # type: ignore[no-untyped-def]  # likewise
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if need_dx else x.new_empty(0)
     dh, dc = (*(torch.empty_like(state) for state in states), x.new_empty(0), x.new_empty(0))[:2]
-    return dx, dh, dc, torch.empty_like(found[-1])
+    return dx, dh, dc, x.new_empty(_plan(weights, mode, layers, bidirectional).net.size)
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
     """Save what the gradient needs."""
     x, states, masks, weights, ctx.mode, ctx.layers, ctx.bidirectional = inputs
     ctx.counts = len(states), len(masks), len(weights)
-    h, _, _, tape, flat = output
-    ctx.save_for_backward(x, *states, *masks, *weights, h, tape, flat)
+    h, _, _, tape = output
+    ctx.save_for_backward(x, *states, *masks, *weights, h, tape)
 
 
 def _gradient(ctx: Any, *by: Any) -> Any:
@@ -90,7 +90,7 @@ def _gradient(ctx: Any, *by: Any) -> Any:
     for count in (*ctx.counts, len(saved)):
         lists.append(saved[start : start + count])
         start += count
-    states, masks, weights, found = lists
+    states, masks, weights, _ = lists
     how = ctx.mode, ctx.layers, ctx.bidirectional
     by = by[: 3 if ctx.mode == "LSTM" else 2]
     dx, dh, dc, dflat = torch.ops.rnncore.backward(by, x, *lists, *how, ctx.needs_input_grad[0])
