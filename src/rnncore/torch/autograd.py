@@ -36,13 +36,13 @@ class Call(torch.autograd.Function):
     def forward(ctx: Any, plan: Plan, x: Any, h: Any, c: Any, masks: Any, *weights: Tensor) -> Any:
         """Return the output and the last states."""
         results, tape = kernels.forward(plan, Given(x, h, c, masks), weights)
-        _save(ctx, (plan, x, h, c, masks, *weights), results[0], tape)
+        _save(ctx, plan, x, h, c, masks, weights, results[0], tape)
         return results
 
     @staticmethod
     def backward(ctx: Any, *by: Any) -> Any:
         """Return the gradients with respect to the inputs of forward."""
-        if all(gradient is None for gradient in by):
+        if by[0] is None and all(gradient is None for gradient in by):
             return (None,) * len(ctx.needs_input_grad)
         plan, need_dx = ctx.plan, ctx.needs_input_grad[1]
         x, h, c, output, tape, *tensors = ctx.saved_tensors
@@ -56,10 +56,9 @@ class Call(torch.autograd.Function):
         return None, dx, dh, dc, None, *dweights
 
 
-def _save(ctx: Any, inputs: Any, output: Tensor, tape: Tensor) -> None:
+def _save(ctx: Any, plan: Plan, x: Any, h: Any, c: Any, masks: Any, weights: Any, output: Tensor, tape: Tensor) -> None:
     """Save what backward needs."""
-    ctx.plan, x, h, c, masks, *weights = inputs
-    ctx.masks = len(masks)
+    ctx.plan, ctx.masks = plan, len(masks)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, h, c, output, tape, *masks, *weights)
 
@@ -80,7 +79,8 @@ class CallOfTransform(Call):
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         """Save what backward needs."""
         ctx.mark_non_differentiable(output[-1])
-        _save(ctx, inputs, output[0], output[-1])
+        plan, x, h, c, masks, *weights = inputs
+        _save(ctx, plan, x, h, c, masks, weights, output[0], output[-1])
 
     @staticmethod
     def backward(ctx: Any, *by: Any) -> Any:

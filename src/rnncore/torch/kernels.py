@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     PackedSequence.
 
     sums: whether two biases become one, their sum. shapes: those of the weights in PyTorch's order: W_ih, W_hh, b_ih,
-    b_hh of each part. places: where the gradient of each lies in ``flat``.
+    b_hh of each part. places: where the gradient of each lies in ``flat``, and its shape.
     """
 
     net: Net
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     bias: bool
     sums: bool
     shapes: list[tuple[int, ...]]
-    places: list[slice]
+    places: list[tuple[slice, tuple[int, ...]]]
     rows: Rows | None = None
 
 
@@ -74,7 +74,7 @@ def plan_for(
     own = CELLS[net.cell].own_recurrent_bias
     names = ("W_xh", "W_hh", "b_x" if own else "b_h", "b_h")[: 4 if bias else 2]
     arrays = [net.places[prefix + name] for prefix in parts(layers, bidirectional) for name in names]
-    places = [slice(offset, offset + math.prod(shape)) for offset, shape in arrays]
+    places = [(slice(offset, offset + math.prod(shape)), shape) for offset, shape in arrays]
     return Plan(net, mode, bias, bias and not own, [shape for _, shape in arrays], places)
 
 
@@ -103,8 +103,8 @@ def backward(
     """Return the gradients, from those with respect to the output and the last states, of which one may not be None."""
     doutput, *dlast = by
     engine, arrays = current(None), arrays_of(plan, weights)
-    what = plan.net, *_read(plan, given), _ours(plan, kept.output), kept.tape.numpy(), False
-    dh, dstate = None if doutput is None else _ours(plan, doutput), _states(plan.net, *_all_or_none(dlast))
+    what = plan.net, *_read(plan, given), _array(kept.output, plan.rows), kept.tape.numpy(), False
+    dh, dstate = None if doutput is None else _array(doutput, plan.rows), _states(plan.net, *_all_or_none(dlast))
     options = options_of(need_dx, torch.get_num_threads())
     found = engine.backward(what, _parameters(engine, plan, arrays), None, dh, dstate, options)
     assert found is not None  # as the arguments are canonical
@@ -142,31 +142,26 @@ def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:
     The gradient with respect to a sum of two biases is that with respect to each; one of them is a copy, since
     PyTorch's users change gradients in place.
     """
-    found = [flat[place].reshape(shape) for place, shape in zip(plan.places, plan.shapes, strict=True)]
+    found = [flat[place].reshape(shape) for place, shape in plan.places]
     if plan.sums:
         found[3::4] = [bias.copy() for bias in found[3::4]]
     return [torch.from_numpy(array) for array in found]
 
 
-def _array(tensor: Tensor) -> AnyArray:
-    """Return a tensor as a contiguous array: of its memory, if that is so already."""
+def _array(tensor: Tensor, rows: Rows | None = None) -> AnyArray:
+    """Return a tensor as a contiguous array, of its memory, if that is so already; rows in the order of the engine."""
     if tensor.requires_grad:
         tensor = tensor.detach()
     array: AnyArray = (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy()
-    return array
-
-
-def _ours(plan: Plan, tensor: Tensor) -> AnyArray:
-    """Return numbers of each step as an array, in the order of the engine."""
-    array = _array(tensor)
-    return array if plan.rows is None else plan.rows.to_engine(array)
+    return array if rows is None else rows.to_engine(array)
 
 
 def _read(plan: Plan, given: Given) -> tuple[Any, States, Steps | None]:
     """Return inputs, initial states and steps, as problem.py has them."""
-    x, rows = _ours(plan, given.x), plan.rows
-    inputs = (x, tuple(_ours(plan, mask) for mask in given.masks)) if given.masks else x
-    return inputs, _states(plan.net, given.h, given.c), None if rows is None else rows.steps
+    x, h, c, masks = given
+    rows, read = plan.rows, _array(x, plan.rows)
+    inputs = (read, tuple(_array(mask, rows) for mask in masks)) if masks else read
+    return inputs, _states(plan.net, h, c), None if rows is None else rows.steps
 
 
 def _all_or_none(gradients: list[Tensor | None]) -> list[Tensor | None]:

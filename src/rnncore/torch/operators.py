@@ -95,7 +95,7 @@ def _gradient(ctx: Any, *by: Any) -> Any:
     by = by[: 3 if ctx.mode == "LSTM" else 2]
     dx, dh, dc, dflat = torch.ops.rnncore.backward(by, x, *lists, *how, ctx.needs_input_grad[0])
     plan = _plan(weights, *how)
-    dweights = [dflat[place].view(shape) for place, shape in zip(plan.places, plan.shapes, strict=True)]
+    dweights = [dflat[place].view(shape) for place, shape in plan.places]
     dstates = [dh, dc][: len(states)]
     return dx if ctx.needs_input_grad[0] else None, dstates, [None] * len(masks), dweights, None, None, None
 

@@ -25,15 +25,11 @@ class Refused(NamedTuple):
     reason: str
 
 
-class Call(NamedTuple):
-    """Holds what a call reads, the steps first, whatever the module's ``batch_first``, and the weights."""
+def read(module: Any, input: Any, hx: Any) -> tuple[Given, list[Tensor]] | Refused:
+    """Return what a call of a module reads, the steps first, whatever its ``batch_first``, and its weights.
 
-    given: Given
-    weights: list[Tensor]
-
-
-def read(module: Any, input: Any, hx: Any) -> Call | Refused:
-    """Return what a call of a module reads, or why PyTorch's own code answers it."""
+    Or return why PyTorch's own code answers the call.
+    """
     weights, packed = weights_of(module), isinstance(input, PackedSequence)
     x = input.data if packed else input
     reason = _reason(module, x, weights)
@@ -52,12 +48,11 @@ def read(module: Any, input: Any, hx: Any) -> Call | Refused:
         if states is None:
             return Refused("")
         h, c = states
-    return Call(Given(x, h, c, _masks(module, x)), weights)
+    return Given(x, h, c, _masks(module, x)), weights
 
 
-def plan_of(module: Any, input: Any, found: Call) -> Plan | None:
+def plan_of(module: Any, input: Any, x: Tensor, weights: list[Tensor]) -> Plan | None:
     """Return what a call computes, or None if its arguments contradict each other."""
-    (x, *_), weights = found
     sizes = module.input_size, module.hidden_size, module.num_layers
     plan = plan_for(module.mode, *sizes, module.bidirectional, module.bias, x.dtype)
     if [weight.shape for weight in weights] != plan.shapes:
