@@ -51,7 +51,7 @@ class Call(torch.autograd.Function):
         if torch.is_grad_enabled():
             gradients = Gradient.apply(plan, need_dx, given, kept, x, h, c, len(weights), *weights, *by)
         else:
-            gradients = flattened(plan, kernels.backward(plan, given, kept, weights, by, need_dx))
+            gradients = _gradients(plan, given, kept, weights, by, need_dx)
         dx, dh, dc, *dweights = gradients
         return None, dx, dh, dc, None, *dweights
 
@@ -84,14 +84,15 @@ class CallOfTransform(Call):
 
     @staticmethod
     def backward(ctx: Any, *by: Any) -> Any:
-        """Return the gradients with respect to the inputs of forward that need one."""
+        """Return the gradients with respect to the inputs of forward."""
         return Call.backward(ctx, *by[:-1])
 
 
-def flattened(plan: Plan, gradients: kernels.Gradients) -> Tensors:
-    """Return gradients in a row: of x, h, c and the weights."""
-    dh, dc = (*gradients.states, None, None)[:2]
-    return gradients.x, dh, dc, *kernels.weights_of(plan, gradients.flat)
+def _gradients(plan: Plan, given: Given, kept: Kept, weights: Any, by: Any, need_dx: bool) -> Tensors:
+    """Return the gradients with respect to x, h, c and the weights."""
+    dx, dfirst, dflat = kernels.backward(plan, given, kept, weights, by, need_dx)
+    dh, dc = (*dfirst, None, None)[:2]
+    return dx, dh, dc, *kernels.weights_of(plan, dflat)
 
 
 class Gradient(torch.autograd.Function):
@@ -104,7 +105,7 @@ class Gradient(torch.autograd.Function):
     def forward(plan: Plan, need_dx: bool, given: Given, kept: Kept, *tensors: Any) -> Any:
         """Return the gradients of x, h, c and the weights. tensors: x, h, c, how many weights, these, and dJ."""
         weights, by = tensors[4 : 4 + tensors[3]], tensors[4 + tensors[3] :]
-        gradients = flattened(plan, kernels.backward(plan, given, kept, weights, by, need_dx))
+        gradients = _gradients(plan, given, kept, weights, by, need_dx)
         return tuple(None if gradient is None else gradient.clone() for gradient in gradients)  # and no views
 
     @staticmethod

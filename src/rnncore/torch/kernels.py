@@ -89,18 +89,13 @@ def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[tuple[
     return (output, *_as_tensors(plan.net, last)), torch.from_numpy(tape)
 
 
-class Gradients(NamedTuple):
-    """Holds the gradients with respect to x, the initial states, if these were given, and the weights, an array."""
-
-    x: Tensor | None
-    states: tuple[Tensor, ...]
-    flat: AnyArray
-
-
 def backward(
     plan: Plan, given: Given, kept: Kept, weights: Sequence[Tensor], by: Sequence[Tensor | None], need_dx: bool
-) -> Gradients:
-    """Return the gradients, from those with respect to the output and the last states, of which one may not be None."""
+) -> tuple[Tensor | None, tuple[Tensor, ...], AnyArray]:
+    """Return the gradients with respect to x, the initial states, if these were given, and the weights, a vector.
+
+    by: those with respect to the output and the last states, of which one may not be None.
+    """
     doutput, *dlast = by
     engine, arrays = current(None), arrays_of(plan, weights)
     what = plan.net, *_read(plan, given), _array(kept.output, plan.rows), kept.tape.numpy(), False
@@ -111,15 +106,15 @@ def backward(
     dflat, dfirst, dx = found
     if dx is not None:
         dx = torch.from_numpy(dx if plan.rows is None else plan.rows.from_engine(dx))
-    return Gradients(dx, () if given.h is None else _as_tensors(plan.net, dfirst), dflat)
+    return dx, () if given.h is None else _as_tensors(plan.net, dfirst), dflat
 
 
 def arrays_of(plan: Plan, weights: Sequence[Tensor]) -> list[Tensor]:
     """Return the arrays of each part as rnncore has them, contiguous: two matrices, and one or two biases."""
     own = [w if w.is_contiguous() and not w.is_neg() else w.contiguous().resolve_neg() for w in weights]
     if plan.sums:
-        parts = zip(own[::4], own[1::4], own[2::4], own[3::4], strict=True)
-        return [array for W_xh, W_hh, b_ih, b_hh in parts for array in (W_xh, W_hh, b_ih + b_hh)]
+        own[2::4] = [b_ih + b_hh for b_ih, b_hh in zip(own[2::4], own[3::4], strict=True)]
+        del own[3::4]
     if plan.bias:
         return own
     zeros = [own[0].new_zeros(len(own[0]))] * (1 + CELLS[plan.net.cell].own_recurrent_bias)
