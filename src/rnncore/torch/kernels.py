@@ -161,10 +161,10 @@ def _read(plan: Plan, given: Given) -> tuple[Any, States, Steps | None]:
 
 def _all_or_none(gradients: list[Tensor | None]) -> list[Tensor | None]:
     """Return the gradients with respect to the last states, with zeros for what is None, unless all are."""
-    known = [gradient for gradient in gradients if gradient is not None]
-    if not known:
+    one = gradients[0] if gradients[-1] is None else gradients[-1]  # there are at most two
+    if one is None:
         return gradients
-    return [torch.zeros_like(known[0]) if gradient is None else gradient for gradient in gradients]
+    return [torch.zeros_like(one) if gradient is None else gradient for gradient in gradients]
 
 
 def _states(net: Net, h: Tensor | None, c: Tensor | None = None) -> States:
@@ -179,7 +179,7 @@ def _states(net: Net, h: Tensor | None, c: Tensor | None = None) -> States:
 def _as_tensors(net: Net, states: Any) -> tuple[Tensor, ...]:
     """Return an engine's states as PyTorch has them, with a first axis for layers and directions."""
     arrays = states if isinstance(states, tuple) else (states,)
-    return tuple(torch.from_numpy(array[None] if net.parts == 1 else array) for array in arrays)
+    return tuple([torch.from_numpy(array[None] if net.parts == 1 else array) for array in arrays])
 
 
 class _Memory:
