@@ -206,6 +206,10 @@ struct Problem {
   const Real* const* masks = nullptr;  // (layers - 1) of (N, W) at their addresses, what a layer reads is multiplied by
   // (parts, 1 or 2, N, padded G), by rows: where da and du of all steps are kept; null: they live for a call.
   Real* gates = nullptr;
+  const LayerArrays<const Real>* apart = nullptr;  // of each part, its arrays where these do not lie in flat, or null
+
+  // The arrays of the one part that the net has.
+  LayerArrays<const Real> layer() const { return apart ? *apart : layer_of(net, flat); }
 };
 
 // Rows of numbers, each so far from the one before.

@@ -41,7 +41,7 @@ struct Forward {
     scratch_size = min_of(n.B, tuning::rows_together) * (has_q ? W_after : W_hh).widest();
     u = arena.take<Real>(limits.threads * scratch_size);
     u_before = arena.take<Real>(has_q ? n.B * n.ldA : 0);
-    give(layer_of(problem.net, problem.flat));
+    give(problem.layer());
   }
 
   // Takes parameters, which are read once they are packed only where panels are not.
@@ -152,7 +152,7 @@ struct Backward {
   Backward(Arena& arena, const Resets<Real>& resets, const Problem<Real>& problem, Limits limits, Ways ways, Real* a)
       : n(resets.trace.n), trace(resets.trace), resets(resets), limits(limits), N(problem.steps.count) {
     if (!ways.back && !ways.sums) return;
-    const LayerArrays<const Real> given = layer_of(problem.net, problem.flat);
+    const LayerArrays<const Real> given = problem.layer();
     const bool has_q = n.shape().gates_after_reset > 0;
     const Index G_before = n.G_before_reset();
     const Use each_step{n.B, limits.shares * problem.steps.longest, limits.threads};

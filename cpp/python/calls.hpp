@@ -7,6 +7,7 @@
 #include "../system/call.hpp"
 #include "arguments.hpp"
 #include "gil.hpp"
+#include "work.hpp"
 
 namespace rnncore {
 
@@ -24,6 +25,12 @@ template <class Function>
 auto by_type(py::handle array, Function f) {
   const auto* const dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr);
   return dtype->type_num == numpy_types().float64 ? f(double{}) : f(float{});
+}
+
+// What tells the type of a call: its parameters, or an array of its arguments where these are addresses.
+inline py::handle typed(py::handle flat, py::handle arguments, Py_ssize_t place) {
+  if (!PyTuple_CheckExact(flat.ptr())) return flat;
+  return PyTuple_CheckExact(arguments.ptr()) ? py::handle(PyTuple_GET_ITEM(arguments.ptr(), place)) : arguments;
 }
 
 // How often a kernel has asked whether to go on, in this thread: for the tests.
@@ -51,46 +58,6 @@ void run(int threads, Kernel kernel, const Arguments&... arguments) {
     done = run_kernel(threads, interrupted, kernel, arguments...);
   }
   if (!done) throw py::error_already_set();
-}
-
-// How many floating-point operations the products of so many steps have, on the way forward, or back, or in the sums
-// for the weights; or those without the inputs', which are not taken step by step, and which tokens do not have.
-inline double operations_of(const Net& net, double steps, bool without_inputs = false) {
-  const double first = static_cast<double>(net.G() * ((without_inputs ? 0 : net.X) + net.H));
-  const double later = static_cast<double>((net.layers - 1) * net.G() * (net.W() + net.H));
-  return 2.0 * steps * (static_cast<double>(net.directions) * (first + later) + static_cast<double>(net.W() * net.V));
-}
-
-// What a call computes: passes through time, sums for the weights, and whether it begins on the way forward.
-struct Work {
-  int passes, sums;
-  bool forward;
-};
-
-// How much of its work threads can share: all; less of what has been on the way forward before; little of few
-// sequences, of one that is longer than all others, and where weights are not packed, because each thread lays out all
-// of them; nothing of a pass through one sequence.
-inline double share_of(const Net& net, const Steps& steps, Work work) {
-  const auto has = [&](ptrdiff_t sequences) { return steps.count >= sequences * steps.longest; };
-  const double most = work.forward ? 1 : tuning::share_without_forward;
-  const bool packs = steps.longest > tuning::uses_worth_packing;
-  if ((packs && has(tuning::sequences_worth_sharing)) || net.shares_units(steps.B, 2)) return most;
-  return work.sums > 0 || has(2) ? most * tuning::share_of_few_sequences : 0;
-}
-
-// As many threads as the work in a layer is worth, and no more than asked for (see Options), or than have a sequence or
-// a hidden unit to work on.
-template <class Real>
-int threads_for(int asked, const Net& net, const SeenProblem<Real>& seen, Work work) {
-  if (asked == 1) return 1;
-  const Steps& steps = seen.steps();
-  const ptrdiff_t most = std::min<ptrdiff_t>(std::max(steps.B, net.H), 1024);
-  if (asked < 0) return static_cast<int>(std::min<ptrdiff_t>(-static_cast<ptrdiff_t>(asked), most));
-  const double N = static_cast<double>(steps.count), T = static_cast<double>(std::max<ptrdiff_t>(steps.longest, 1));
-  const double share = share_of(net, steps, work) / static_cast<double>(net.parts());
-  const double all = (work.passes + work.sums) * operations_of(net, N, seen.has_tokens());
-  const int worth = threads_worth(share * all, share * operations_of(net, N / T, true));
-  return static_cast<int>(std::min<ptrdiff_t>(asked ? std::min(asked, worth) : worth, most));
 }
 
 template <class... Objects>
@@ -179,7 +146,8 @@ struct Calls {
                             py::handle steps, const Options& options) {
     SeenProblem<Real> seen;
     if (!seen.see(net, inputs, state, steps) || seen.may_be_vectors(net)) return py::none();
-    const Problem<Real> problem = seen.problem(net, numbers(flat), options.last);
+    const GivenWeights<Real> weights(net, flat);
+    const Problem<Real> problem = seen.problem(net, weights, options.last);
     auto y = new_array<Real>(seen.lead(options.last).and_then(net.V)),
          h = new_array<Real>(seen.lead().and_then(net.W()));
     auto tape = new_array<Real>(shape_of_tape(net, seen.steps().count));
@@ -204,8 +172,9 @@ struct Calls {
     GradientArrays grads(net, seen.forward, options.need_dinputs);
     Gradients<Real> pointers = grads.pointers();
     pointers.later = optional_later(net, later);
+    const GivenWeights<Real> weights(net, flat);
     run(threads_for(options.threads, net, seen.forward, {1, 1, false}), kernels<Real>(isa).backward,
-        seen.forward.problem(net, numbers(flat), options.last), seen.kept, seen.by, pointers);
+        seen.forward.problem(net, weights, options.last), seen.kept, seen.by, pointers);
     return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
   }
 

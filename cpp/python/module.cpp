@@ -145,13 +145,15 @@ void define_options(py::module_& m) {
 void define_calls(py::module_& m) {
   m.def("forward", [](int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state, py::handle steps,
                       const Options& options) {
-    return by_type(
-        flat, [&](auto real) { return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, options); });
+    return by_type(typed(flat, inputs, 0), [&](auto real) {
+      return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, options);
+    });
   });
   m.def("backward", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given,
                        const Options& options, py::handle later) {
-    return by_type(
-        flat, [&](auto real) { return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options, later); });
+    return by_type(typed(flat, kept, 3), [&](auto real) {
+      return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options, later);
+    });
   });
   m.def("gates", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, const Options& options,
                     bool states) {

@@ -6,7 +6,7 @@ canonical.
 
 from typing import Any
 
-from .types import Array, Indices, Inputs, Labels, Mask, States
+from .types import Addresses, Array, Indices, Inputs, Labels, Mask, States
 
 STANDARD_ROUNDING: int
 
@@ -47,14 +47,21 @@ def tuning() -> tuple[int, int]: ...
 def usable_cores() -> int: ...
 def cores_of_quota(root: str, /) -> int: ...
 def forward(
-    isa: int, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | Mask | None, options: Options, /
+    isa: int,
+    net: Net,
+    flat: Array | Addresses,
+    inputs: Inputs,
+    state: States,
+    steps: Steps | Mask | None,
+    options: Options,
+    /,
 ) -> tuple[Array, Array, Array, States, Inputs, States, Mask | None] | None:
     """steps: or resets. Return y, h, the tape, the last states, and copies of the inputs, the states and the resets."""
 
 def backward(
     isa: int,
     net: Net,
-    flat: Array,
+    flat: Array | Addresses,
     kept: tuple[Inputs, States, Steps | None, Array, Array],
     given: tuple[Array | None, Array | None, States],
     options: Options,

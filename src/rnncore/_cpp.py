@@ -11,7 +11,7 @@ from .losses import NUMBERS
 from .net import Net
 from .problem import Kept, Options
 from .steps import Steps, full_steps
-from .types import Array, Indices, Inputs, Labels, States
+from .types import Addresses, Array, Indices, Inputs, Labels, States
 
 _NUMBERS: dict[str, int] = dict(_core.instruction_sets())
 _CELLS = {name: number for number, (name, *_) in enumerate(_core.cells())}
@@ -41,14 +41,14 @@ def best() -> str:
 class CppEngine:
     """The kernels of one instruction set; see :class:`rnncore.engines.Engine`."""
 
-    reads_raw = True
+    reads_raw = reads_addresses = True
 
     def __init__(self, isa: str) -> None:
         self.name = f"cpp.{isa}"
         self._isa = _NUMBERS[isa]
 
     def forward(
-        self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
+        self, net: Net, flat: Array | Addresses, inputs: Inputs, state: States, steps: Steps | None, options: Options
     ) -> tuple[Array, Array, States, Kept] | None:
         """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
         own: Any = _steps(steps) if type(steps) is Steps else steps  # resets stay as they are
@@ -63,7 +63,7 @@ class CppEngine:
     def backward(
         self,
         kept: Kept,
-        flat: Array,
+        flat: Array | Addresses,
         dy: Array | None,
         dh: Array | None,
         dstate: States,

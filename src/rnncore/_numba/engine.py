@@ -31,7 +31,7 @@ class NumbaEngine:
     """
 
     name = "numba"
-    reads_raw = False
+    reads_raw = reads_addresses = False
 
     def forward(
         self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options

@@ -25,7 +25,7 @@ class NumpyEngine:
     """See :class:`rnncore.engines.Engine`."""
 
     name = "numpy"
-    reads_raw = False
+    reads_raw = reads_addresses = False
 
     def forward(
         self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
