@@ -206,6 +206,10 @@ struct Problem {
   const Real* const* masks = nullptr;  // (layers - 1) of (N, W) at their addresses, what a layer reads is multiplied by
   // (parts, 1 or 2, N, padded G), by rows: where da and du of all steps are kept; null: they live for a call.
   Real* gates = nullptr;
+  const LayerArrays<const Real>* apart = nullptr;  // of each part, its arrays where these do not lie in flat, or null
+
+  // The arrays of the one part that the net has.
+  LayerArrays<const Real> layer() const { return apart ? *apart : layer_of(net, flat); }
 };
 
 // Rows of numbers, each so far from the one before.
@@ -250,10 +254,20 @@ struct Each {
   bool has(ptrdiff_t sequence) const { return first <= sequence && sequence < end; }
 };
 
+// Where the gradients of sequences go that nobody keeps: each is shortened to `longest`, unless its length is not
+// finite, and added to total, in the order of the batch; its length before goes to `lengths` (B). Null: they are kept.
+template <class Real>
+struct Shortened {
+  Real* total = nullptr;
+  double longest = 0;
+  double* lengths = nullptr;
+};
+
 // Gradients with respect to the parameters, as they lie in flat, or of each of some sequences, the initial states, and
 // the inputs (N, X) where Steps::read says, or null where they are not wanted. adds: whether the last are added to what
 // is there. later: those from the steps after these, to which flat adds, or null. dstates (parts, S, N, H), by rows:
-// with respect to the states after each step, or null.
+// with respect to the states after each step, or null. shortened: where the gradients of sequences are not kept; flat
+// has room for one.
 template <class Real>
 struct Gradients {
   Real* flat;
@@ -261,6 +275,7 @@ struct Gradients {
   Real* dinputs;
   bool adds = false;
   Each each{};
+  Shortened<Real> shortened{};
   const Real* later = nullptr;
   Real* dstates = nullptr;
 };

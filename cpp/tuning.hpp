@@ -36,10 +36,10 @@ constexpr ptrdiff_t strip_bytes = 64 * kilobytes, strip_tiles = 24;
 // sequence, H = 1024: rnn 1.14 to .88 ms, gru 3.3 to 2.5.)
 constexpr ptrdiff_t few_rows = 16;
 
-// What they read is copied where its rows lie farther apart than far_row_bytes, or farther than near_row_bytes and an
-// even number of cache lines, if it is read for more panels, or columns, than that: up to copied_bytes at a time.
-// (Intel, 96 address translations near: sums of 1024 x 256 10 %, of 1024 x 1024 18 % faster.)
-constexpr ptrdiff_t near_row_bytes = 512, far_row_bytes = 2560, copied_bytes = 512 * kilobytes;
+// What they read is copied where its rows lie farther apart than chosen.far_row_bytes, or farther than near_row_bytes
+// and an even number of cache lines, if it is read for more panels, or columns, than that: up to copied_bytes at a
+// time. (Intel, 96 address translations near: sums of 1024 x 256 10 %, of 1024 x 1024 18 % faster.)
+constexpr ptrdiff_t near_row_bytes = 512, copied_bytes = 512 * kilobytes;
 constexpr ptrdiff_t panels_worth_a_copy = 4, columns_worth_a_copy = 48;
 
 // The rows of the block before are prefetched while a block is summed, if a block is no larger. (Two threads: lstm S3
@@ -47,12 +47,12 @@ constexpr ptrdiff_t panels_worth_a_copy = 4, columns_worth_a_copy = 48;
 constexpr ptrdiff_t prefetched_block_bytes = 256 * kilobytes;
 
 // Weights that are multiplied no more often than that are not packed. Up to rows_in_place rows read them where they
-// lie: a few times as fast as packed ones, and more often if they are larger than far_weights_bytes and do not fit into
-// the L2 cache. (Intel, 2 MB of L2, one sequence: H 1024 T = 8 20 % faster for lstm, 4 % slower for rnn; H 512 T = 4 27
-// % faster for rnn; H 128 T = 4 as fast, T = 8 13 % slower.) More rows have blocks of panels laid out, no wider than
-// block_vectors, so that a block stays in the L1 cache. (H 512, B 20: T = 4 30 % slower than packed.)
+// lie: a few times as fast as packed ones, and more often if they are larger than chosen.far_weights_bytes and do not
+// fit into the L2 cache. (Intel, 2 MB of L2, one sequence: H 1024 T = 8 20 % faster for lstm, 4 % slower for rnn; H 512
+// T = 4 27 % faster for rnn; H 128 T = 4 as fast, T = 8 13 % slower.) More rows have blocks of panels laid out, no
+// wider than block_vectors, so that a block stays in the L1 cache. (H 512, B 20: T = 4 30 % slower than packed.)
 constexpr ptrdiff_t uses_worth_packing = 2, uses_in_place = 4, uses_of_far_weights = 8, rows_in_place = 4;
-constexpr ptrdiff_t far_weights_bytes = 1024 * kilobytes, block_vectors = 4;
+constexpr ptrdiff_t block_vectors = 4;
 
 // The rows of a step that go through the recurrent product and the cell together: what the product leaves to the cell
 // stays in the L1 cache.
@@ -97,6 +97,19 @@ constexpr double share_of_few_sequences = 0.2, share_without_forward = 2.0 / 3;
 // Threads that wait look so long before they sleep, and at the clock after so many looks: to fall asleep and wake up
 // takes as long.
 constexpr int microseconds_awake = 20, looks_between_clocks = 16;
+
+// Numbers on which processors disagree. system/processor.cpp chooses them when the module is made, by what it finds;
+// the environment's RNNCORE_TUNING says others, to measure what they weigh.
+//
+// Rows are far_row_bytes apart, or more, where each is on a page of its own and the processor has too few translations
+// of addresses at hand: where a load over many pages takes near_load times as long as over few. Else none is far.
+// (Intel, pages of 4 KB, 96 translations: 1.2 and 2.9 ns.) Half the L2 cache is far_weights_bytes.
+struct Chosen {
+  ptrdiff_t far_row_bytes, far_weights_bytes;
+};
+extern Chosen chosen;
+constexpr ptrdiff_t far_row_bytes = 2560, usual_l2_bytes = 1024 * kilobytes;
+constexpr double near_load = 1.5;
 
 // Memory. Work areas and results lie in pages of this size where the system has them. Up to kept_memory is kept for
 // calls that may not need it, and spare pages for large results: fresh ones may cost nearly as much as a pass forward.

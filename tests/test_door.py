@@ -351,3 +351,50 @@ def test_any_shapes_of_labels_and_weights_have_one_answer(loss: str, V: int, tok
                         else:
                             assert expected == found
     assert answers == {dict, tuple}
+
+
+def addresses_of(params: rnncore.Params) -> tuple[list[Any], tuple[int, ...]]:
+    """The arrays of each part, copied apart from each other, and where they are."""
+    net = params._net
+    arrays = [a.copy() for part in range(net.parts) for a in net.layer(params.flat, part) if a is not None]
+    return arrays, tuple(a.ctypes.data for a in arrays)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("T", [1, 40])
+@pytest.mark.parametrize("cell", CELLS)
+def test_addresses_stand_for_flat(cell: str, T: int, dtype: str, bidirectional: bool, layers: int) -> None:
+    params = rnncore.init_params(cell, 4, 6, 0, dtype=dtype, layers=layers, bidirectional=bidirectional, seed=1)
+    net, width = params._net, 12 if bidirectional else 6
+    random = np.random.default_rng(2)
+    x, dh = (random.standard_normal((T, 3, n)).astype(dtype) for n in (4, width))
+    mask = random.integers(0, 2, (T, 3, width)).astype(dtype)
+    inputs = (x, (mask,)) if layers == 2 else x
+    arrays, addresses = addresses_of(params)
+    found = []
+    for flat in (params.flat, addresses):
+        _, h, last, kept = CORE.forward(net, flat, inputs, None, None, DEFAULT)
+        dflat, dstate, dx = CORE.backward(kept, flat, None, dh, None, options_of(True, 2))
+        named_ = {"h": h, "tape": kept[5], "dflat": dflat, "dx": dx}
+        for name, states in (("last", last), ("dstate", dstate)):
+            named_ |= {f"{name}{i}": a for i, a in enumerate(nets.state_arrays(states))}
+        found.append(named_)
+    nets.assert_same_bits(*found)
+    assert len(arrays) == len(addresses)  # they are held until here
+
+
+def test_wrong_addresses_are_an_error() -> None:
+    params = rnncore.init_params("rnn", 4, 6, 0, seed=1)
+    arrays, addresses = addresses_of(params)
+    x = np.zeros((5, 4), params.flat.dtype)
+    for wrong, message in ((addresses[:-1], "all arrays"), ((0, *addresses[1:]), "must not be 0")):
+        with pytest.raises(ValueError, match=message):
+            CORE.forward(params._net, wrong, x, None, None, DEFAULT)
+    with pytest.raises(TypeError):
+        CORE.forward(params._net, ("", *addresses[1:]), x, None, None, DEFAULT)
+    outputs = rnncore.init_params("rnn", 4, 6, 2, seed=1)
+    with pytest.raises(ValueError, match="without outputs"):
+        CORE.forward(outputs._net, addresses, x, None, None, DEFAULT)
+    assert len(arrays) == len(addresses)

@@ -10,6 +10,7 @@ from test_truncate import KINDS
 import rnncore
 from rnncore import each as of_each
 from rnncore.cells import CELLS
+from rnncore.engines import current
 
 MORE_KINDS: dict[str, dict[str, Any]] = {
     **KINDS,
@@ -91,26 +92,35 @@ def named(net: Net, result: rnncore.results.BpttResult) -> dict[str, Any]:
     return arrays if result.dinputs is None else {**arrays, "dinputs": result.dinputs}
 
 
+@each_cell
 @each_kind
-def test_lengths_clipping_and_the_sum(kind: str, fast_engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sum of the rows, each clipped by ``clip_by_norm``, b ascending; in groups of any size."""
-    net = net_of(kind)
+def test_lengths_clipping_and_the_sum(kind: str, cell: str, fast_engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum of the rows, each clipped by ``clip_by_norm``, b ascending; at once, by threads, and in groups."""
+    net = net_of(kind, cell)
     rows = call(net, per_sequence=True, backend=fast_engine)
     assert rows.per_sequence is not None
     lengths = np.array([rnncore.optim.norm(row) for row in rows.per_sequence.grads])
     limit = float(np.median(lengths)) or 1.0
-    for bytes_at_once in (of_each.GROUP, 1, 3 * net.params.flat.nbytes):
-        monkeypatch.setattr(of_each, "GROUP", bytes_at_once)
-        norms = call(net, per_sequence="norms", backend=fast_engine)
-        clipped = call(net, per_sequence="clipped", clip_norm=limit, backend=fast_engine)
+    summed = {wanted: sum_of([row.copy() for row in rows.per_sequence.grads], wanted) for wanted in (np.inf, limit)}
+    assert_same_bits({"grads": rows.grads.flat}, {"grads": summed[np.inf]}, kind)
+
+    def check(threads: int | None = None) -> None:
+        norms = call(net, per_sequence="norms", backend=fast_engine, threads=threads)
+        clipped = call(net, per_sequence="clipped", clip_norm=limit, backend=fast_engine, threads=threads)
         for result, wanted in ((norms, np.inf), (clipped, limit)):
             assert result.per_sequence is not None
             assert result.per_sequence.grads is None
             assert np.array_equal(result.per_sequence.norms, lengths)
-            expected = sum_of([row.copy() for row in rows.per_sequence.grads], wanted)
-            assert_same_bits({"grads": result.grads.flat}, {"grads": expected}, kind)
+            assert np.array_equal(result.per_sequence.loss, rows.per_sequence.loss)
+            assert_same_bits({"grads": result.grads.flat}, {"grads": summed[wanted]}, kind)
             assert_same_bits(named(net, result), named(net, rows), kind)
-    assert_same_bits({"grads": rows.grads.flat}, {"grads": norms.grads.flat}, kind)
+
+    check()
+    check(threads=3)
+    monkeypatch.setattr(type(current(fast_engine)), "each", lambda *_: None)
+    for bytes_at_once in (of_each.GROUP, 1, 3 * net.params.flat.nbytes):
+        monkeypatch.setattr(of_each, "GROUP", bytes_at_once)
+        check()
 
 
 def sum_of(rows: list[Any], limit: float) -> Any:

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 from torch_cases import INPUTS, MODES, case_of, module_of  # noqa: E402
 
+import rnncore  # noqa: E402
 import rnncore.torch as rt  # noqa: E402
 from rnncore.torch import modules  # noqa: E402
 
@@ -241,6 +242,28 @@ def test_frozen_weights(lstm: Any, x: Any) -> None:
     lstm(x)[0].square().sum().backward()
     assert lstm.weight_hh_l0.grad is None
     assert same([lstm.weight_ih_l0.grad, lstm.bias_hh_l0.grad], [expected[0], expected[3]])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("backend", ["cpp", "numpy"])
+@pytest.mark.parametrize("kind", [lambda w: w.T.contiguous().T if w.dim() == 2 else w, lambda w: torch._neg_view(-w)])
+def test_weights_that_lie_otherwise(mode: str, backend: str, kind: Callable[[Any], Any], x: Any) -> None:
+    """Transposed, or with a sign that PyTorch only notes."""
+    module = module_of(rt, mode, torch.float32)
+    leaves = {name: kind(weight.detach()).requires_grad_() for name, weight in module.named_parameters()}
+    with rnncore.use_backend(backend):
+        output, _ = torch.func.functional_call(module, leaves, (x,))
+    assert same([output], [module(x)[0]])
+    assert same(torch.autograd.grad(output.square().sum(), list(leaves.values())), gradients(module, x))
+
+
+def test_a_weight_may_lie_elsewhere_in_backward(lstm: Any, x: Any) -> None:
+    expected = gradients(lstm, x)
+    output, _ = lstm(x)
+    for parameter in lstm.parameters():
+        parameter.data = parameter.data.clone()
+    gc.collect()
+    assert same(torch.autograd.grad(output.square().sum(), list(lstm.parameters())), expected)
 
 
 def test_hooks(lstm: Any, x: Any) -> None:

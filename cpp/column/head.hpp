@@ -137,7 +137,8 @@ struct Sums {
     const bool before = rows.has_block_before;
     const Rows<const Real> dy = own_dy ? rows.by_address(own_dy, V) : rows.by_row(head.y, head.ldV);
     const Rows<const Real> h = rows.by_row(head.h, head.ldH).columns_from(j0);
-    linear::outer_sum<Real>({dy, V, before}, {h, count, before}, blocks, first, dW_hy + j0, ld, scratch, look);
+    linear::outer_sum<Real>({dy, V, before && !(own_dy && rows.rows)}, {h, count, before}, blocks, first, dW_hy + j0,
+                            ld, scratch, look);
     if (has_bias(shard)) linear::row_sum(dy, V, blocks, db_y);
   }
 

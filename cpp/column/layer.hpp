@@ -41,7 +41,7 @@ struct Forward {
     scratch_size = min_of(n.B, tuning::rows_together) * (has_q ? W_after : W_hh).widest();
     u = arena.take<Real>(limits.threads * scratch_size);
     u_before = arena.take<Real>(has_q ? n.B * n.ldA : 0);
-    give(layer_of(problem.net, problem.flat));
+    give(problem.layer());
   }
 
   // Takes parameters, which are read once they are packed only where panels are not.
@@ -78,7 +78,8 @@ struct Forward {
         step.h = place.of(trace.h, n.ldH, n.B + span.row(t));
         step.kept = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
       }
-      moves = resets.take(step, span, t, share, units) || !span.is_grid();
+      ZerosInPlace<Real> in_place = resets.zeros_of(share);
+      moves = resets.take(step, span, t, share, units, in_place) || !span.is_grid();
       if (has_q) reset(step, span, look);
       step_forward(step, units, t % 2 != 0, look);
       meet();
@@ -151,7 +152,7 @@ struct Backward {
   Backward(Arena& arena, const Resets<Real>& resets, const Problem<Real>& problem, Limits limits, Ways ways, Real* a)
       : n(resets.trace.n), trace(resets.trace), resets(resets), limits(limits), N(problem.steps.count) {
     if (!ways.back && !ways.sums) return;
-    const LayerArrays<const Real> given = layer_of(problem.net, problem.flat);
+    const LayerArrays<const Real> given = problem.layer();
     const bool has_q = n.shape().gates_after_reset > 0;
     const Index G_before = n.G_before_reset();
     const Use each_step{n.B, limits.shares * problem.steps.longest, limits.threads};
@@ -223,7 +224,8 @@ struct Backward {
         step.kept_now = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
         step.da = of_step(da, step.first, span.row(t)), step.du = of_step(du, step.first, span.row(t));
       }
-      moves = resets.take(step, span, t, share, units) || !span.is_grid();
+      ZerosInPlace<Real> in_place = resets.zeros_of(share);
+      moves = resets.take(step, span, t, share, units, in_place) || !span.is_grid();
       const Rows<Real> through_h = place.of(carried, n.ldH, span.p0);
       take_carried(span, step, dh_of(share), through_h, own_dh);
       if (dstates) give_states(span, step, t);

@@ -2,43 +2,9 @@
 #pragma once
 
 #include "look.hpp"
-#include "trace.hpp"
+#include "resets.hpp"
 
 namespace rnncore::RNNCORE_ISA::layer {
-
-// Zeros in the rows of h before a chunk's steps that resets make zeros, as long as this lives, if they are few and only
-// one thread reads h. They need no list then, whose rows would all be copied.
-template <class Real>
-class ZerosInPlace {
- public:
-  static constexpr Index most = tuning::rows_zeroed_in_place;
-
-  // saved: (most, ldH) scratch, or null where there are resets for several threads, or none
-  ZerosInPlace(const SumRows& rows, const Trace<Real>& trace, Real* saved) : h(trace.h), ld(trace.n.ldH), saved(saved) {
-    if (!rows.before || rows.rows || !saved) return;
-    Index found = 0;
-    for (Index i = 0; i < rows.count && found <= most; ++i)
-      if (rows.before[i] != rows.row0 + i && found++ < most) at[found - 1] = rows.row0 + i;
-    if (found > most) return;
-    for (; count < found; ++count) {
-      Real* const row = h + at[count] * ld;
-      copy(row, ld, saved + count * ld), fill(row, ld, Real(0));
-    }
-  }
-  ~ZerosInPlace() {
-    for (Index k = 0; k < count; ++k) copy(saved + k * ld, ld, h + at[k] * ld);
-  }
-  ZerosInPlace(const ZerosInPlace&) = delete;
-  ZerosInPlace& operator=(const ZerosInPlace&) = delete;
-
-  bool done() const { return count > 0; }
-
- private:
-  Real* h;
-  Index ld;
-  Real* saved;
-  Index at[most], count = 0;
-};
 
 // The sums for the gradients of the weights: in the gradients themselves where rows are whole vectors, else in padded
 // rows.
@@ -111,12 +77,11 @@ struct Sums {
     const bool gates_before = rows.has_block_before && gates.by_row;
     const auto recurrent = [&](Index from, Index to, Rows<const Real> operand) {
       if (from < to)
-        linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before},
-                                {operand, n.H, rows.has_block_before && !operand.index}, blocks, first,
-                                dW_hh + from * ld_hh, ld_hh, scratch, look);
+        linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before}, {operand, n.H, rows.has_block_before},
+                                blocks, first, dW_hh + from * ld_hh, ld_hh, scratch, look);
     };
     if (inputs.vectors) {
-      const linear::Factor<Real> x{rows.by_read(inputs.vectors, n.X), n.X, rows.has_block_before};
+      const linear::Factor<Real> x{rows.by_read(inputs.vectors, n.X), n.X, rows.has_block_before && !rows.rows};
       const linear::Factor<Real> by_gate{da.columns_from(g0), count, gates_before};
       if (xh_in_place)
         linear::outer_sum(by_gate, x, blocks, first, dW_xh + g0 * n.X, n.X, scratch, look);
@@ -126,9 +91,10 @@ struct Sums {
       token_gradients(rows, blocks, shard, da);
     }
     {
-      const ZerosInPlace<Real> zeros(rows, trace, saved);
+      ZerosInPlace<Real> zeros(trace, saved);
+      const bool in_place = rows.resets && zeros.take(rows.resets, rows.count, rows.row0);
       const Rows<const Real> h =
-          zeros.done() ? Rows<const Real>{trace.h + rows.row0 * n.ldH, n.ldH} : rows.by_row_before(trace.h, n.ldH);
+          in_place ? Rows<const Real>{trace.h + rows.row0 * n.ldH, n.ldH} : rows.by_row_before(trace.h, n.ldH);
       recurrent(g0, min_of(end, before), h);
     }
     if (n.shape().gates_after_reset)

@@ -141,6 +141,7 @@ struct Layers {
     Problem<Real> alone{own, problem.flat, read, problem.state.from(part * steps.B * net.H), own_steps};
     alone.last = own.V > 0 && problem.last;
     if (problem.gates) alone.gates = problem.gates + part * gates_size();
+    if (problem.apart) alone.apart = problem.apart + part;
     return alone;
   }
   // Of the gradients with respect to the gates of a part.

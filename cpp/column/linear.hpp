@@ -105,7 +105,8 @@ struct Factor {
   // each on a page of its own, of which a processor keeps few at hand.
   bool is_scattered() const {
     const Index bytes = rows.stride * Index{sizeof(Real)};
-    return bytes > tuning::far_row_bytes || (bytes > tuning::near_row_bytes && bytes % (2 * tuning::cache_line) == 0);
+    return bytes > tuning::chosen.far_row_bytes ||
+           (bytes > tuning::near_row_bytes && bytes % (2 * tuning::cache_line) == 0);
   }
   // Whether rows lie one after the other. If they do not they are copied: to look up where each lies would cost a fifth
   // of the time.
@@ -156,22 +157,29 @@ struct Copies {
   }
 };
 
-// Some panels of E, one after the other, the rows of a panel next to each other.
+// Some panels of E, one after the other, the rows of a panel next to each other. What lies so far ahead is prefetched.
 template <class Real>
-void copy_panels(Rows<const Real> E, Blocks blocks, const OuterPanels<Real>& panels, Index p0, Index p1, Real* to) {
+void copy_panels(Rows<const Real> E, Blocks blocks, const OuterPanels<Real>& panels, Index p0, Index p1, Index ahead,
+                 Real* to) {
   for (Index p = p0; p < p1; ++p) {
     const Index j = panels.column(p), width = panels.column(p + 1) - j;
     for (Index r = blocks.ends[0]; r < blocks.ends[blocks.count]; ++r, to += width) {
       const Real* const e = E(r) + j;
-      for (Index n = 0; n < width; n += lanes<Real>) store(to + n, load<Vector<Real>>(e + n));
+      for (Index n = 0; n < width; n += lanes<Real>) {
+        if (ahead) prefetch_for_later(e + n + ahead);
+        store(to + n, load<Vector<Real>>(e + n));
+      }
     }
   }
 }
 
 template <class Real>
-void copy_strip(Rows<const Real> D, Index I, Blocks blocks, Real* to, Index stride) {
-  const Index from = blocks.ends[0];
-  for (Index r = from; r < blocks.ends[blocks.count]; ++r) copy_rows(D(r), 0, 1, I, to + (r - from) * stride, 0);
+void copy_strip(Rows<const Real> D, Index I, Blocks blocks, Index ahead, Real* to, Index stride) {
+  const Index from = blocks.ends[0], line = tuning::cache_line / Index{sizeof(Real)};
+  for (Index r = from; r < blocks.ends[blocks.count]; ++r) {
+    for (Index i = 0; ahead && i < I; i += line) prefetch_for_later(D(r) + i + ahead);
+    copy_rows(D(r), 0, 1, I, to + (r - from) * stride, 0);
+  }
 }
 
 // out[i, j] = sum_r D[r, i] E[r, j], the gradient of a weight matrix, some blocks of rows r: in each an fma chain
@@ -195,15 +203,16 @@ class OuterSum {
     const bool few = rows <= tuning::few_rows;
     copies_D = !D.in_order(blocks) || (!few && panels.count > tuning::panels_worth_a_copy && D.is_scattered());
     copies_E = !E.in_order(blocks) || (!few && D.n > tuning::columns_worth_a_copy && E.is_scattered());
-    const Index before = D.block_before(rows), line = tuning::cache_line / Index{sizeof(Real)};
-    ahead = {copies_D ? 0 : before ? before : line, copies_E ? 0 : E.block_before(rows)};  // or the next tiles' line
+    before = {D.block_before(rows), E.block_before(rows)};
+    const Index line = tuning::cache_line / Index{sizeof(Real)};
+    ahead = {copies_D ? 0 : before.D ? before.D : line, copies_E ? 0 : before.E};  // or the next tiles' line
   }
 
   // A strip of D, of tiles of any height, stays in the L2 cache for all of E.
   void run(Look& look) const {
     for (Index p0 = 0, p1; p0 < panels.count; p0 = p1) {
       p1 = copies_E ? panels.end_of(p0, Copies<Real>::columns) : panels.count;
-      if (copies_E) copy_panels(E.rows, blocks, panels, p0, p1, copies.panels);
+      if (copies_E) copy_panels(E.rows, blocks, panels, p0, p1, before.E, copies.panels);
       for (Index i = 0; i < D.n; i += strip) {
         const Index I = min_of(strip, D.n - i);
         run_strip(i, I, p0, p1);
@@ -227,7 +236,7 @@ class OuterSum {
     const Index from = blocks.ends[0], rows = blocks.rows(), ld = rnncore::padded<Real>(I);
     Rows<const Real> d = D.unlisted(blocks).columns_from(i);
     if (copies_D) {
-      copy_strip(D.rows.columns_from(i), I, blocks, copies.strip, ld);
+      copy_strip(D.rows.columns_from(i), I, blocks, before.D, copies.strip, ld);
       d = {copies.strip - from * ld, ld};
     }
     for (Index p = p0; p < p1; ++p) {
@@ -254,7 +263,7 @@ class OuterSum {
   Index stride, strip;
   const Copies<Real>& copies;
   OuterPanels<Real> panels;
-  Ahead ahead;
+  Ahead before, ahead;  // where the block before lies; what tiles prefetch, if they do not read copies
 };
 
 template <class Real>

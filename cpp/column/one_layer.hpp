@@ -8,6 +8,7 @@
 #include "head.hpp"
 #include "layer.hpp"
 #include "layer_sums.hpp"
+#include "optim.hpp"
 #include "passes.hpp"
 
 namespace rnncore::RNNCORE_ISA::stack {
@@ -49,6 +50,7 @@ struct OneLayer {
   layer::Backward<Real> backward_layer;
   Steps head_steps;  // those of the output layer
   Real* last_h;      // (B, ldH): what it reads, if that is last states, by positions
+  Index* positions;  // (B): of each sequence, where gradients of each may be asked for, null on the full grid
   head::Head<Real> head;
   AllSums<Real> sums;
 
@@ -72,6 +74,7 @@ struct OneLayer {
         backward_layer(arena, resets, problem, passes.limits, ways, forward_layer.a),
         head_steps(problem.last ? last_steps(steps) : steps),
         last_h(arena.take<Real>(problem.last ? n.B * n.ldH : 0)),
+        positions(arena.take<Index>(ways.sums && !steps.full() ? n.B : 0)),
         head(arena, problem.net, problem.flat, head_steps.count, {problem.last ? last_h : trace.h + n.B * n.ldH, n.ldH},
              passes.limits, ways),
         sums{problem.net,
@@ -92,6 +95,7 @@ struct OneLayer {
   void give(const Gradients<Real>& to) {
     grads = to;
     if (ways.sums) sums.place(to.flat);
+    for (Index p = 0; to.each.row && !steps.full() && p < n.B; ++p) positions[steps.sequence(p)] = p;
   }
 
   // The first step alone, y (B, ldV), by the calling thread; after go_on it can be taken again.
@@ -263,28 +267,35 @@ struct OneLayer {
     return !grads.later;
   }
 
-  // The weights' gradients of each sequence by itself, for a shard: blocks of its own steps.
+  // The weights' gradients of each sequence by itself, for a shard. One thread alone adds them to others.
   void each_weight_pass(const Shard& shard, Look& look) {
-    AllSums<Real> own = sums;
-    for (Index p = 0; p < steps.B; ++p) {
+    const Each& each = grads.each;
+    const Shortened<Real>& to = grads.shortened;
+    for (Index b = each.first; b < each.end; ++b) {
       if (passes.stop({shard.thread, 0, 0, 0, 1})) return;
-      const Index b = steps.sequence(p), length = steps.length(b);
-      if (!grads.each.has(b)) continue;
-      Real* const flat = grads.flat + (b - grads.each.first) * grads.each.row;
-      own.place(flat);
-      own.begin(shard);
-      bool first = true;
-      for (Index end = length, t = 0; end > 0; end = t, first = false) {
-        t = (end - 1) / linear::block * linear::block;
-        const SumRows rows(steps, p, t, end, passes.scratch_of(shard.thread));
-        add_blocks(own, rows, rows.blocks, shard, first, look);
-      }
-      if (problem.last && ways.dy && length > 0) {
-        const SumRows rows(head_steps, p, 0, 1, passes.scratch_of(shard.thread));
-        own.head.weight_gradients(rows, rows.blocks, shard, given.dy, true, passes.copies_of(shard), look);
-      }
-      own.take(length > 0, shard, flat);
+      Real* const flat = grads.flat + (to.total ? 0 : b - each.first) * each.row;
+      sequence_gradients(steps.full() ? b : positions[b], flat, shard, look);
+      if (to.total) optim::add_shortened(to.total, flat, 1, each.row, to.longest, to.lengths + b);
     }
+  }
+
+  // Those of the sequence at a position: blocks of its own steps.
+  void sequence_gradients(Index p, Real* flat, const Shard& shard, Look& look) const {
+    AllSums<Real> own = sums;
+    own.place(flat);
+    own.begin(shard);
+    const Index length = steps.length(steps.sequence(p));
+    bool first = true;
+    for (Index end = length, t = 0; end > 0; end = t, first = false) {
+      t = (end - 1) / linear::block * linear::block;
+      const SumRows rows(steps, p, t, end, passes.scratch_of(shard.thread));
+      add_blocks(own, rows, rows.blocks, shard, first, look);
+    }
+    if (problem.last && ways.dy && length > 0) {
+      const SumRows rows(head_steps, p, 0, 1, passes.scratch_of(shard.thread));
+      own.head.weight_gradients(rows, rows.blocks, shard, given.dy, true, passes.copies_of(shard), look);
+    }
+    own.take(length > 0, shard, flat);
   }
 
   // The weights' gradients: the blocks of a chunk, from the last to the first, for a shard.

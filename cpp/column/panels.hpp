@@ -188,7 +188,7 @@ struct Use {
 template <class Real>
 Index uses_worth_packing(Index N, Index K, Index rows, int gates) {
   if (rows > tuning::rows_in_place || N % lanes<Real> != 0) return tuning::uses_worth_packing;
-  const bool far = N * gates * K * Index{sizeof(Real)} > tuning::far_weights_bytes;
+  const bool far = N * gates * K * Index{sizeof(Real)} > tuning::chosen.far_weights_bytes;
   return far ? tuning::uses_of_far_weights : tuning::uses_in_place;
 }
 template <class Real>

@@ -72,9 +72,8 @@ struct Passes {
 
   // listed: the numbers that a list of rows for sums needs; widest: numbers of the longest row that they read.
   void take_scratch(Arena& arena, Ways ways, Index listed, Index widest) {
-    const bool may_be_one = ways.sums && !ways.back;  // sequences by themselves
     scratch_size = max_of(Span::scratch_size(chunks, limits.rows), listed);
-    if (may_be_one) scratch_size = max_of(scratch_size, SumRows::scratch_size_of_one);
+    if (ways.sums) scratch_size = max_of(scratch_size, SumRows::scratch_size_of_one);
     scratch = arena.take<int64_t>(machine.threads * scratch_size);
     if (!ways.sums) return;
     const Index rows = min_of(steps.count, linear::block);

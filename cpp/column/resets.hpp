@@ -5,39 +5,88 @@
 
 namespace rnncore::RNNCORE_ISA::layer {
 
+// Zeros in some rows of h, as long as this lives: those before steps that are reset, if they are few and only one
+// thread reads them. They need no list then.
+template <class Real>
+class ZerosInPlace {
+ public:
+  static constexpr Index most = tuning::rows_zeroed_in_place;
+
+  // saved: (most, ldH) scratch, or null where several threads read h
+  ZerosInPlace(const Trace<Real>& trace, Real* saved) : h(trace.h), ld(trace.n.ldH), saved(saved) {}
+  ~ZerosInPlace() {
+    for (Index k = 0; k < count; ++k) copy(saved + k * ld, ld, h + at[k] * ld);
+  }
+  ZerosInPlace(const ZerosInPlace&) = delete;
+  ZerosInPlace& operator=(const ZerosInPlace&) = delete;
+
+  // Makes those of some rows zeros, from `row` on, whose steps are reset, unless they are many: then false.
+  bool take(const bool* resets, Index rows, Index row) {
+    if (!saved) return false;
+    Index found = 0;
+    for (Index i = next(resets, 0, rows); i < rows; i = next(resets, i + 1, rows)) {
+      if (found == most) return false;
+      at[found++] = row + i;
+    }
+    for (; count < found; ++count) {
+      Real* const to = h + at[count] * ld;
+      copy(to, ld, saved + count * ld), fill(to, ld, Real(0));
+    }
+    return true;
+  }
+
+ private:
+  // The first reset of [i, rows), or rows.
+  static Index next(const bool* resets, Index i, Index rows) {
+    const void* const found = memchr(resets + i, true, static_cast<size_t>(rows - i));
+    return found ? static_cast<const bool*>(found) - resets : rows;
+  }
+
+  Real* h;
+  Index ld;
+  Real* saved;
+  Index at[most], count = 0;
+};
+
 template <class Real>
 struct Resets {
   using V = Vector<Real>;
   using Fields = cells::Fields<Real>;
   const Trace<Real>& trace;
   const bool* given;  // null: there are none, and nothing is to be done
+  bool* steps_reset;  // (longest): whether any sequence is reset at a step
   Index zeros, most;  // the row of zeros in trace.h; the rows of a step
   int64_t* before;    // (threads, most): of each row of a step, the row of h before
   Real* others;       // (B, S - 1, P), by positions: the other states before
+  Real* saved;        // (threads, ZerosInPlace::most, ldH)
 
   Resets(Arena& arena, const Trace<Real>& trace, const Steps& steps, Limits limits)
       : trace(trace), given(steps.resets), zeros(trace.n.B + steps.count), most(given ? limits.rows : 0) {
+    steps_reset = arena.take<bool>(given ? steps.longest : 0);
+    for (Index t = 0; given && arena.at && t < steps.longest; ++t)
+      steps_reset[t] = memchr(given + steps.row(t), true, static_cast<size_t>(steps.there(t)));
     before = arena.take<int64_t>(limits.threads * most);
     others = arena.take<Real>(given ? trace.n.B * trace.n.others_row() : 0);
+    saved = arena.take<Real>(given ? limits.threads * ZerosInPlace<Real>::most * trace.n.ldH : 0);
   }
 
-  // Gives a step the states before it, of some units, where any sequence is reset; returns whether one is.
-  bool take(cells::Step<Real>& step, const Span& span, Index t, const Share& share, const Units<Real>& units) const {
+  // Room for zeros in place during a step.
+  ZerosInPlace<Real> zeros_of(const Share& share) const {
+    return {trace, share.parts > 1 ? nullptr : saved + share.thread * ZerosInPlace<Real>::most * trace.n.ldH};
+  }
+
+  // Gives a step the states before it, of some units, where any sequence is reset: h in its place, or listed; returns
+  // whether it is listed.
+  bool take(cells::Step<Real>& step, const Span& span, Index t, const Share& share, const Units<Real>& units,
+            ZerosInPlace<Real>& in_place) const {
     const bool* const resets = at(step, span, t);
     if (!resets) return false;
-    const Sizes<Real>& n = trace.n;
+    take_others(step, span, resets, units);
+    const Index rows = step.last - step.first, row = span.row_before(t);
+    if (in_place.take(resets, rows, row)) return false;
     int64_t* const list = before + share.thread * most;
-    const Rows<Real> to = Place{step.first}.of(others, n.others_row(), span.p0);
-    const Fields own = Fields::planar(to, n.P);
-    for (Index i = step.first; i < step.last; ++i) {
-      const bool is_reset = resets[i - step.first];
-      list[i - step.first] = is_reset ? zeros : span.row_before(t) + i - step.first;
-      for (Index k = 0; k < n.other_states(); ++k)
-        for (Index j = units.begin; j < units.end; j += lanes<Real>)
-          store(own.at(i, k, j), is_reset ? V{} : load<V>(step.others_prev.at(i, k, j)));
-    }
-    step.h_prev = {trace.h, n.ldH, list - step.first};
-    step.others_prev = own;
+    for (Index i = 0; i < rows; ++i) list[i] = resets[i] ? zeros : row + i;
+    step.h_prev = {trace.h, trace.n.ldH, list - step.first};
     return true;
   }
 
@@ -54,12 +103,22 @@ struct Resets {
   }
 
  private:
+  // The other states before a step, of which a tape may be the user's, in a place of their own.
+  void take_others(cells::Step<Real>& step, const Span& span, const bool* resets, const Units<Real>& units) const {
+    const Sizes<Real>& n = trace.n;
+    const Fields own = Fields::planar(Place{step.first}.of(others, n.others_row(), span.p0), n.P);
+    for (Index i = step.first; i < step.last; ++i)
+      for (Index k = 0; k < n.other_states(); ++k)
+        for (Index j = units.begin; j < units.end; j += lanes<Real>)
+          store(own.at(i, k, j), resets[i - step.first] ? V{} : load<V>(step.others_prev.at(i, k, j)));
+    step.others_prev = own;
+  }
+
   // The resets of a step, or null if none of its sequences is reset.
   const bool* at(const cells::Step<Real>& step, const Span& span, Index t) const {
-    const bool* const resets = given ? given + span.row(t) : nullptr;
-    for (Index i = 0; resets && i < step.last - step.first; ++i)
-      if (resets[i]) return resets;
-    return nullptr;
+    if (!given || !steps_reset[t]) return nullptr;
+    const bool* const resets = given + span.row(t);
+    return memchr(resets, true, static_cast<size_t>(step.last - step.first)) ? resets : nullptr;
   }
 };
 

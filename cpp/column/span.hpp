@@ -164,6 +164,7 @@ struct SumRows {
   const int64_t *rows,
       *before;  // null: the full grid, where they lie one after the other; before: h of the step before
   const int64_t *addresses, *reads;  // as steps.address and steps.read; null: they are the rows
+  const bool* resets = nullptr;      // of these rows, on the full grid, if there are any
   bool has_block_before;             // whether arrays by rows hold the rows of the block before in front
   Blocks blocks;
 
@@ -175,7 +176,7 @@ struct SumRows {
         before(nullptr),
         addresses(nullptr),
         reads(nullptr),
-        has_block_before(steps.full() && t0 > 0) {
+        has_block_before(t0 > 0) {
     Index* const ends = reinterpret_cast<Index*>(scratch);
     if (steps.full()) {
       cut_grid(steps.B, ends);
@@ -249,12 +250,10 @@ struct SumRows {
   static Index zeros(const Steps& steps) { return steps.B + steps.count; }
 
   void list_before(const Steps& steps, int64_t* scratch) {
-    bool any = false;
-    for (Index i = 0; i < count; ++i) {
-      any |= steps.resets[row0 + i];
-      scratch[i] = steps.resets[row0 + i] ? zeros(steps) : row0 + i;
-    }
-    if (any) before = scratch;
+    if (!memchr(steps.resets + row0, true, static_cast<size_t>(count))) return;
+    resets = steps.resets + row0;
+    for (Index i = 0; i < count; ++i) scratch[i] = resets[i] ? zeros(steps) : row0 + i;
+    before = scratch;
   }
 
   void list_places(const Steps& steps, Index t0, Index t1, int64_t* scratch, Index* ends) {

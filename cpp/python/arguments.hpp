@@ -109,6 +109,40 @@ inline Shape shape_of_state(const Net& net, bool one, ptrdiff_t B) {
   return one ? Shape{net.parts(), net.H} : Shape{net.parts(), B, net.H};
 }
 
+// The parameters of a call: a vector, flat, or the addresses of its arrays, which the caller keeps: a tuple of W_xh,
+// W_hh, b_x where the cell has it, and b_h of each part. There is no output layer then.
+template <class Real>
+class GivenWeights {
+ public:
+  GivenWeights(const Net& net, py::handle given) {
+    if (!PyTuple_CheckExact(given.ptr())) {
+      flat_ = reinterpret_cast<const Real*>(py::detail::array_proxy(given.ptr())->data);
+      return;
+    }
+    const bool own = net.shape.own_recurrent_bias;
+    const ptrdiff_t each = own ? 4 : 3;
+    if (net.V > 0 || PyTuple_GET_SIZE(given.ptr()) != net.parts() * each)
+      throw py::value_error("addresses must be those of all arrays of a net without outputs");
+    for (ptrdiff_t at = 0; at < net.parts() * each; at += each)
+      apart_.push_back(
+          {address(given, at), address(given, at + 1), address(given, at + 2), address(given, at + each - 1)});
+    flat_ = apart_[0].W_xh;  // not read
+  }
+  const Real* flat() const { return flat_; }
+  const LayerArrays<const Real>* apart() const { return apart_.empty() ? nullptr : apart_.data(); }
+
+ private:
+  static const Real* address(py::handle given, ptrdiff_t at) {
+    const void* const found = PyLong_AsVoidPtr(PyTuple_GET_ITEM(given.ptr(), at));
+    if (!found && PyErr_Occurred()) throw py::error_already_set();
+    if (!found) throw py::value_error("an address must not be 0");
+    return static_cast<const Real*>(found);
+  }
+
+  const Real* flat_;
+  std::vector<LayerArrays<const Real>> apart_;
+};
+
 // The steps, inputs and initial states of a call, and the form that results take.
 template <class Real>
 class SeenProblem {
@@ -149,6 +183,11 @@ class SeenProblem {
   Problem<Real> problem(const Net& net, const Real* flat, bool last) const {
     return {net, flat, inputs_, state_, steps_, last, masks_.empty() ? nullptr : masks_.data()};
   }
+  Problem<Real> problem(const Net& net, const GivenWeights<Real>& weights, bool last) const {
+    Problem<Real> given = problem(net, weights.flat(), last);
+    given.apart = weights.apart();
+    return given;
+  }
   const std::vector<const Real*>& masks() const { return masks_; }
   // Whether labels of sequences could be those of steps too: of vectors rather than tokens, or without their last axis.
   bool is_ambiguous(ptrdiff_t V) const {
@@ -183,7 +222,7 @@ class SeenProblem {
     Seen seen;
     if (!seen.see_as<bool>(given, lead_)) return false;
     const auto *const from = seen.data<const uint8_t>(), *const end = from + steps_.count;
-    if (std::find_if(from, end, [](uint8_t is_reset) { return is_reset != 0; }) == end) return true;
+    if (from == end || (*from == 0 && memcmp(from, from + 1, static_cast<size_t>(steps_.count - 1)) == 0)) return true;
     resets_ = std::make_unique<bool[]>(static_cast<size_t>(steps_.count));
     std::transform(from, end, resets_.get(), [](uint8_t is_reset) { return is_reset != 0; });
     steps_.resets = resets_.get();

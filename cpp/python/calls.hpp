@@ -7,6 +7,7 @@
 #include "../system/call.hpp"
 #include "arguments.hpp"
 #include "gil.hpp"
+#include "work.hpp"
 
 namespace rnncore {
 
@@ -24,6 +25,12 @@ template <class Function>
 auto by_type(py::handle array, Function f) {
   const auto* const dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr);
   return dtype->type_num == numpy_types().float64 ? f(double{}) : f(float{});
+}
+
+// What tells the type of a call: its parameters, or an array of its arguments where these are addresses.
+inline py::handle typed(py::handle flat, py::handle arguments, Py_ssize_t place) {
+  if (!PyTuple_CheckExact(flat.ptr())) return flat;
+  return PyTuple_CheckExact(arguments.ptr()) ? py::handle(PyTuple_GET_ITEM(arguments.ptr(), place)) : arguments;
 }
 
 // How often a kernel has asked whether to go on, in this thread: for the tests.
@@ -51,46 +58,6 @@ void run(int threads, Kernel kernel, const Arguments&... arguments) {
     done = run_kernel(threads, interrupted, kernel, arguments...);
   }
   if (!done) throw py::error_already_set();
-}
-
-// How many floating-point operations the products of so many steps have, on the way forward, or back, or in the sums
-// for the weights; or those without the inputs', which are not taken step by step, and which tokens do not have.
-inline double operations_of(const Net& net, double steps, bool without_inputs = false) {
-  const double first = static_cast<double>(net.G() * ((without_inputs ? 0 : net.X) + net.H));
-  const double later = static_cast<double>((net.layers - 1) * net.G() * (net.W() + net.H));
-  return 2.0 * steps * (static_cast<double>(net.directions) * (first + later) + static_cast<double>(net.W() * net.V));
-}
-
-// What a call computes: passes through time, sums for the weights, and whether it begins on the way forward.
-struct Work {
-  int passes, sums;
-  bool forward;
-};
-
-// How much of its work threads can share: all; less of what has been on the way forward before; little of few
-// sequences, of one that is longer than all others, and where weights are not packed, because each thread lays out all
-// of them; nothing of a pass through one sequence.
-inline double share_of(const Net& net, const Steps& steps, Work work) {
-  const auto has = [&](ptrdiff_t sequences) { return steps.count >= sequences * steps.longest; };
-  const double most = work.forward ? 1 : tuning::share_without_forward;
-  const bool packs = steps.longest > tuning::uses_worth_packing;
-  if ((packs && has(tuning::sequences_worth_sharing)) || net.shares_units(steps.B, 2)) return most;
-  return work.sums > 0 || has(2) ? most * tuning::share_of_few_sequences : 0;
-}
-
-// As many threads as the work in a layer is worth, and no more than asked for (see Options), or than have a sequence or
-// a hidden unit to work on.
-template <class Real>
-int threads_for(int asked, const Net& net, const SeenProblem<Real>& seen, Work work) {
-  if (asked == 1) return 1;
-  const Steps& steps = seen.steps();
-  const ptrdiff_t most = std::min<ptrdiff_t>(std::max(steps.B, net.H), 1024);
-  if (asked < 0) return static_cast<int>(std::min<ptrdiff_t>(-static_cast<ptrdiff_t>(asked), most));
-  const double N = static_cast<double>(steps.count), T = static_cast<double>(std::max<ptrdiff_t>(steps.longest, 1));
-  const double share = share_of(net, steps, work) / static_cast<double>(net.parts());
-  const double all = (work.passes + work.sums) * operations_of(net, N, seen.has_tokens());
-  const int worth = threads_worth(share * all, share * operations_of(net, N / T, true));
-  return static_cast<int>(std::min<ptrdiff_t>(asked ? std::min(asked, worth) : worth, most));
 }
 
 template <class... Objects>
@@ -173,22 +140,26 @@ struct Calls {
     return reinterpret_cast<const Real*>(py::detail::array_proxy(flat.ptr())->data);
   }
 
-  // y, h, the tape, the last states, and copies of the inputs and of the initial states.
+  // y, h, the tape, the last states, and copies of the inputs, of the initial states, and of the resets of the full
+  // grid.
   static py::object forward(int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state,
                             py::handle steps, const Options& options) {
     SeenProblem<Real> seen;
     if (!seen.see(net, inputs, state, steps) || seen.may_be_vectors(net)) return py::none();
-    const Problem<Real> problem = seen.problem(net, numbers(flat), options.last);
+    const GivenWeights<Real> weights(net, flat);
+    const Problem<Real> problem = seen.problem(net, weights, options.last);
     auto y = new_array<Real>(seen.lead(options.last).and_then(net.V)),
          h = new_array<Real>(seen.lead().and_then(net.W()));
     auto tape = new_array<Real>(shape_of_tape(net, seen.steps().count));
     NewStates<Real> last(net, seen.is_one(), seen.steps().B);
     py::object read = copy_of_inputs(net, seen, problem);
     py::object first = copy_of_states(net, seen, problem);
+    py::object resets = py::none();
+    if (problem.steps.full() && problem.steps.resets) resets = copy_of(seen.lead(), problem.steps.resets);
     const Outputs<Real> outputs{y.mutable_data(), {h.mutable_data(), net.W()}, tape.mutable_data(), last.pointers()};
     run(threads_for(options.threads, net, seen, {1, 0, true}), kernels<Real>(isa).forward, problem, outputs);
     py::detail::array_proxy(h.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-    return tuple_of(y, h, tape, last.take(), read, first);
+    return tuple_of(y, h, tape, last.take(), read, first, resets);
   }
 
   // The gradients with respect to the parameters, the initial states, and the inputs or None. later: the first of these
@@ -201,8 +172,9 @@ struct Calls {
     GradientArrays grads(net, seen.forward, options.need_dinputs);
     Gradients<Real> pointers = grads.pointers();
     pointers.later = optional_later(net, later);
+    const GivenWeights<Real> weights(net, flat);
     run(threads_for(options.threads, net, seen.forward, {1, 1, false}), kernels<Real>(isa).backward,
-        seen.forward.problem(net, numbers(flat), options.last), seen.kept, seen.by, pointers);
+        seen.forward.problem(net, weights, options.last), seen.kept, seen.by, pointers);
     return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
   }
 
@@ -249,6 +221,38 @@ struct Calls {
     run(threads_for(options.threads, net, seen.forward, {0, 1, false}), kernels<Real>(isa).backward, problem, seen.kept,
         seen.by, pointers);
     return tuple_of(to, grads.dinputs);
+  }
+
+  // What bptt gives, of canonical arguments, with the sum of the gradients of the sequences, each shortened, and their
+  // lengths; None where it takes more than one pass: for several parts, and several threads.
+  static py::object each(int isa, const Net& net, py::handle flat, py::handle problem_arguments, py::handle labels,
+                         const Options& options, double longest) {
+    const auto item = [&](int i) { return py::handle(PyTuple_GET_ITEM(problem_arguments.ptr(), i)); };
+    SeenProblem<Real> seen;
+    SeenLabels<Real> label(options.loss);
+    if (!seen.see(net, item(0), item(1), item(2))) throw py::value_error("the arguments of each must be canonical");
+    const Steps steps = options.last ? last_steps(seen.steps()) : seen.steps();
+    if (!label.see(steps, seen.lead(options.last), net.V, labels, true))
+      throw py::value_error("the labels of each must be canonical");
+    if (net.parts() > 1 || threads_for(options.threads, net, seen, {2, 1, true}) > 1) return py::none();
+    const ptrdiff_t arrays = splits(net) ? 2 : 1, N = seen.steps().count, B = seen.steps().B;
+    double loss = 0;
+    GradientArrays grads(net, seen, options.need_dinputs);
+    auto losses = new_array<Real>(seen.lead(options.last)), one = new_array<Real>({net.size()}),
+         gates = new_array<Real>({arrays, N, padded<Real>(net.G())});
+    auto lengths = new_array<double>({B});
+    NewStates<Real> last(net, seen.is_one(), B);
+    Gradients<Real> pointers = grads.pointers();
+    std::fill_n(pointers.flat, net.size(), Real(-0.0));  // the number to add when nothing is to be added
+    pointers.shortened = {pointers.flat, longest, lengths.mutable_data()};
+    pointers.each = {0, B, net.size()};
+    pointers.flat = one.mutable_data();
+    Problem<Real> problem = seen.problem(net, numbers(flat), options.last);
+    problem.gates = gates.mutable_data();
+    run(1, kernels<Real>(isa).bptt, problem, label.labels(),
+        Losses<Real>{&loss, losses.mutable_data(), last.pointers()}, pointers);
+    return tuple_of(py::float_(loss), losses, py::int_(label.count(steps, net.V)), grads.flat, last.take(),
+                    grads.dstate.take(), grads.dinputs, lengths);
   }
 
   // J, the losses, how many steps have one, the gradient with respect to the parameters, the last states, and as

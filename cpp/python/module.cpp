@@ -2,6 +2,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdlib>
+
+#include "../system/processor.hpp"
 #include "stepper.hpp"
 
 namespace rnncore {
@@ -142,13 +145,15 @@ void define_options(py::module_& m) {
 void define_calls(py::module_& m) {
   m.def("forward", [](int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state, py::handle steps,
                       const Options& options) {
-    return by_type(
-        flat, [&](auto real) { return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, options); });
+    return by_type(typed(flat, inputs, 0), [&](auto real) {
+      return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, options);
+    });
   });
   m.def("backward", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given,
                        const Options& options, py::handle later) {
-    return by_type(
-        flat, [&](auto real) { return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options, later); });
+    return by_type(typed(flat, kept, 3), [&](auto real) {
+      return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options, later);
+    });
   });
   m.def("gates", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, const Options& options,
                     bool states) {
@@ -165,6 +170,12 @@ void define_calls(py::module_& m) {
                    const Options& options, py::handle after) {
     return by_type(flat, [&](auto real) {
       return Calls<decltype(real)>::bptt(isa, net, flat, problem, labels, checked, options, after);
+    });
+  });
+  m.def("each", [](int isa, const Net& net, py::handle flat, py::handle problem, py::handle labels,
+                   const Options& options, double longest) {
+    return by_type(flat, [&](auto real) {
+      return Calls<decltype(real)>::each(isa, net, flat, problem, labels, options, longest);
     });
   });
   m.def("outputs", [](int isa, py::handle flat, py::handle h, py::handle labels, py::handle steps,
@@ -226,6 +237,7 @@ void define_optimizers(py::module_& m) {
 PYBIND11_MODULE(_core, m) {
   // What is made once is made here, where the GIL is held: the first calls of several threads may come together.
   (void)numpy_types(), (void)spare_pages(), (void)instruction_sets();
+  choose_numbers(std::getenv("RNNCORE_TUNING"));
   m.def("instruction_sets", instruction_sets_here, "Return (name, number) of each that runs here, worst first.");
   m.def("compiled_sets", compiled_sets, "Return the names of all that were compiled, worst first.");
   m.def("cells", cells, "Return what rnncore/cells.py says of each cell, in numbers, in the core's order.");
@@ -235,6 +247,9 @@ PYBIND11_MODULE(_core, m) {
   m.def(
       "release_memory", [] { return spare_pages().release() + release_work_areas(); },
       "Give back what is kept between calls; return how many bytes.");
+  m.def(
+      "tuning", [] { return std::pair(tuning::chosen.far_row_bytes, tuning::chosen.far_weights_bytes); },
+      "Return far_row_bytes and far_weights_bytes, as they were chosen.");
   m.def("usable_cores", usable_cores, "Return how many cores this process may use.");
   m.def("cores_of_quota", cores_of_quota, "Return how many cores the CPU quotas under a root allow, 0 for all.");
   define_nouns(m);

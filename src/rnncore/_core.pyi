@@ -6,7 +6,7 @@ canonical.
 
 from typing import Any
 
-from .types import Array, Indices, Inputs, Labels, Mask, States
+from .types import Addresses, Array, Indices, Inputs, Labels, Mask, States
 
 STANDARD_ROUNDING: int
 
@@ -43,17 +43,25 @@ def cells() -> list[tuple[str, int, int, int, bool, int]]: ...
 def set_rounding_mode(mode: int, /) -> int: ...
 def looks() -> int: ...
 def release_memory() -> int: ...
+def tuning() -> tuple[int, int]: ...
 def usable_cores() -> int: ...
 def cores_of_quota(root: str, /) -> int: ...
 def forward(
-    isa: int, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options, /
-) -> tuple[Array, Array, Array, States, Inputs, States] | None:
-    """Return y, h, the tape, the last states, and copies of the inputs and of the states."""
+    isa: int,
+    net: Net,
+    flat: Array | Addresses,
+    inputs: Inputs,
+    state: States,
+    steps: Steps | Mask | None,
+    options: Options,
+    /,
+) -> tuple[Array, Array, Array, States, Inputs, States, Mask | None] | None:
+    """steps: or resets. Return y, h, the tape, the last states, and copies of the inputs, the states and the resets."""
 
 def backward(
     isa: int,
     net: Net,
-    flat: Array,
+    flat: Array | Addresses,
     kept: tuple[Inputs, States, Steps | None, Array, Array],
     given: tuple[Array | None, Array | None, States],
     options: Options,
@@ -102,6 +110,18 @@ def bptt(
 ) -> tuple[float, Array, int, Array, States, States, Array | None] | None:
     """problem: inputs, state, steps or resets. checked: whether labels but classes, and weights, have been. after: of
     the steps after these, the gradients with respect to the last states here, and to flat."""
+
+def each(
+    isa: int,
+    net: Net,
+    flat: Array,
+    problem: tuple[Inputs, States, Steps | None],
+    labels: Labels,
+    options: Options,
+    longest: float,
+    /,
+) -> tuple[float, Array, int, Array, States, States, Array | None, Array] | None:
+    """As bptt, with the sum of the shortened gradients of sequences; and their lengths. The arguments are canonical."""
 
 def outputs(
     isa: int, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None, /

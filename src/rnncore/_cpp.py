@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from .engines import Bptt
 from .losses import NUMBERS
 from .net import Net
 from .problem import Kept, Options
-from .steps import Steps
-from .types import Array, Indices, Inputs, Labels, States
+from .steps import Steps, full_steps
+from .types import Addresses, Array, Indices, Inputs, Labels, States
 
 _NUMBERS: dict[str, int] = dict(_core.instruction_sets())
 _CELLS = {name: number for number, (name, *_) in enumerate(_core.cells())}
@@ -40,28 +41,29 @@ def best() -> str:
 class CppEngine:
     """The kernels of one instruction set; see :class:`rnncore.engines.Engine`."""
 
-    reads_raw = True
+    reads_raw = reads_addresses = True
 
     def __init__(self, isa: str) -> None:
         self.name = f"cpp.{isa}"
         self._isa = _NUMBERS[isa]
 
     def forward(
-        self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
+        self, net: Net, flat: Array | Addresses, inputs: Inputs, state: States, steps: Steps | None, options: Options
     ) -> tuple[Array, Array, States, Kept] | None:
         """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
-        own = None if steps is None else _steps(steps)
+        own: Any = _steps(steps) if type(steps) is Steps else steps  # resets stay as they are
         asked = options.core or _options(options)
         found = _core.forward(self._isa, net.core or _net(net), flat, inputs, state, own, asked)
         if found is None:
             return None
-        y, h, tape, last, read, first = found
-        return y, h, last, (net, read, first, steps, h, tape, options.last)
+        y, h, tape, last, read, first, resets = found
+        divided = steps if type(steps) is Steps else None if resets is None else full_steps(resets)
+        return y, h, last, (net, read, first, divided, h, tape, options.last)
 
     def backward(
         self,
         kept: Kept,
-        flat: Array,
+        flat: Array | Addresses,
         dy: Array | None,
         dh: Array | None,
         dstate: States,
@@ -113,6 +115,22 @@ class CppEngine:
         own: Any = _steps(steps) if type(steps) is Steps else steps  # resets stay as they are
         problem, asked = (inputs, state, own), options.core or _options(options)
         return _core.bptt(self._isa, net.core or _net(net), flat, problem, labels, checked, asked, after)
+
+    def each(
+        self,
+        net: Net,
+        flat: Array,
+        inputs: Inputs,
+        state: States,
+        steps: Steps | None,
+        options: Options,
+        labels: Labels,
+        longest: float,
+    ) -> tuple[Bptt, Array] | None:
+        """Return what bptt does, with the sum of the gradients of sequences, each shortened, and their lengths."""
+        problem, asked = (inputs, state, None if steps is None else _steps(steps)), options.core or _options(options)
+        found = _core.each(self._isa, net.core or _net(net), flat, problem, labels, asked, longest)
+        return None if found is None else (found[:7], found[7])
 
     def outputs(
         self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None

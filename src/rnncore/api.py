@@ -181,11 +181,9 @@ def forward(
         raise not_params_error("params", params)
     net, flat, engine = params._net, params.flat, current(backend)
     options = arguments.options(False, threads, "cross_entropy", last)
-    undivided, found = lengths is offsets is resets is None, None
-    if engine.reads_raw and dropout_masks is None and type(inputs) is not tuple:
-        steps = None if undivided else Division(lengths, offsets, resets).canonical_steps(inputs, net.directions)
-        if steps is not False:
-            found = engine.forward(net, flat, inputs, state, steps, options)  # type: ignore[arg-type]  # as the user gave them
+    simple, found = lengths is offsets is dropout_masks is None and type(inputs) is not tuple, None
+    if simple and engine.reads_raw:
+        found = engine.forward(net, flat, inputs, state, resets, options)  # type: ignore[arg-type]  # as the user gave them
     if found is not None:
         return forward_result(*found)
     batch = arguments.unlabelled(net, inputs, state, Division(lengths, offsets, resets))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from . import remedies
 from .lists import as_list
-from .steps import Steps, grid_steps, packed_steps
+from .steps import Steps, full_steps, grid_steps, packed_steps
 from .types import AnyArray, Mask
 from .values import SEQUENCES, as_numbers, own_int64, require_shape
 from .words import kind_of, what
@@ -20,19 +20,6 @@ class Division(NamedTuple):
     lengths: object = None
     offsets: object = None
     resets: object = None
-
-    def canonical_steps(self, inputs: object, directions: int) -> Steps | Literal[False] | None:
-        """Return the steps of arrays with resets, None if there is no reset; False where there is more to look at:
-        something else is said, or not all is as an engine wants it. Small nets do not wait for that.
-        """
-        resets, said = self.resets, self.lengths is not None or self.offsets is not None
-        if said or directions == 2 or type(resets) is not np.ndarray or type(inputs) is not np.ndarray:
-            return False
-        if resets.dtype != bool or resets.ndim not in (1, 2) or inputs.shape[: resets.ndim] != resets.shape:
-            return False
-        if np.count_nonzero(resets):
-            return _full_steps(resets.shape, resets.copy())
-        return None if inputs.dtype.kind == "f" and inputs.ndim == resets.ndim + 1 else False
 
     def require_arrays(self, name: str) -> None:
         """Raise for a list of sequences, called by a name, beside what is for arrays only."""
@@ -118,15 +105,7 @@ def with_resets(value: object, steps: Steps | None, lead: tuple[int, ...], direc
         )
     if not resets.any():
         return steps
-    return _full_steps(lead, resets) if steps is None else steps.with_resets(resets)
-
-
-def _full_steps(lead: tuple[int, ...], resets: Mask) -> Steps:
-    """Return the steps of a full grid with resets, which are in an array of our own."""
-    T, B = lead if len(lead) == 2 else (lead[0], 1)
-    lengths = np.empty(B, np.int64)
-    lengths.fill(T)
-    return Steps(lengths, T, "grid" if len(lead) == 2 else "one", resets, T * B)
+    return full_steps(resets) if steps is None else steps.with_resets(resets)
 
 
 def _of_list(value: object, steps: Steps) -> Mask:

@@ -37,7 +37,12 @@ def bptt(
     engine: Engine, net: Net, flat: Array, batch: Batch, options: Options, wanted: Wanted
 ) -> tuple[Bptt, PerSequence]:
     """Return what an engine's bptt returns, with the sum of the gradients of the sequences, and these by themselves."""
-    inputs, state, steps, _, last = batch
+    inputs, state, steps, labels, last = batch
+    if wanted.window is None and not wanted.rows:
+        at_once = engine.each(net, flat, inputs, state, steps, options, labels, wanted.limit)
+        if at_once is not None:
+            plain, lengths = at_once
+            return plain, PerSequence(losses_of(plain[1], steps, last), None, lengths)
     forward = engine.forward(net, flat, inputs, state, steps, options)
     assert forward is not None  # as the arguments are canonical
     y, _, final, kept = forward
@@ -50,7 +55,7 @@ def bptt(
     grads, of_each = sums.all_rows() if wanted.rows else sums.shortened(wanted.limit)
     rows, norms = (of_each, None) if wanted.rows else (None, of_each)
     found = total(losses, None if last else steps), losses, count, grads, final, dstate, sums.dinputs
-    return found, PerSequence(losses_of(losses, kept, last), rows, norms)
+    return found, PerSequence(losses_of(losses, steps, last), rows, norms)
 
 
 def sequences_of(kept: Kept) -> int:
@@ -96,9 +101,8 @@ class Sums:
         return self.engine.sums(*self.arguments, asked, some)[0]
 
 
-def losses_of(losses: Array, kept: Kept, last: bool) -> Array:
+def losses_of(losses: Array, steps: Steps | None, last: bool) -> Array:
     """Return J of each sequence by itself, float64 (B,): the sum of its losses in sixteen lanes."""
-    steps: Steps | None = kept[3]
     if last:
         return losses.reshape(-1).astype(np.float64)
     grid = steps.to_grid(losses) if steps is not None else losses.reshape(*losses.shape, *[1] * (2 - losses.ndim))

@@ -62,10 +62,15 @@ class Engine(Protocol):
     An engine that ``reads_raw`` may also be tried with arguments as the user gave them, ``bptt`` also with resets in
     the place of steps. It answers None, before any work, where they are not canonical. ``arguments`` then mends them or
     says what is wrong, and the same function is called again.
+
+    ``forward`` and ``backward`` of an engine that ``reads_addresses`` take, for flat of a net without outputs, also a
+    tuple of the addresses of its arrays, which the caller keeps as canonical arrays are: of each part W_xh, W_hh, b_x
+    if the cell has it, and b_h.
     """
 
     name: str
     reads_raw: bool
+    reads_addresses: bool
 
     def forward(
         self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
@@ -129,6 +134,22 @@ class Engine(Protocol):
         checked: whether labels and weights are known to be in their ranges, beside classes. after: of the steps that
         come after these, the gradients with respect to the last states here, and to the parameters, to which those of
         these steps are added; None for the latter if there are none.
+        """
+
+    def each(
+        self,
+        net: Net,
+        flat: Array,
+        inputs: Inputs,
+        state: States,
+        steps: Steps | None,
+        options: Options,
+        labels: Labels,
+        longest: float,
+    ) -> tuple[Bptt, Array] | None:
+        """Return what ``bptt`` does, with the sum of the gradients of the sequences, each shortened, and their lengths.
+
+        As ``sums`` and ``add_shortened`` have them; None if this engine has no faster way to them.
         """
 
     def outputs(

@@ -169,6 +169,14 @@ def grid_steps(lengths: Indices, T: int) -> Steps | None:
     return None if (lengths == T).all() else Steps(lengths, T, "grid")
 
 
+def full_steps(resets: Mask) -> Steps:
+    """Return the steps of a full grid (T, B), or of one sequence (T,), with resets, an array of our own."""
+    T, B = resets.shape if resets.ndim == 2 else (len(resets), 1)
+    lengths = np.empty(B, np.int64)
+    lengths.fill(T)
+    return Steps(lengths, T, "grid" if resets.ndim == 2 else "one", resets, T * B)
+
+
 def last_steps(lengths: Indices) -> Steps | None:
     """Return the steps of what belongs to sequences: one step of those that have any."""
     return grid_steps(np.minimum(lengths, 1), 1)

@@ -8,6 +8,8 @@ import numpy.typing as npt
 AnyArray: TypeAlias = npt.NDArray[Any]
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Arrays: TypeAlias = tuple[Array, ...]
+Addresses: TypeAlias = tuple[int, ...]
+"""Where arrays lie in memory; what holds it is the caller's."""
 Indices: TypeAlias = npt.NDArray[np.int64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Inputs: TypeAlias = npt.NDArray[Any]

@@ -31,7 +31,7 @@ class NumbaEngine:
     """
 
     name = "numba"
-    reads_raw = False
+    reads_raw = reads_addresses = False
 
     def forward(
         self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
@@ -115,6 +115,9 @@ class NumbaEngine:
         states = form.from_states(last), form.from_states(first)
         count = _count_of(label, options.loss)
         return loss, form.from_outputs(losses), count, grads, *states, form.from_dinputs(dinputs)
+
+    def each(self, *_: object) -> None:
+        """Return None: there is no faster way than by sums."""
 
     def outputs(
         self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None

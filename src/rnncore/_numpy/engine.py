@@ -25,7 +25,7 @@ class NumpyEngine:
     """See :class:`rnncore.engines.Engine`."""
 
     name = "numpy"
-    reads_raw = False
+    reads_raw = reads_addresses = False
 
     def forward(
         self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
@@ -109,6 +109,9 @@ class NumpyEngine:
         states = form.from_states(last), form.from_states(first)
         count = count_of(label, weights, options.loss, form.exist_outputs())
         return loss, form.from_outputs(losses), count, grads, *states, form.from_dinputs(dinputs)
+
+    def each(self, *_: object) -> None:
+        """Return None: there is no faster way than by sums."""
 
     def outputs(
         self, flat: Array, h: Array, labels: Labels, steps: Steps | None, options: Options, later: Array | None = None

@@ -8,84 +8,91 @@ import torch
 from torch import Tensor
 
 from . import kernels
-from .kernels import Found, Given, Plan, Tensors
+from .kernels import Given, Kept, Plan, Tensors
 from .theirs import second_gradients
 
 
 def call(plan: Plan, given: Given, weights: list[Tensor]) -> tuple[Tensor, ...]:
     """Return the output and the last states, with gradients where they are needed."""
+    results: tuple[Tensor, ...]
     if torch._C._are_functorch_transforms_active():
-        found = Call.apply(plan, *given, *weights)
-    elif torch.is_grad_enabled() and _any_needs_gradient(given, weights):
-        found = _apply(plan, *given, *weights)
+        *results, _ = CallOfTransform.apply(plan, *given, *weights)
+        return tuple(results)
+    if torch.is_grad_enabled():
+        results = Call.apply(plan, *given, *weights)
     else:
-        output, states, _, _ = kernels.forward(plan, given, weights)
-        return output, *states
-    return found[:-2]
-
-
-def _any_needs_gradient(given: Given, weights: list[Tensor]) -> bool:
-    x, h, c, _ = given
-    if any(weight.requires_grad for weight in weights):
-        return True
-    return any(tensor is not None and tensor.requires_grad for tensor in (x, h, c))
+        results, _ = kernels.forward(plan, given, weights)
+    return results
 
 
 class Call(torch.autograd.Function):
-    """Computes a call forward: (plan, x, h, c, masks, *weights) to (output, *states, tape, flat).
+    """Computes a call forward: (plan, x, h, c, masks, *weights) to (output, *states).
 
     What backward needs is saved by PyTorch, which frees it, moves it, or computes it again, as its users ask; and which
     sees when one of these tensors has been changed in place.
     """
 
     @staticmethod
-    def forward(plan: Plan, x: Tensor, h: Tensor | None, c: Tensor | None, masks: Any, *weights: Tensor) -> Any:
-        """Return the output, the last states, the tape, and the weights as one vector."""
-        output, states, tape, flat = kernels.forward(plan, Given(x, h, c, masks), weights)
-        return output, *states, tape, flat
+    def forward(ctx: Any, plan: Plan, x: Any, h: Any, c: Any, masks: Any, *weights: Tensor) -> Any:
+        """Return the output and the last states."""
+        results, tape = kernels.forward(plan, Given(x, h, c, masks), weights)
+        _save(ctx, plan, x, h, c, masks, weights, results[0], tape)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *by: Any) -> Any:
+        """Return the gradients with respect to the inputs of forward."""
+        if by[0] is None and all(gradient is None for gradient in by):
+            return (None,) * len(ctx.needs_input_grad)
+        plan, need_dx = ctx.plan, ctx.needs_input_grad[1]
+        x, h, c, output, tape, *tensors = ctx.saved_tensors
+        masks, weights = tuple(tensors[: ctx.masks]), tensors[ctx.masks :]
+        given, kept = Given(x, h, c, masks), Kept(output, tape)
+        if torch.is_grad_enabled():
+            gradients = Gradient.apply(plan, need_dx, given, kept, x, h, c, len(weights), *weights, *by)
+        else:
+            gradients = _gradients(plan, given, kept, weights, by, need_dx)
+        dx, dh, dc, *dweights = gradients
+        return None, dx, dh, dc, None, *dweights
+
+
+def _save(ctx: Any, plan: Plan, x: Any, h: Any, c: Any, masks: Any, weights: Any, output: Tensor, tape: Tensor) -> None:
+    """Save what backward needs."""
+    ctx.plan, ctx.masks = plan, len(masks)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, h, c, output, tape, *masks, *weights)
+
+
+class CallOfTransform(Call):
+    """Computes the same where a transform of torch.func is active: to (output, *states, tape).
+
+    Only a function with ``setup_context`` can be transformed. PyTorch takes several times as long to call one.
+    """
+
+    @staticmethod
+    def forward(plan: Plan, x: Any, h: Any, c: Any, masks: Any, *weights: Tensor) -> Any:  # type: ignore[override]
+        """Return the output, the last states and the tape."""
+        results, tape = kernels.forward(plan, Given(x, h, c, masks), weights)
+        return *results, tape
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         """Save what backward needs."""
+        ctx.mark_non_differentiable(output[-1])
         plan, x, h, c, masks, *weights = inputs
-        ctx.plan, ctx.masks = plan, len(masks)
-        ctx.mark_non_differentiable(*output[-2:])
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, h, c, *output, *masks, *weights)
+        _save(ctx, plan, x, h, c, masks, weights, output[0], output[-1])
 
     @staticmethod
     def backward(ctx: Any, *by: Any) -> Any:
-        """Return the gradients with respect to the inputs of forward that need one."""
-        saved, plan, needs = ctx.saved_tensors, ctx.plan, ctx.needs_input_grad
-        x, h, c = saved[:3]
-        outputs, rest = 3 + len(by), 3 + len(by) + ctx.masks
-        masks, weights = saved[outputs:rest], saved[rest:]
-        by = by[:-2]
-        if all(gradient is None for gradient in by):
-            return (None,) * len(needs)
-        given, found = Given(x, h, c, masks), Found(saved[3], saved[4 : outputs - 2], *saved[outputs - 2 : outputs])
-        if torch.is_grad_enabled():
-            gradients = Gradient.apply(plan, needs[1], given, found, x, h, c, len(weights), *weights, *by)
-        else:
-            gradients = flattened(plan, kernels.backward(plan, given, found, by, needs[1]))
-        return _needed(gradients, needs)
+        """Return the gradients with respect to the inputs of forward."""
+        return Call.backward(ctx, *by[:-1])
 
 
-_apply: Any = super(torch.autograd.Function, Call).apply
-"""Function.apply without its first lines in Python, which look at signatures and take longer than a small net."""
-
-
-def _needed(gradients: Tensors, needs: tuple[bool, ...]) -> Tensors:
-    """Return the gradients in the place of the arguments of ``Call``, None where none is needed."""
-    dx, dh, dc, *dweights = gradients
-    placed = None, dx, dh, dc, None, *dweights
-    return tuple(gradient if need else None for gradient, need in zip(placed, needs, strict=True))
-
-
-def flattened(plan: Plan, gradients: kernels.Gradients) -> Tensors:
-    """Return gradients in a row: of x, h, c and the weights."""
-    dh, dc = (*gradients.states, None, None)[:2]
-    return gradients.x, dh, dc, *kernels.weights_of(plan, gradients.flat)
+def _gradients(plan: Plan, given: Given, kept: Kept, weights: Any, by: Any, need_dx: bool) -> Tensors:
+    """Return the gradients with respect to x, h, c and the weights."""
+    dx, dfirst, dflat = kernels.backward(plan, given, kept, weights, by, need_dx)
+    dh, dc = (*dfirst, None, None)[:2]
+    return dx, dh, dc, *kernels.weights_of(plan, dflat)
 
 
 class Gradient(torch.autograd.Function):
@@ -95,10 +102,10 @@ class Gradient(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(plan: Plan, need_dx: bool, given: Given, found: Found, *tensors: Any) -> Any:
+    def forward(plan: Plan, need_dx: bool, given: Given, kept: Kept, *tensors: Any) -> Any:
         """Return the gradients of x, h, c and the weights. tensors: x, h, c, how many weights, these, and dJ."""
-        by = tensors[4 + tensors[3] :]
-        gradients = flattened(plan, kernels.backward(plan, given, found, by, need_dx))
+        weights, by = tensors[4 : 4 + tensors[3]], tensors[4 + tensors[3] :]
+        gradients = _gradients(plan, given, kept, weights, by, need_dx)
         return tuple(None if gradient is None else gradient.clone() for gradient in gradients)  # and no views
 
     @staticmethod

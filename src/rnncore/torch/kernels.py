@@ -1,6 +1,6 @@
 """An engine of rnncore on PyTorch's tensors: forward and backward of a whole module, without autograd.
 
-Arrays and tensors share their memory. Only the weights, which lie apart in PyTorch, are gathered once a call.
+Arrays and tensors share their memory. The compiled core also reads the weights where they lie, apart from each other.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ..cells import CELLS, parts
 from ..convert.torch import MODES
-from ..engines import current
+from ..engines import Engine, current
 from ..net import Net, net_of
 from ..problem import options_of
+from ..steps import Steps
 from ..types import AnyArray, States
 from .packed import Rows
 
@@ -29,12 +30,19 @@ DTYPES: dict[Any, np.dtype[Any]] = {torch.float32: np.dtype(np.float32), torch.f
 
 class Plan(NamedTuple):
     """Says what a call computes: the net, of which of PyTorch's modes, whether it has biases, and the rows of a
-    PackedSequence."""
+    PackedSequence.
+
+    sums: whether two biases become one, their sum. shapes: those of the weights in PyTorch's order: W_ih, W_hh, b_ih,
+    b_hh of each part. places: where the gradient of each lies in ``flat``, and its shape.
+    """
 
     net: Net
     mode: str
     bias: bool
-    rows: Rows | None
+    sums: bool
+    shapes: list[tuple[int, ...]]
+    places: list[tuple[slice, tuple[int, ...]]]
+    rows: Rows | None = None
 
 
 class Given(NamedTuple):
@@ -50,80 +58,77 @@ class Given(NamedTuple):
     masks: tuple[Tensor, ...]
 
 
-class Found(NamedTuple):
-    """Holds what forward finds: h of each step, the last states, the tape, and the weights as one vector."""
+class Kept(NamedTuple):
+    """Holds what backward needs of what forward finds: h of each step, and the tape."""
 
     output: Tensor
-    states: tuple[Tensor, ...]
     tape: Tensor
-    flat: Tensor
 
 
 @lru_cache(maxsize=256)
-def net_for(mode: str, inputs: int, hidden: int, layers: int, bidirectional: bool, dtype: torch.dtype) -> Net:
-    """Return the net of a module, which has no outputs of its own."""
-    return net_of(MODES[mode], inputs, hidden, 0, DTYPES[dtype], layers, bidirectional, False)
+def plan_for(
+    mode: str, inputs: int, hidden: int, layers: int, bidirectional: bool, bias: bool, dtype: torch.dtype
+) -> Plan:
+    """Return the plan of a module, whose net has no outputs of its own, for what is no PackedSequence."""
+    net = net_of(MODES[mode], inputs, hidden, 0, DTYPES[dtype], layers, bidirectional, False)
+    own = CELLS[net.cell].own_recurrent_bias
+    names = ("W_xh", "W_hh", "b_x" if own else "b_h", "b_h")[: 4 if bias else 2]
+    arrays = [net.places[prefix + name] for prefix in parts(layers, bidirectional) for name in names]
+    places = [(slice(offset, offset + math.prod(shape)), shape) for offset, shape in arrays]
+    return Plan(net, mode, bias, bias and not own, [shape for _, shape in arrays], places)
 
 
-def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> Found:
-    """Return what a module computes."""
-    net, rows = plan.net, plan.rows
-    flat = flat_of(plan, weights)
+def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return what a module computes, the output and the last states; and the tape."""
+    engine, arrays = current(None), arrays_of(plan, weights)
     options = options_of(False, torch.get_num_threads())
-    found = current(None).forward(
-        net, flat, _inputs(plan, given), _states(net, given.h, given.c), rows and rows.steps, options
-    )
+    found = engine.forward(plan.net, _parameters(engine, plan, arrays), *_read(plan, given), options)
     assert found is not None  # as the arguments are canonical
     _, h, last, (*_, tape, _) = found
-    output = torch.from_numpy(_writable(h) if rows is None else rows.from_engine(h))
-    return Found(output, _as_tensors(net, last), torch.from_numpy(tape), torch.from_numpy(flat))
+    output = torch.from_numpy(_writable(h) if plan.rows is None else plan.rows.from_engine(h))
+    return (output, *_as_tensors(plan.net, last)), torch.from_numpy(tape)
 
 
-class Gradients(NamedTuple):
-    """Holds the gradients with respect to x, the initial states, if these were given, and the weights, an array."""
+def backward(
+    plan: Plan, given: Given, kept: Kept, weights: Sequence[Tensor], by: Sequence[Tensor | None], need_dx: bool
+) -> tuple[Tensor | None, tuple[Tensor, ...], AnyArray]:
+    """Return the gradients with respect to x, the initial states, if these were given, and the weights, a vector.
 
-    x: Tensor | None
-    states: tuple[Tensor, ...]
-    flat: AnyArray
-
-
-def backward(plan: Plan, given: Given, found: Found, by: Sequence[Tensor | None], need_dx: bool) -> Gradients:
-    """Return the gradients, from those with respect to the output and the last states, of which one may not be None."""
-    net, rows = plan.net, plan.rows
+    by: those with respect to the output and the last states, of which one may not be None.
+    """
     doutput, *dlast = by
-    if any(tensor is not None for tensor in dlast):
-        dlast = [torch.zeros_like(last) if d is None else d for d, last in zip(dlast, found.states, strict=True)]
-    steps, h = rows and rows.steps, _ours(plan, found.output)
-    kept = net, _inputs(plan, given), _states(net, given.h, given.c), steps, h, found.tape.numpy(), False
-    dh, dstate = None if doutput is None else _ours(plan, doutput), _states(net, *dlast)
+    engine, arrays = current(None), arrays_of(plan, weights)
+    what = plan.net, *_read(plan, given), _array(kept.output, plan.rows), kept.tape.numpy(), False
+    dh, dstate = None if doutput is None else _array(doutput, plan.rows), _states(plan.net, *_all_or_none(dlast))
     options = options_of(need_dx, torch.get_num_threads())
-    gradients = current(None).backward(kept, found.flat.numpy(), None, dh, dstate, options)
-    assert gradients is not None  # as the arguments are canonical
-    dflat, dfirst, dx = gradients
-    if dx is not None and rows is not None:
-        dx = rows.from_engine(dx)
-    dstates = () if given.h is None else _as_tensors(net, dfirst)
-    return Gradients(None if dx is None else torch.from_numpy(dx), dstates, dflat)
+    found = engine.backward(what, _parameters(engine, plan, arrays), None, dh, dstate, options)
+    assert found is not None  # as the arguments are canonical
+    dflat, dfirst, dx = found
+    if dx is not None:
+        dx = torch.from_numpy(dx if plan.rows is None else plan.rows.from_engine(dx))
+    return dx, () if given.h is None else _as_tensors(plan.net, dfirst), dflat
 
 
-def flat_of(plan: Plan, weights: Sequence[Tensor]) -> AnyArray:
-    """Return the weights as one vector, in rnncore's order: all matrices, then all biases."""
-    arrays, each = [_array(weight) for weight in weights], 4 if plan.bias else 2
-    joined = [array for kind in zip(arrays[::each], arrays[1::each], strict=True) for array in kind]
-    if not plan.bias:
-        joined.append(np.zeros(_biases(plan.net), plan.net.dtype))
-    elif CELLS[plan.net.cell].own_recurrent_bias:
-        joined += [array for kind in zip(arrays[2::4], arrays[3::4], strict=True) for array in kind]
-    else:
-        with np.errstate(all="ignore"):
-            joined += [b_ih + b_hh for b_ih, b_hh in zip(arrays[2::4], arrays[3::4], strict=True)]
-    return np.concatenate(joined, axis=None)
+def arrays_of(plan: Plan, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return the arrays of each part as rnncore has them, contiguous: two matrices, and one or two biases."""
+    own = [w if w.is_contiguous() and not w.is_neg() else w.contiguous().resolve_neg() for w in weights]
+    if plan.sums:
+        own[2::4] = [b_ih + b_hh for b_ih, b_hh in zip(own[2::4], own[3::4], strict=True)]
+        del own[3::4]
+    if plan.bias:
+        return own
+    zeros = [own[0].new_zeros(len(own[0]))] * (1 + CELLS[plan.net.cell].own_recurrent_bias)
+    return [array for matrices in zip(own[::2], own[1::2], strict=True) for array in (*matrices, *zeros)]
 
 
-@lru_cache(maxsize=256)
-def _biases(net: Net) -> int:
-    """Return how many numbers all biases of a net have."""
-    return sum(math.prod(shape) for name, (_, shape) in net.places.items() if name.rpartition(".")[2][0] == "b")
+def _parameters(engine: Engine, plan: Plan, arrays: list[Tensor]) -> Any:
+    """Return the arrays as an engine takes them: by their addresses, or as one vector, matrices first."""
+    if engine.reads_addresses:
+        return tuple([array.data_ptr() for array in arrays])
+    each = len(arrays) // plan.net.parts
+    matrices = [array for i, array in enumerate(arrays) if i % each < 2]
+    biases = [array for i, array in enumerate(arrays) if i % each >= 2]
+    return np.concatenate([_array(array) for array in matrices + biases], axis=None)
 
 
 def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:
@@ -132,41 +137,34 @@ def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:
     The gradient with respect to a sum of two biases is that with respect to each; one of them is a copy, since
     PyTorch's users change gradients in place.
     """
-    found = [flat[start:stop].reshape(shape) for start, stop, shape in places_of(plan.net, plan.bias)]
-    if plan.bias and not CELLS[plan.net.cell].own_recurrent_bias:
+    found = [flat[place].reshape(shape) for place, shape in plan.places]
+    if plan.sums:
         found[3::4] = [bias.copy() for bias in found[3::4]]
     return [torch.from_numpy(array) for array in found]
 
 
-@lru_cache(maxsize=256)
-def places_of(net: Net, bias: bool) -> list[tuple[int, int, tuple[int, ...]]]:
-    """Return where the gradients of a module's weights begin and end in ``flat``, and their shapes."""
-    names = ("W_xh", "W_hh", "b_x" if CELLS[net.cell].own_recurrent_bias else "b_h", "b_h")[: 4 if bias else 2]
-    found = []
-    for prefix in parts(net.layers, net.bidirectional):
-        for offset, shape in (net.places[prefix + name] for name in names):
-            found.append((offset, offset + math.prod(shape), shape))
-    return found
-
-
-def _array(tensor: Tensor) -> AnyArray:
-    """Return a tensor as a contiguous array: of its memory, if that is so already."""
+def _array(tensor: Tensor, rows: Rows | None = None) -> AnyArray:
+    """Return a tensor as a contiguous array, of its memory, if that is so already; rows in the order of the engine."""
     if tensor.requires_grad:
         tensor = tensor.detach()
     array: AnyArray = (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy()
-    return array
+    return array if rows is None else rows.to_engine(array)
 
 
-def _ours(plan: Plan, tensor: Tensor) -> AnyArray:
-    """Return numbers of each step as an array, in the order of the engine."""
-    array = _array(tensor)
-    return array if plan.rows is None else plan.rows.to_engine(array)
+def _read(plan: Plan, given: Given) -> tuple[Any, States, Steps | None]:
+    """Return inputs, initial states and steps, as problem.py has them."""
+    x, h, c, masks = given
+    rows, read = plan.rows, _array(x, plan.rows)
+    inputs = (read, tuple(_array(mask, rows) for mask in masks)) if masks else read
+    return inputs, _states(plan.net, h, c), None if rows is None else rows.steps
 
 
-def _inputs(plan: Plan, given: Given) -> Any:
-    """Return x, or a tuple of it and of the masks, as problem.py has them."""
-    x = _ours(plan, given.x)
-    return (x, tuple(_ours(plan, mask) for mask in given.masks)) if given.masks else x
+def _all_or_none(gradients: list[Tensor | None]) -> list[Tensor | None]:
+    """Return the gradients with respect to the last states, with zeros for what is None, unless all are."""
+    one = gradients[0] if gradients[-1] is None else gradients[-1]  # there are at most two
+    if one is None:
+        return gradients
+    return [torch.zeros_like(one) if gradient is None else gradient for gradient in gradients]
 
 
 def _states(net: Net, h: Tensor | None, c: Tensor | None = None) -> States:
@@ -181,7 +179,7 @@ def _states(net: Net, h: Tensor | None, c: Tensor | None = None) -> States:
 def _as_tensors(net: Net, states: Any) -> tuple[Tensor, ...]:
     """Return an engine's states as PyTorch has them, with a first axis for layers and directions."""
     arrays = states if isinstance(states, tuple) else (states,)
-    return tuple(torch.from_numpy(array[None] if net.parts == 1 else array) for array in arrays)
+    return tuple([torch.from_numpy(array[None] if net.parts == 1 else array) for array in arrays])
 
 
 class _Memory:

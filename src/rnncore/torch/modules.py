@@ -31,10 +31,11 @@ class Computed(torch.nn.RNNBase):
         found = Refused("") if torch._C._get_tracing_state() else read(self, input, hx)
         if isinstance(found, Refused):
             return self._forward_of_torch(input, hx, found.reason)
-        plan = plan_of(self, input, found)
+        given, weights = found
+        plan = plan_of(self, input, given.x, weights)
         if plan is None:
             return self._forward_of_torch(input, hx, "")
-        return as_module_has_it(self, input, call(plan, *found))
+        return as_module_has_it(self, input, call(plan, given, weights))
 
     def _forward_of_torch(self, input: Any, hx: Any, reason: str) -> Any:
         """Return what PyTorch's own code computes, or raise what it raises; warn once if rnncore lacks something."""

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from . import kernels
-from .kernels import Found, Given, Plan
-from .plans import shapes_of
+from .kernels import Given, Kept, Plan
 
 
 def call(mode: str, layers: int, bidirectional: bool, given: Given, weights: list[Tensor]) -> tuple[Tensor, ...]:
@@ -19,7 +18,7 @@ def call(mode: str, layers: int, bidirectional: bool, given: Given, weights: lis
     x, h, c, masks = given
     states = [state for state in (h, c) if state is not None]
     found = torch.ops.rnncore.forward(x, states, list(masks), weights, mode, layers, bidirectional)
-    output, h_last, c_last, _, _ = found
+    output, h_last, c_last, _ = found
     return (output, h_last, c_last) if mode == "LSTM" else (output, h_last)
 
 
@@ -32,12 +31,12 @@ def forward(
     mode: str,
     layers: int,
     bidirectional: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the output, the last states h and c, the tape, and the weights as one vector."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the output, the last states h and c, and the tape."""
     plan = _plan(weights, mode, layers, bidirectional)
-    output, last, tape, flat = kernels.forward(plan, _given(x, states, masks), weights)
-    h, c = (*last, x.new_empty(0))[:2]
-    return output, h, c, tape, flat
+    results, tape = kernels.forward(plan, _given(x, states, masks), weights)
+    output, h, c = (*results, x.new_empty(0))[:3]
+    return output, h, c, tape
 
 
 @forward.register_fake
@@ -45,7 +44,7 @@ def _(x, states, masks, weights, mode, layers, bidirectional):  # type: ignore[n
     net = _plan(weights, mode, layers, bidirectional).net
     state, steps = (net.parts, *x.shape[1:-1], net.hidden), x.shape[:-1].numel()
     c = state if mode == "LSTM" else (0,)
-    shapes = (*x.shape[:-1], net.width), state, c, net.tape_shape(steps), (net.size,)
+    shapes = (*x.shape[:-1], net.width), state, c, net.tape_shape(steps)
     return tuple(x.new_empty(shape) for shape in shapes)
 
 
@@ -63,9 +62,8 @@ def backward(
     need_dx: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients with respect to x, if needed, to h and c, and to the weights as one vector."""
-    plan, (output, *last, tape, flat) = _plan(weights, mode, layers, bidirectional), found
-    kept = Found(output, tuple(last), tape, flat)
-    dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), kept, by, need_dx)
+    plan = _plan(weights, mode, layers, bidirectional)
+    dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), Kept(*found), weights, by, need_dx)
     dh, dc = (*dstates, x.new_empty(0), x.new_empty(0))[:2]
     return x.new_empty(0) if dx is None else dx, dh, dc, torch.from_numpy(dflat)
 
@@ -74,16 +72,15 @@ def backward(
 def _(by, x, states, masks, weights, found, mode, layers, bidirectional, need_dx):  # type: ignore[no-untyped-def]  # likewise
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if need_dx else x.new_empty(0)
     dh, dc = (*(torch.empty_like(state) for state in states), x.new_empty(0), x.new_empty(0))[:2]
-    return dx, dh, dc, torch.empty_like(found[-1])
+    return dx, dh, dc, x.new_empty(_plan(weights, mode, layers, bidirectional).net.size)
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
     """Save what the gradient needs."""
     x, states, masks, weights, ctx.mode, ctx.layers, ctx.bidirectional = inputs
     ctx.counts = len(states), len(masks), len(weights)
-    h_last, c_last, tape, flat = output[1:]
-    last = (h_last, c_last) if ctx.mode == "LSTM" else (h_last,)
-    ctx.save_for_backward(x, *states, *masks, *weights, output[0], *last, tape, flat)
+    h, _, _, tape = output
+    ctx.save_for_backward(x, *states, *masks, *weights, h, tape)
 
 
 def _gradient(ctx: Any, *by: Any) -> Any:
@@ -93,12 +90,12 @@ def _gradient(ctx: Any, *by: Any) -> Any:
     for count in (*ctx.counts, len(saved)):
         lists.append(saved[start : start + count])
         start += count
-    states, masks, weights, found = lists
+    states, masks, weights, _ = lists
     how = ctx.mode, ctx.layers, ctx.bidirectional
-    by = by[: len(found) - 2]
+    by = by[: 3 if ctx.mode == "LSTM" else 2]
     dx, dh, dc, dflat = torch.ops.rnncore.backward(by, x, *lists, *how, ctx.needs_input_grad[0])
     plan = _plan(weights, *how)
-    dweights = [dflat[start:stop].view(shape) for start, stop, shape in kernels.places_of(plan.net, plan.bias)]
+    dweights = [dflat[place].view(shape) for place, shape in plan.places]
     dstates = [dh, dc][: len(states)]
     return dx if ctx.needs_input_grad[0] else None, dstates, [None] * len(masks), dweights, None, None, None
 
@@ -108,11 +105,11 @@ forward.register_autograd(_gradient, setup_context=_save)
 
 def _plan(weights: Sequence[Tensor], mode: str, layers: int, bidirectional: bool) -> Plan:
     """Return the plan of a call with these weights; raise RuntimeError if they are not those of such a module."""
-    key = mode, int(weights[0].shape[1]), int(weights[1].shape[1]), layers, bidirectional
-    bias = len(weights) == 4 * layers * (1 + bidirectional)
-    if [weight.shape for weight in weights] != shapes_of(*key, bias):
-        raise RuntimeError(f"the weights of a {mode} must have the shapes {shapes_of(*key, bias)}")
-    return Plan(kernels.net_for(*key, weights[0].dtype), mode, bias, None)
+    sizes = int(weights[0].shape[1]), int(weights[1].shape[1]), layers, bidirectional
+    plan = kernels.plan_for(mode, *sizes, len(weights) == 4 * layers * (1 + bidirectional), weights[0].dtype)
+    if [weight.shape for weight in weights] != plan.shapes or len({weight.dtype for weight in weights}) > 1:
+        raise RuntimeError(f"the weights of a {mode} must have the shapes {plan.shapes}, in one dtype")
+    return plan
 
 
 def _given(x: Tensor, states: Sequence[Tensor], masks: Sequence[Tensor]) -> Given:

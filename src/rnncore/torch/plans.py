@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -11,12 +10,10 @@ from torch.autograd import forward_ad
 from torch.nn import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
-from .kernels import DTYPES, Given, Plan, net_for
+from .kernels import DTYPES, Given, Plan, plan_for
 from .packed import rows_of
 
 PLAIN = (Tensor, Parameter)
-
-GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
 
 
 class Refused(NamedTuple):
@@ -28,44 +25,42 @@ class Refused(NamedTuple):
     reason: str
 
 
-class Call(NamedTuple):
-    """Holds what a call reads, the steps first, whatever the module's ``batch_first``, and the weights."""
+def read(module: Any, input: Any, hx: Any) -> tuple[Given, list[Tensor]] | Refused:
+    """Return what a call of a module reads, the steps first, whatever its ``batch_first``, and its weights.
 
-    given: Given
-    weights: list[Tensor]
-
-
-def read(module: Any, input: Any, hx: Any) -> Call | Refused:
-    """Return what a call of a module reads, or why PyTorch's own code answers it."""
+    Or return why PyTorch's own code answers the call.
+    """
     weights, packed = weights_of(module), isinstance(input, PackedSequence)
     x = input.data if packed else input
     reason = _reason(module, x, weights)
     if reason is not None:
         return Refused(reason)
-    if x.shape[-1] != module.input_size or x.numel() == 0 or x.dim() not in ((2,) if packed else (2, 3)):
+    axes = x.dim()
+    if axes not in ((2,) if packed else (2, 3)) or x.shape[-1] != module.input_size or x.numel() == 0:
         return Refused("")
-    if module.batch_first and x.dim() == 3:
+    if axes == 3 and module.batch_first:
         x = x.transpose(0, 1)
-    batch = (int(input.batch_sizes[0]),) if packed else tuple(x.shape[1:-1])
-    wanted = (module.num_layers * (1 + module.bidirectional), *batch, module.hidden_size)
-    states = (None, None) if hx is None else _states(module.mode, hx, x.dtype, wanted)
-    if states is None:
-        return Refused("")
-    h, c = states
-    return Call(Given(x, h, c, _masks(module, x)), weights)
+    h = c = None
+    if hx is not None:
+        batch = (int(input.batch_sizes[0]),) if packed else tuple(x.shape[1:-1])
+        wanted = (module.num_layers * (1 + module.bidirectional), *batch, module.hidden_size)
+        states = _states(module.mode, hx, x.dtype, wanted)
+        if states is None:
+            return Refused("")
+        h, c = states
+    return Given(x, h, c, _masks(module, x)), weights
 
 
-def plan_of(module: Any, input: Any, found: Call) -> Plan | None:
+def plan_of(module: Any, input: Any, x: Tensor, weights: list[Tensor]) -> Plan | None:
     """Return what a call computes, or None if its arguments contradict each other."""
-    (x, *_), weights = found
-    key = module.mode, x.shape[-1], module.hidden_size, module.num_layers, module.bidirectional
-    net = net_for(*key, x.dtype)
-    if [weight.shape for weight in weights] != shapes_of(*key, module.bias):
+    sizes = module.input_size, module.hidden_size, module.num_layers
+    plan = plan_for(module.mode, *sizes, module.bidirectional, module.bias, x.dtype)
+    if [weight.shape for weight in weights] != plan.shapes:
         return None
     if not isinstance(input, PackedSequence):
-        return Plan(net, module.mode, module.bias, None)
+        return plan
     rows = rows_of(input.batch_sizes, input.sorted_indices, len(x))
-    return None if rows is None else Plan(net, module.mode, module.bias, rows)
+    return None if rows is None else plan._replace(rows=rows)
 
 
 def as_module_has_it(module: Any, input: Any, found: tuple[Tensor, ...]) -> tuple[Any, Any]:
@@ -82,18 +77,6 @@ def weights_of(module: Any) -> list[Any]:
     """Return a module's weights as they are now, in PyTorch's order; None for one that is missing."""
     own = module._parameters
     return [own[name] if name in own else getattr(module, name, None) for name in module._flat_weights_names]
-
-
-@lru_cache(maxsize=256)
-def shapes_of(
-    mode: str, inputs: int, hidden: int, layers: int, bidirectional: bool, bias: bool
-) -> list[tuple[int, ...]]:
-    """Return the shapes of a module's weights in PyTorch's order: W_ih, W_hh, b_ih, b_hh of each part."""
-    rows, directions, shapes = GATES[mode] * hidden, 1 + bidirectional, []
-    for part in range(layers * directions):
-        read = inputs if part < directions else directions * hidden
-        shapes += [(rows, read), (rows, hidden), *([(rows,), (rows,)] if bias else [])]
-    return shapes
 
 
 def _reason(module: Any, x: Any, weights: list[Any]) -> str | None:
