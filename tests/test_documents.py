@@ -188,11 +188,11 @@ def test_what_is_said_of_few_steps() -> None:
         assert f"{min(ratios):.2f} to {max(ratios):.2f} times as long as it takes to read the weights once" in text
 
 
-def of_intel(program: str) -> dict[str, Any]:
+def of_intel(program: str, model: str = "6-167") -> dict[str, Any]:
     """The results of a program of bench/ on the processor that docs/speed.md has them of."""
     if not BENCH.is_dir():
         pytest.skip("the benchmarks are not beside these tests")
-    found: dict[str, Any] = json.loads((BENCH / "results" / f"{program}-intel-xeon-6-167.json").read_text())
+    found: dict[str, Any] = json.loads((BENCH / "results" / f"{program}-intel-xeon-{model}.json").read_text())
     return found
 
 
@@ -224,7 +224,7 @@ def test_what_is_said_of_windows_and_agents() -> None:
 
 def test_what_is_said_of_options() -> None:
     text = re.sub(r"\s+", " ", (ROOT / "docs" / "speed.md").read_text())
-    insight, checkpoint = of_intel("insight"), of_intel("checkpoint")
+    insight, checkpoint = of_intel("insight", "6-207"), of_intel("checkpoint")
 
     def ratios(rows: list[dict[str, Any]], *names: str) -> tuple[float, float]:
         found = [row["seconds"][name][0] / row["seconds"]["plain"][0] for row in rows for name in names]
