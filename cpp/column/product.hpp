@@ -101,8 +101,8 @@ constexpr PanelOfFewRows<Real> panels_by_output[] = {product_by_output<Real, 1>,
 
 // A block of a panel's terms, of which the next one's weights are `step` numbers on.
 template <class Real>
-RNNCORE_INLINE void product_block(Rows<const Real> A, const Tiling& tiling, Index N, const Real* starts, const Real* weights,
-                   Index step, Index terms, Rows<Real> out) {
+RNNCORE_INLINE void product_block(Rows<const Real> A, const Tiling& tiling, Index N, const Real* starts,
+                                  const Real* weights, Index step, Index terms, Rows<Real> out) {
   const Index later = tiling.large * tiling.M;
   product_tiles<Real>[tiling.M - 1][N - 1](A, tiling.large, starts, weights, step, terms, out);
   if (tiling.small)
