@@ -5,7 +5,7 @@
 
 namespace rnncore {
 
-PackedSteps::PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed, bool one, const bool* resets)
+PackedSteps::PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed, bool one, const uint8_t* resets)
     : lengths_(lengths, lengths + B), one_(one) {
   const bool full = std::all_of(lengths, lengths + B, [T](int64_t length) { return length == T; });
   if (full && !packed)
@@ -38,13 +38,10 @@ void PackedSteps::pack(ptrdiff_t T, bool packed) {
   number_rows();
 }
 
-void PackedSteps::take_resets(const bool* resets) {
+void PackedSteps::take_resets(const uint8_t* resets) {
   resets_ = std::make_unique<bool[]>(static_cast<size_t>(steps_.count));
-  if (steps_.full())
-    std::copy_n(resets, steps_.count, resets_.get());
-  else
-    for (ptrdiff_t row = 0; row < steps_.count; ++row)
-      resets_[static_cast<size_t>(row)] = resets[steps_.address_of(row)];
+  for (ptrdiff_t row = 0; row < steps_.count; ++row)
+    resets_[static_cast<size_t>(row)] = resets[steps_.address_of(row)] != 0;
   steps_.resets = resets_.get();
 }
 

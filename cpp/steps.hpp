@@ -12,8 +12,9 @@ namespace rnncore {
 class PackedSteps {
  public:
   // lengths (B) in the user's order, each at most T, B > 0; packed: whether the arrays of the call have no holes; one:
-  // whether they have no axis for sequences; resets: at the addresses, or null.
-  PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed, bool one, const bool* resets);
+  // whether they have no axis for sequences; resets: at the addresses, NumPy's booleans, whose bytes are 0 or
+  // anything else, or null.
+  PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed, bool one, const uint8_t* resets);
   PackedSteps(PackedSteps&&) = default;  // what it points at stays where it is
 
   const Steps& steps() const { return steps_; }
@@ -23,7 +24,7 @@ class PackedSteps {
   void pack(ptrdiff_t T, bool packed);
   void sort_by_length();
   void number_rows();
-  void take_resets(const bool* resets);
+  void take_resets(const uint8_t* resets);
 
   std::vector<int64_t> lengths_, order_, start_, address_, by_place_;
   std::unique_ptr<bool[]> resets_;

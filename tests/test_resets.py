@@ -191,6 +191,7 @@ WAYS = {
     "read-only": lambda array: read_only(array),
     "a list of lists": lambda array: array.tolist(),
     "a subclass": lambda array: array.view(Subclass),
+    "2 for True": lambda array: (2 * array.astype(np.uint8)).view(bool),
 }
 
 
@@ -204,7 +205,8 @@ def read_only(array: Array) -> Array:
     return array
 
 
+@pytest.mark.parametrize("lengths", ["full", "ragged"])
 @pytest.mark.parametrize("way", WAYS)
-def test_resets_come_in_any_layout(way: str, engine: str) -> None:
-    net = make_net(6, 3, 2, 5, 2, resets="some")
+def test_resets_come_in_any_layout(way: str, lengths: str, engine: str) -> None:
+    net = make_net(6, 3, 2, 5, 2, resets="some", lengths=lengths)
     assert_same_bits(run(net, engine), run(with_changes(net, resets=WAYS[way](net.resets)), engine))

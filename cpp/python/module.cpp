@@ -131,7 +131,7 @@ void define_nouns(py::module_& m) {
       }));
   py::class_<PackedSteps>(m, "Steps")
       .def(py::init([](const py::array& lengths, ptrdiff_t T, bool packed, bool one, py::handle resets) {
-        const bool* const given = resets.is_none() ? nullptr : numbers_of<const bool>(resets);
+        const uint8_t* const given = resets.is_none() ? nullptr : numbers_of<const uint8_t>(resets);
         return PackedSteps(numbers_of<const int64_t>(lengths), T, lengths.shape(0), packed, one, given);
       }));
 }
