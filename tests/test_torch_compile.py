@@ -108,11 +108,18 @@ def test_the_operators(dynamo: Any) -> None:
     torch.library.opcheck(torch.ops.rnncore.forward.default, arguments, test_utils=tests)
 
 
-def test_weights_of_another_module_are_an_error() -> None:
-    with pytest.raises(RuntimeError, match=r"weights of a GRU must have the shapes"):
-        torch.ops.rnncore.forward(
-            torch.zeros(4, 3, 2), [], [], [torch.zeros(12, 2), torch.zeros(9, 4)], "GRU", 1, False
-        )
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [torch.zeros(12, 2), torch.zeros(9, 4)],
+        [torch.zeros(12, 2), torch.zeros(12, 4, dtype=torch.float64)],
+        [torch.zeros(12, 2, dtype=torch.float64), torch.zeros(12, 4, dtype=torch.float64)],
+    ],
+    ids=["shape", "dtype of one", "dtype of all"],
+)
+def test_weights_of_another_module_are_an_error(weights: list[torch.Tensor]) -> None:
+    with pytest.raises(RuntimeError, match=r"weights of a GRU must have the shapes .* and the dtype torch.float32"):
+        torch.ops.rnncore.forward(torch.zeros(4, 3, 2), [], [], weights, "GRU", 1, False)
 
 
 def test_importing_sets_nothing(dynamo: Any) -> None:

@@ -33,7 +33,7 @@ def forward(
     bidirectional: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the output, the last states h and c, and the tape."""
-    plan = _plan(weights, mode, layers, bidirectional)
+    plan = _plan(x, weights, mode, layers, bidirectional)
     results, tape = kernels.forward(plan, _given(x, states, masks), weights)
     output, h, c = (*results, x.new_empty(0))[:3]
     return output, h, c, tape
@@ -41,7 +41,7 @@ def forward(
 
 @forward.register_fake
 def _(x, states, masks, weights, mode, layers, bidirectional):  # type: ignore[no-untyped-def]  # as the operator has them
-    net = _plan(weights, mode, layers, bidirectional).net
+    net = _plan(x, weights, mode, layers, bidirectional).net
     state, steps = (net.parts, *x.shape[1:-1], net.hidden), x.shape[:-1].numel()
     c = state if mode == "LSTM" else (0,)
     shapes = (*x.shape[:-1], net.width), state, c, net.tape_shape(steps)
@@ -62,7 +62,7 @@ def backward(
     need_dx: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients with respect to x, if needed, to h and c, and to the weights as one vector."""
-    plan = _plan(weights, mode, layers, bidirectional)
+    plan = _plan(x, weights, mode, layers, bidirectional)
     dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), Kept(*found), weights, by, need_dx)
     dh, dc = (*dstates, x.new_empty(0), x.new_empty(0))[:2]
     return x.new_empty(0) if dx is None else dx, dh, dc, torch.from_numpy(dflat)
@@ -72,7 +72,7 @@ def backward(
 def _(by, x, states, masks, weights, found, mode, layers, bidirectional, need_dx):  # type: ignore[no-untyped-def]  # likewise
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if need_dx else x.new_empty(0)
     dh, dc = (*(torch.empty_like(state) for state in states), x.new_empty(0), x.new_empty(0))[:2]
-    return dx, dh, dc, x.new_empty(_plan(weights, mode, layers, bidirectional).net.size)
+    return dx, dh, dc, x.new_empty(_plan(x, weights, mode, layers, bidirectional).net.size)
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
@@ -94,7 +94,7 @@ def _gradient(ctx: Any, *by: Any) -> Any:
     how = ctx.mode, ctx.layers, ctx.bidirectional
     by = by[: 3 if ctx.mode == "LSTM" else 2]
     dx, dh, dc, dflat = torch.ops.rnncore.backward(by, x, *lists, *how, ctx.needs_input_grad[0])
-    plan = _plan(weights, *how)
+    plan = _plan(x, weights, *how)
     dweights = [dflat[place].view(shape) for place, shape in plan.places]
     dstates = [dh, dc][: len(states)]
     return dx if ctx.needs_input_grad[0] else None, dstates, [None] * len(masks), dweights, None, None, None
@@ -103,12 +103,12 @@ def _gradient(ctx: Any, *by: Any) -> Any:
 forward.register_autograd(_gradient, setup_context=_save)
 
 
-def _plan(weights: Sequence[Tensor], mode: str, layers: int, bidirectional: bool) -> Plan:
+def _plan(x: Tensor, weights: Sequence[Tensor], mode: str, layers: int, bidirectional: bool) -> Plan:
     """Return the plan of a call with these weights; raise RuntimeError if they are not those of such a module."""
     sizes = int(weights[0].shape[1]), int(weights[1].shape[1]), layers, bidirectional
     plan = kernels.plan_for(mode, *sizes, len(weights) == 4 * layers * (1 + bidirectional), weights[0].dtype)
-    if [weight.shape for weight in weights] != plan.shapes or len({weight.dtype for weight in weights}) > 1:
-        raise RuntimeError(f"the weights of a {mode} must have the shapes {plan.shapes}, in one dtype")
+    if [weight.shape for weight in weights] != plan.shapes or any(weight.dtype != x.dtype for weight in weights):
+        raise RuntimeError(f"the weights of a {mode} must have the shapes {plan.shapes} and the dtype {x.dtype}")
     return plan
 
 
