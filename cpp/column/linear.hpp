@@ -32,7 +32,7 @@ RNNCORE_INLINE void add_products(const Real* d, const Real* e, Vector<Real> (&ac
 
 // out[i, j] (+)= sum over rows r of D[r, i] E[r, j] for `tiles` times M numbers i and N vectors of j: the sum of each
 // block of rows, from the last block to the first. The i-th row is the i-th in memory. The sums of a large layer lie
-// far away: they are prefetched, a line a row, and of E what comes later (for more than the first tile it is there).
+// far away: they are prefetched, a line a row. The first tile prefetches the rows of E that are summed later.
 template <class Real, int M, int N>
 void outer_tile(Rows<const Real> D, Index tiles, Rows<const Real> E, Blocks blocks, Ahead ahead, bool begin, Real* out,
                 Index stride) {
@@ -157,7 +157,8 @@ struct Copies {
   }
 };
 
-// Some panels of E, one after the other, the rows of a panel next to each other. What lies so far ahead is prefetched.
+// Copies some panels of E, one after the other, the rows of a panel next to each other. What lies `ahead` numbers on is
+// prefetched, unless that is 0.
 template <class Real>
 void copy_panels(Rows<const Real> E, Blocks blocks, const OuterPanels<Real>& panels, Index p0, Index p1, Index ahead,
                  Real* to) {

@@ -20,7 +20,7 @@ class ZerosInPlace {
   ZerosInPlace(const ZerosInPlace&) = delete;
   ZerosInPlace& operator=(const ZerosInPlace&) = delete;
 
-  // Makes those of some rows zeros, from `row` on, whose steps are reset, unless they are many: then false.
+  // Makes zeros of those rows from `row` on whose steps are reset. Returns false, and does nothing, if they are many.
   bool take(const bool* resets, Index rows, Index row) {
     if (!saved) return false;
     Index found = 0;
@@ -103,7 +103,7 @@ struct Resets {
   }
 
  private:
-  // The other states before a step, of which a tape may be the user's, in a place of their own.
+  // Copies the other states before a step, with zeros where it is reset: a tape that backward reads must not change.
   void take_others(cells::Step<Real>& step, const Span& span, const bool* resets, const Units<Real>& units) const {
     const Sizes<Real>& n = trace.n;
     const Fields own = Fields::planar(Place{step.first}.of(others, n.others_row(), span.p0), n.P);

@@ -59,9 +59,9 @@ class Engine(Protocol):
     ``add_shortened`` and ``step``. Results are new arrays in the form of the arguments, +0 in the padding. Real is the
     dtype of the net, or that of y.
 
-    An engine that ``reads_raw`` may also be tried with arguments as the user gave them, ``bptt`` also with resets in
-    the place of steps. It answers None, before any work, where they are not canonical. ``arguments`` then mends them or
-    says what is wrong, and the same function is called again.
+    An engine that ``reads_raw`` may also be tried with arguments as the user gave them, ``forward`` and ``bptt`` also
+    with resets in the place of steps. It answers None, before any work, where they are not canonical. ``arguments``
+    then mends them or says what is wrong, and the same function is called again.
 
     ``forward`` and ``backward`` of an engine that ``reads_addresses`` take, for flat of a net without outputs, also a
     tuple of the addresses of its arrays, which the caller keeps as canonical arrays are: of each part W_xh, W_hh, b_x
@@ -149,7 +149,8 @@ class Engine(Protocol):
     ) -> tuple[Bptt, Array] | None:
         """Return what ``bptt`` does, with the sum of the gradients of the sequences, each shortened, and their lengths.
 
-        As ``sums`` and ``add_shortened`` have them; None if this engine has no faster way to them.
+        The results have the bits that ``sums`` and ``add_shortened`` give. Returns None if this engine has no faster
+        way than these.
         """
 
     def outputs(
