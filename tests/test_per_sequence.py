@@ -11,6 +11,7 @@ import rnncore
 from rnncore import each as of_each
 from rnncore.cells import CELLS
 from rnncore.engines import current
+from rnncore.losses import LOSSES
 
 MORE_KINDS: dict[str, dict[str, Any]] = {
     **KINDS,
@@ -144,6 +145,36 @@ def test_one_label_a_sequence(cell: str, engine: str) -> None:
         own = rnncore.bptt(params, x, label, weights=weights[b], backend=engine)
         assert_same_bits({"grads": own.grads.flat}, {"grads": rows.grads[b]}, f"{b}")
         assert own.loss == rows.loss[b]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("batch", [(), (4,)])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"per_sequence": "norms"},
+        {"per_sequence": "clipped", "clip_norm": 1.0},
+        {"per_sequence": True},
+        {"checkpoint": 1},
+    ],
+    ids=str,
+)
+def test_arrays_without_steps_have_no_loss(
+    options: dict[str, Any], loss: str, batch: tuple[int, ...], bidirectional: bool, engine: str
+) -> None:
+    """One label a sequence, of sequences without steps: as the plain call, and nothing is lost or found."""
+    params = rnncore.init_params("gru", inputs=3, hidden=2, outputs=3, bidirectional=bidirectional, tokens=False)
+    labels = np.full((*batch, 3), 0.25, np.float32)
+    inputs = np.zeros((0, *batch, 3), np.float32)
+    plain = rnncore.bptt(params, inputs, labels, loss=loss, backend=engine)
+    found = rnncore.bptt(params, inputs, labels, loss=loss, backend=engine, **options)
+    assert (plain.loss, plain.count) == (found.loss, found.count) == (0, 0)
+    assert not plain.losses.any()
+    assert_same_bits({"losses": plain.losses}, {"losses": found.losses}, loss)
+    assert not found.grads.flat.any()
+    if found.per_sequence is not None:
+        assert not found.per_sequence.loss.any()
 
 
 def test_one_sequence_and_arrays_one_after_the_other(engine: str) -> None:
