@@ -149,6 +149,7 @@ def test_one_label_a_sequence(cell: str, engine: str) -> None:
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("batch", [(), (4,)])
+@pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(
     "options",
@@ -161,11 +162,11 @@ def test_one_label_a_sequence(cell: str, engine: str) -> None:
     ids=str,
 )
 def test_arrays_without_steps_have_no_loss(
-    options: dict[str, Any], loss: str, batch: tuple[int, ...], bidirectional: bool, engine: str
+    options: dict[str, Any], loss: str, last: bool, batch: tuple[int, ...], bidirectional: bool, engine: str
 ) -> None:
-    """One label a sequence, of sequences without steps: as the plain call, and nothing is lost or found."""
+    """With one label a step, which has none, and one a sequence, whose loss does not exist: as the plain call."""
     params = rnncore.init_params("gru", inputs=3, hidden=2, outputs=3, bidirectional=bidirectional, tokens=False)
-    labels = np.full((*batch, 3), 0.25, np.float32)
+    labels = np.full((*batch, 3) if last else (0, *batch, 3), 0.25, np.float32)
     inputs = np.zeros((0, *batch, 3), np.float32)
     plain = rnncore.bptt(params, inputs, labels, loss=loss, backend=engine)
     found = rnncore.bptt(params, inputs, labels, loss=loss, backend=engine, **options)
@@ -175,6 +176,7 @@ def test_arrays_without_steps_have_no_loss(
     assert not found.grads.flat.any()
     if found.per_sequence is not None:
         assert not found.per_sequence.loss.any()
+        rnncore.gradient_flow(params, inputs, labels, loss=loss, backend=engine)
 
 
 def test_one_sequence_and_arrays_one_after_the_other(engine: str) -> None:

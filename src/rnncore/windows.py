@@ -60,7 +60,7 @@ def window_of(net: Net, batch: Batch, truncate: object) -> int | None:
 def loss_of(engine: Engine, y: Array, batch: Batch, options: Options) -> tuple[Array, Array, int]:
     """Return losses and dy of outputs y, in its form, and how many labels have a loss."""
     steps, labels, last = batch.steps, batch.labels, batch.last
-    if steps is None and len(with_masks(batch.inputs)[0]) == 0:  # then y has rows, if last, of sequences without steps
+    if last and steps is None and len(with_masks(batch.inputs)[0]) == 0:  # y has a row of each sequence all the same
         steps = Steps(np.zeros(len(y) if y.ndim > 1 else 1, np.int64), 0, "grid" if y.ndim > 1 else "one")
     label, weights = labels if isinstance(labels, tuple) else (labels, None)
     exist = None if steps is None or (steps.packed and not last) else existing(steps, last)
