@@ -28,14 +28,13 @@ template <class Real>
 Real loss(Real* y, Index V, const Real* label, Real* l) {
   constexpr Index vectors = linear::lane_vectors<Real>;
   const Index whole = (V + 15) / 16 * 16;
-  copy(label, V, l);
-  for (Index v = V; v < whole; ++v) y[v] = -__builtin_inf(), l[v] = 0;  // a loss of +0
+  copy(label, V, l), fill(l + V, whole - V, Real(0));
   Vector<Real> sum[vectors] = {};
   for (Index v = 0; v < V; v += 16)
     for (Index i = 0; i < vectors; ++i) {
       const Index at = v + i * lanes<Real>;
-      Vector<Real> row = load<Vector<Real>>(y + at);
-      sum[i] = sum[i] + loss_of_vector(row, load<Vector<Real>>(l + at));
+      Vector<Real> row = up_to(V, load<Vector<Real>>(y + at), at, 0);  // not -Inf: see softmax.hpp
+      sum[i] = sum[i] + up_to(V, loss_of_vector(row, load<Vector<Real>>(l + at)), at, 0);
       store(y + at, row);
     }
   fill(y + V, whole - V, Real(0));

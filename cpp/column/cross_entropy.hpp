@@ -36,28 +36,30 @@ RNNCORE_INLINE Row sum_of_few(Row (&lane)[few]) {
 template <class Real>
 Vector<Real> across_rows(Rows<Real> y, Index count, Index V, const int64_t* labels) {
   using Row = Vector<Real>;
-  Real at[few][lanes<Real>] = {}, classes[lanes<Real>] = {};
+  constexpr int columns = lanes<Real> < few ? lanes<Real> : static_cast<int>(few);  // that are loaded together
+  Real rows[lanes<Real>][few] = {}, classes[lanes<Real>] = {};
   for (Index r = 0; r < count; ++r) {
     classes[r] = static_cast<Real>(labels[r]);
-    for (Index v = 0; v < V; ++v) at[v][r] = y(r)[v];
+    memcpy(rows[r], y(r), sizeof(rows[r]));
   }
   const Row label = load<Row>(classes);
-  Row M = load<Row>(at[0]), e[few] = {}, lane[few] = {}, other[few] = {}, y_label = {}, e_label = {};
-  for (Index v = 1; v < V; ++v) M = softmax::larger(M, load<Row>(at[v]));
+  Row at[few], e[few] = {}, lane[few] = {}, other[few] = {}, y_label = {}, e_label = {};
+  for (Index v = 0; v < few; v += columns) load_columns<Real, columns>(rows[0] + v, few, at + v);
+  Row M = at[0];
+  for (Index v = 1; v < V; ++v) M = softmax::larger(M, at[v]);
   for (Index v = 0; v < V; ++v) {
     const Integers<Row> is_label = label == static_cast<Real>(v);
-    const Row now = load<Row>(at[v]);
-    lane[v] = e[v] = elementary::exp(now - M);
-    y_label = is_label ? now : y_label, e_label = is_label ? e[v] : e_label;
+    lane[v] = e[v] = elementary::exp(at[v] - M);
+    y_label = is_label ? at[v] : y_label, e_label = is_label ? e[v] : e_label;
     other[v] = is_label ? splat<Row>(0) : e[v];
   }
   const Row s = sum_of_few(lane), scale = 1 / s, others = e_label == 1 ? sum_of_few(other) : splat<Row>(-1);
   for (Index v = 0; v < V; ++v) {
     const Row p = e[v] * scale, dy_label = others >= 0 ? 0 - others * scale : p - 1;
-    store(at[v], label == static_cast<Real>(v) ? dy_label : p);
+    at[v] = label == static_cast<Real>(v) ? dy_label : p;
   }
-  for (Index r = 0; r < count; ++r)
-    for (Index v = 0; v < V; ++v) y(r)[v] = at[v][r];
+  for (Index v = 0; v < few; v += columns)
+    store_columns<Real, columns>(at + v, count, [&](Index r) { return y(r) + v; });
   return log_of_sum(s, others) + (M - y_label);
 }
 // Compiled in loops.cpp, as along_rows is.

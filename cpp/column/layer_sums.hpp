@@ -94,7 +94,7 @@ struct Sums {
       ZerosInPlace<Real> zeros(trace, saved);
       const bool in_place = rows.resets && zeros.take(rows.resets, rows.count, rows.row0);
       const Rows<const Real> h =
-          in_place ? Rows<const Real>{trace.h + rows.row0 * n.ldH, n.ldH} : rows.by_row_before(trace.h, n.ldH);
+          in_place ? Rows<const Real>{trace.h + rows.row0 * n.ldH, n.ldH} : rows.by_row_before(trace.h, n.ldH, blocks);
       recurrent(g0, min_of(end, before), h);
     }
     if (n.shape().gates_after_reset)

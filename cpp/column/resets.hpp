@@ -64,7 +64,7 @@ struct Resets {
       : trace(trace), given(steps.resets), zeros(trace.n.B + steps.count), most(given ? limits.rows : 0) {
     steps_reset = arena.take<bool>(given ? steps.longest : 0);
     for (Index t = 0; given && arena.at && t < steps.longest; ++t)
-      steps_reset[t] = memchr(given + steps.row(t), true, static_cast<size_t>(steps.there(t)));
+      steps_reset[t] = any_of(given + steps.row(t), steps.there(t));
     before = arena.take<int64_t>(limits.threads * most);
     others = arena.take<Real>(given ? trace.n.B * trace.n.others_row() : 0);
     saved = arena.take<Real>(given ? limits.threads * ZerosInPlace<Real>::most * trace.n.ldH : 0);
@@ -118,7 +118,7 @@ struct Resets {
   const bool* at(const cells::Step<Real>& step, const Span& span, Index t) const {
     if (!given || !steps_reset[t]) return nullptr;
     const bool* const resets = given + span.row(t);
-    return memchr(resets, true, static_cast<size_t>(step.last - step.first)) ? resets : nullptr;
+    return any_of(resets, step.last - step.first) ? resets : nullptr;
   }
 };
 

@@ -14,17 +14,17 @@ RNNCORE_INLINE V larger(V m, V y) {
   return y > m ? y : (y != y ? y : m);
 }
 
-// M = max y. Beyond V, y becomes -Inf.
+// M = max y.
 template <class Real>
-Real row_max(Real* y, Index V) {
+Real row_max(const Real* y, Index V) {
   using Lane = Vector<Real>;
-  for (Index v = V; v < whole(V); ++v) y[v] = -__builtin_inf();
-  Lane m = load<Lane>(y);
-  for (Index v = lanes<Real>; v < V; v += lanes<Real>) m = larger(m, load<Lane>(y + v));
+  Lane m = splat<Lane>(-__builtin_inf());
+  for (Index v = 0; v < V; v += lanes<Real>) m = larger(m, up_to<Lane>(V, load<Lane>(y + v), v, -__builtin_inf()));
   return fold_lanes<lanes<Real> / 2>(m, larger<Lane>);
 }
 
-// e_v = exp(y_v - M); returns their sum s. Beyond V, where y is -Inf, e is +0.
+// e_v = exp(y_v - M); returns their sum s. Beyond V, e is +0: not as exp(-Inf), because a processor may take a hundred
+// times as long for what is below the normal numbers.
 template <class Real>
 Real exponentials(const Real* y, Index V, Real M, Real* e) {
   using Lane = Vector<Real>;
@@ -32,7 +32,8 @@ Real exponentials(const Real* y, Index V, Real M, Real* e) {
   for (Index v = 0; v < V; v += 16) {
     RNNCORE_UNROLL for (int i = 0; i < linear::lane_vectors<Real>; ++i) {
       const Index at = v + i * lanes<Real>;
-      const Lane terms = elementary::exp(load<Lane>(y + at) - splat<Lane>(M));
+      const Lane x = load<Lane>(y + at) - splat<Lane>(M);
+      const Lane terms = up_to<Lane>(V, elementary::exp(up_to<Lane>(V, x, at, 0)), at, 0);
       store(e + at, terms);
       sum[i] = sum[i] + terms;
     }

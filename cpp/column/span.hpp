@@ -62,6 +62,17 @@ struct Chunks {
   }
 };
 
+// Whether any of some flags is set. Inlined: of one step they are few.
+RNNCORE_INLINE bool any_of(const bool* flags, Index count) {
+  Index i = 0;
+  for (uint64_t word; i + Index{sizeof(word)} <= count; i += Index{sizeof(word)}) {
+    memcpy(&word, flags + i, sizeof(word));
+    if (word) return true;
+  }
+  while (i < count && !flags[i]) ++i;
+  return i < count;
+}
+
 // What one thread takes of a pass forward and back: the sequences at the positions [p0, p1), or, where there are
 // too few for all threads, one of `parts` of the work on all of them, meeting the others at every step.
 struct Share {
@@ -161,10 +172,11 @@ struct Span {
 // The rows of a chunk in the order of places, and the blocks of the gradients' sums that they make.
 struct SumRows {
   Index row0, count;
-  const int64_t *rows,
-      *before;  // null: the full grid, where they lie one after the other; before: h of the step before
+  const int64_t* rows;               // null: the full grid, where they lie one after the other
+  int64_t* before;                   // of h of the step before; null: likewise
   const int64_t *addresses, *reads;  // as steps.address and steps.read; null: they are the rows
-  const bool* resets = nullptr;      // of these rows, on the full grid, if there are any
+  const bool* resets = nullptr;      // of these rows, on the full grid, if there are any: before is not listed yet
+  Index zeros;                       // a row of zeros in h
   bool has_block_before;             // whether arrays by rows hold the rows of the block before in front
   Blocks blocks;
 
@@ -176,11 +188,13 @@ struct SumRows {
         before(nullptr),
         addresses(nullptr),
         reads(nullptr),
+        zeros(zeros_of(steps)),
         has_block_before(t0 > 0) {
     Index* const ends = reinterpret_cast<Index*>(scratch);
     if (steps.full()) {
       cut_grid(steps.B, ends);
-      if (steps.resets) list_before(steps, scratch + linear::RowBlocks{steps.B}.per_step() + 1);
+      if (steps.resets && any_of(steps.resets + row0, count))
+        resets = steps.resets + row0, before = scratch + linear::RowBlocks{steps.B}.per_step() + 1;
       if (steps.address) addresses = steps.address + row0;
       if (steps.read) reads = steps.read + row0;
     } else {
@@ -194,14 +208,14 @@ struct SumRows {
 
   // Those of the sequence at a position alone, of the steps [t0, t1), one block of the sums as if it were the only one.
   SumRows(const Steps& steps, Index p, Index t0, Index t1, int64_t* scratch)
-      : row0(0), count(t1 - t0), addresses(nullptr), reads(nullptr), has_block_before(false) {
+      : row0(0), count(t1 - t0), addresses(nullptr), reads(nullptr), zeros(zeros_of(steps)), has_block_before(false) {
     Index* const ends = reinterpret_cast<Index*>(scratch + 4 * count);
     int64_t *const own = scratch, *const earlier = scratch + count;
     for (Index i = 0; i < count; ++i) {
       const Index t = t0 + i;
       own[i] = steps.row(t) + p;
       const bool is_reset = steps.resets && steps.resets[own[i]];
-      earlier[i] = is_reset ? zeros(steps) : t > 0 ? steps.B + steps.row(t - 1) + p : p;
+      earlier[i] = is_reset ? zeros : t > 0 ? steps.B + steps.row(t - 1) + p : p;
     }
     rows = own, before = earlier, ends[0] = 0, ends[1] = count;
     blocks = {ends, 1};
@@ -220,13 +234,15 @@ struct SumRows {
   }
 
   // These rows of an array by rows, of the h before, which begins with the initial states, of an array of the call, and
-  // of what is read.
+  // of what is read. Where steps are reset only the blocks' rows of the h before are listed.
   template <class Real>
   Rows<const Real> by_row(const Real* at, Index stride) const {
     return rows ? Rows<const Real>{at, stride, rows} : Rows<const Real>{at + row0 * stride, stride};
   }
   template <class Real>
-  Rows<const Real> by_row_before(const Real* h, Index stride) const {
+  Rows<const Real> by_row_before(const Real* h, Index stride, Blocks blocks) const {
+    for (Index i = blocks.ends[0]; resets && i < blocks.ends[blocks.count]; ++i)
+      before[i] = resets[i] ? zeros : row0 + i;
     return before ? Rows<const Real>{h, stride, before} : Rows<const Real>{h + row0 * stride, stride};
   }
   template <class Real>
@@ -247,14 +263,7 @@ struct SumRows {
   }
 
   // The row of zeros stands behind the others in h.
-  static Index zeros(const Steps& steps) { return steps.B + steps.count; }
-
-  void list_before(const Steps& steps, int64_t* scratch) {
-    if (!memchr(steps.resets + row0, true, static_cast<size_t>(count))) return;
-    resets = steps.resets + row0;
-    for (Index i = 0; i < count; ++i) scratch[i] = resets[i] ? zeros(steps) : row0 + i;
-    before = scratch;
-  }
+  static Index zeros_of(const Steps& steps) { return steps.B + steps.count; }
 
   void list_places(const Steps& steps, Index t0, Index t1, int64_t* scratch, Index* ends) {
     int64_t* const earlier = scratch;
@@ -267,7 +276,7 @@ struct SumRows {
         const Index now = steps.order[rows[i] - steps.row(t)] / linear::block;
         if (now != run && (steps.B > linear::block || (run < 0 && t % block_steps == 0))) ends[k++] = i;
         run = now;
-        earlier[i] = steps.resets && steps.resets[rows[i]] ? zeros(steps) : rows[i] + to_before;
+        earlier[i] = steps.resets && steps.resets[rows[i]] ? zeros : rows[i] + to_before;
       }
     }
     ends[k] = count;

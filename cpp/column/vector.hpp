@@ -135,6 +135,20 @@ struct CountLanes<0, lane...> {
   using Numbers = LaneNumbers<lane...>;
 };
 
+// The first `count` lanes of v, and those of `rest` beyond.
+template <class V, int... lane>
+RNNCORE_INLINE V first_lanes(V v, ptrdiff_t count, V rest, LaneNumbers<lane...>) {
+  using Number = decltype(Integers<V>{}[0] + 0);
+  return Integers<V>{lane...} < static_cast<Number>(count) ? v : rest;
+}
+
+// The numbers of a row from the k-th on, with `rest` in place of those beyond n.
+template <class V>
+RNNCORE_INLINE V up_to(ptrdiff_t n, V numbers, ptrdiff_t k, RealOf<V> rest) {
+  if (n - k >= lanes<RealOf<V>>) return numbers;
+  return first_lanes(numbers, n - k, splat<V>(rest), typename CountLanes<lanes<RealOf<V>>>::Numbers{});
+}
+
 // Exchanges blocks of `size` lanes: b's first of each two for a's second.
 template <int size, class V, int... lane>
 RNNCORE_INLINE void exchange(V& a, V& b, LaneNumbers<lane...>) {
@@ -161,21 +175,25 @@ RNNCORE_INLINE RealOf<V> fold_lanes(V v, Combine combine) {
   }
 }
 
-// Exchanges rows and columns of a square of vectors, blocks first, then what is in them.
-template <int size, class V>
+// Exchanges rows and columns of squares of twice `size` numbers, in as many vectors as there are: blocks first, then
+// what is in them.
+template <int size, int vectors, class V>
 RNNCORE_INLINE void transpose(V* square) {
-  constexpr int count = lanes<RealOf<V>>;
   if constexpr (size > 0) {
-    RNNCORE_UNROLL for (int i = 0; i < count; ++i) if (!(i & size))
-        exchange<size>(square[i], square[i + size], typename CountLanes<count>::Numbers{});
-    transpose<size / 2>(square);
+    RNNCORE_UNROLL for (int i = 0; i < vectors; ++i) if (!(i & size))
+        exchange<size>(square[i], square[i + size], typename CountLanes<lanes<RealOf<V>>>::Numbers{});
+    transpose<size / 2, vectors>(square);
   }
 }
+
+// How many numbers have 16 bytes.
+template <class Real>
+constexpr int in_block = 16 / static_cast<int>(sizeof(Real));
 
 // Some numbers of 16 bytes from each of several rows, one after the other in a vector.
 template <class V>
 RNNCORE_INLINE V load_blocks(const RealOf<V>* from, ptrdiff_t stride) {
-  constexpr int numbers = 16 / static_cast<int>(sizeof(RealOf<V>));
+  constexpr int numbers = in_block<RealOf<V>>;
 #if defined(__AVX512F__)  // a masked load of a block takes no shuffle
   const auto block = [&](int b) { return _mm_loadu_ps(reinterpret_cast<const float*>(from + b * numbers * stride)); };
   __m512 v = _mm512_castps128_ps512(block(0));
@@ -191,14 +209,24 @@ RNNCORE_INLINE V load_blocks(const RealOf<V>* from, ptrdiff_t stride) {
 #endif
 }
 
-// Columns of as many rows as a vector has lanes: square[c] holds the c-th of each row. Blocks of 16 bytes find their
-// places as they are loaded; what is left is to exchange rows and columns within them.
-template <class Real>
+// Some columns of as many rows as a vector has lanes, whole blocks of 16 bytes: square[c] holds the c-th of each row.
+// Blocks find their places as they are loaded; what is left is to exchange rows and columns within them.
+template <class Real, int columns = lanes<Real>>
 RNNCORE_INLINE void load_columns(const Real* from, ptrdiff_t stride, Vector<Real>* square) {
-  constexpr int numbers = 16 / static_cast<int>(sizeof(Real));
-  RNNCORE_UNROLL for (int i = 0; i < lanes<Real>; ++i) square[i] =
+  constexpr int numbers = in_block<Real>;
+  RNNCORE_UNROLL for (int i = 0; i < columns; ++i) square[i] =
       load_blocks<Vector<Real>>(from + i % numbers * stride + i / numbers * numbers, stride);
-  transpose<numbers / 2>(square);
+  transpose<numbers / 2, columns>(square);
+}
+
+// The other way round: into the first `count` rows, of which row(r) is the r-th.
+template <class Real, int columns, class Row>
+RNNCORE_INLINE void store_columns(Vector<Real>* square, ptrdiff_t count, Row row) {
+  constexpr int numbers = in_block<Real>;
+  transpose<numbers / 2, columns>(square);
+  for (ptrdiff_t r = 0; r < count; ++r)
+    for (int c = 0; c < columns; c += numbers)
+      memcpy(row(r) + c, reinterpret_cast<const Real*>(square + c + r % numbers) + r / numbers * numbers, 16);
 }
 
 #if !defined(__FMA__) && !defined(__ARM_NEON)

@@ -224,7 +224,15 @@ class SeenProblem {
     const auto *const from = seen.data<const uint8_t>(), *const end = from + steps_.count;
     if (from == end || (*from == 0 && memcmp(from, from + 1, static_cast<size_t>(steps_.count - 1)) == 0)) return true;
     resets_ = std::make_unique<bool[]>(static_cast<size_t>(steps_.count));
-    std::transform(from, end, resets_.get(), [](uint8_t is_reset) { return is_reset != 0; });
+    const auto take = [&](const uint8_t* at, const uint8_t* last) {
+      for (; at < last; ++at) resets_[static_cast<size_t>(at - from)] = *at != 0;
+    };
+    const uint8_t* at = from;
+    for (uint64_t word; end - at >= ptrdiff_t{sizeof(word)}; at += sizeof(word)) {  // most of them have none
+      memcpy(&word, at, sizeof(word));
+      if (word) take(at, at + sizeof(word));
+    }
+    take(at, end);
     steps_.resets = resets_.get();
     return true;
   }
