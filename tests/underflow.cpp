@@ -53,8 +53,7 @@ struct Batch {
       cross_entropy::loss<Real>({own.y.data(), ld}, rows, V, given, number, own.e.data(), own.losses.data());
     });
     look("binary cross-entropy", [&](Batch& own) {
-      for (Index r = 0; r < rows; ++r)
-        binary_cross_entropy::loss(own.y.data() + r * ld, V, own.labels.data() + r * V, own.e.data());
+      for (Index r = 0; r < rows; ++r) binary_cross_entropy::loss(own.y.data() + r * ld, V, own.labels.data() + r * V);
     });
     look("squared error", [&](Batch& own) {
       for (Index r = 0; r < rows; ++r) squared_error::loss(own.y.data() + r * ld, V, own.labels.data() + r * V);

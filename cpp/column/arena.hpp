@@ -21,6 +21,14 @@ void fill(Real* to, Index count, Real value) {
   for (Index i = 0; i < count; ++i) to[i] = value;
 }
 
+// What lies beyond n numbers in rows of `width` becomes +0, to the end of a vector. Vectors are read whole, and what a
+// processor finds in fresh memory may be numbers that it is slow with.
+template <class Real>
+void clear_margin(Index n, Index width, Index rows, Real* at) {
+  const Index margin = (n + 15) / 16 * 16 - n;
+  for (Index r = 0; margin > 0 && r < rows; ++r) fill(at + r * width + n, margin, Real(0));
+}
+
 // Hands out parts of one piece of memory, of so many bytes. Without memory, and from where it is used up, it only
 // counts what is asked for.
 struct Arena {
@@ -33,6 +41,13 @@ struct Arena {
     used += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
     if (used > size) at = nullptr;
     return at ? reinterpret_cast<T*>(at + from) : nullptr;
+  }
+  // Rows of n numbers, with margins that are clear.
+  template <class T>
+  T* take_rows(Index rows, Index n, Index width) {
+    T* const taken = take<T>(rows * width);
+    if (taken) clear_margin(n, width, rows, taken);
+    return taken;
   }
 };
 

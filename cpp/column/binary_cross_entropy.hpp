@@ -23,21 +23,18 @@ RNNCORE_INLINE V loss_of_vector(V& y, V label) {
   return terms;
 }
 
-// The loss of a row, in which y is replaced by dy. l: scratch for a row.
+// The loss of a row, in which y is replaced by dy. Beyond V both are +0: of y = 0 there, not of -Inf, see softmax.hpp.
 template <class Real>
-Real loss(Real* y, Index V, const Real* label, Real* l) {
-  constexpr Index vectors = linear::lane_vectors<Real>;
-  const Index whole = (V + 15) / 16 * 16;
-  copy(label, V, l), fill(l + V, whole - V, Real(0));
-  Vector<Real> sum[vectors] = {};
+Real loss(Real* y, Index V, const Real* label) {
+  using Lane = Vector<Real>;
+  Lane sum[linear::lane_vectors<Real>] = {};
   for (Index v = 0; v < V; v += 16)
-    for (Index i = 0; i < vectors; ++i) {
+    for (Index i = 0; i < linear::lane_vectors<Real>; ++i) {
       const Index at = v + i * lanes<Real>;
-      Vector<Real> row = up_to(V, load<Vector<Real>>(y + at), at, 0);  // not -Inf: see softmax.hpp
-      sum[i] = sum[i] + up_to(V, loss_of_vector(row, load<Vector<Real>>(l + at)), at, 0);
-      store(y + at, row);
+      Lane row = up_to(V, load<Lane>(y + at), at, 0);
+      sum[i] = sum[i] + up_to(V, loss_of_vector(row, load_up_to<Lane>(V - at, label + at)), at, 0);
+      store(y + at, up_to(V, row, at, 0));
     }
-  fill(y + V, whole - V, Real(0));
   return linear::fold<Real>(sum);
 }
 

@@ -99,27 +99,42 @@ void class_loss(Rows<Real> y, Index count, Index V, const int64_t* labels, Real*
   }
 }
 
+// The likeliest class of a distribution, of equals the first.
+template <class Real>
+Index likeliest(const Real* label, Index V) {
+  Index c = 0;
+  Real most = label[0];
+  for (Index v = 1; v < V; ++v) {
+    const bool is_more = label[v] > most;
+    c = is_more ? v : c, most = is_more ? label[v] : most;
+  }
+  return c;
+}
+
 // One row with a distribution over classes as label; the loss, sum_v l_v (log s + (M - y_v)), leaves out
 // what has no weight: an impossible class may have y = -Inf. A row of zeros: no loss. e is scratch for a row.
 template <class Real>
 Real distribution_loss(Real* y, Index V, const Real* label, Real* e) {
-  Index c = 0;  // the likeliest, of equals the first
-  for (Index v = 1; v < V; ++v) c = label[v] > label[c] ? v : c;
+  using Lane = Vector<Real>;
+  const Index c = likeliest(label, V);
   if (!(label[c] > 0)) {
     fill(y, V, Real(0));
     return 0;
   }
   const Real M = softmax::row_max(y, V), s = softmax::exponentials(y, V, M, e);
   const Real others = e[c] == 1 && label[c] > Real(0.5) ? softmax::others(e, V, c) : Real(-1);
-  const Real log_s = log_of_sum(splat<Vector<Real>>(s), splat<Vector<Real>>(others))[0];
+  const Real log_s = log_of_sum(splat<Lane>(s), splat<Lane>(others))[0];
   softmax::normalise(e, V, s);
-  Real lane[16] = {};
-  for (Index v = 0; v < V; ++v) {
-    if (label[v] != 0) lane[v % 16] = lane[v % 16] + label[v] * (log_s + (M - y[v]));
-    y[v] = e[v] - label[v];
-  }
+  Lane sum[linear::lane_vectors<Real>] = {};
+  for (Index v = 0; v < V; v += 16)
+    for (Index i = 0; i < linear::lane_vectors<Real>; ++i) {
+      const Index at = v + i * lanes<Real>;
+      const Lane l = load_up_to<Lane>(V - at, label + at), below = M - up_to(V, load<Lane>(y + at), at, M);
+      sum[i] = sum[i] + (l != 0 ? l * (log_s + below) : splat<Lane>(0));
+      store(y + at, load<Lane>(e + at) - l);
+    }
   if (others >= 0) y[c] = (1 - label[c]) - others * (1 / s);
-  return linear::fold(lane);
+  return linear::fold<Real>(sum);
 }
 
 // Rows of y into losses and dy. address(i) is the number that the i-th row has among labels and losses, e scratch for a

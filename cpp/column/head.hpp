@@ -21,7 +21,7 @@ void apply_loss(Rows<Real> y, Index rows, Index V, const Labels<Real>& labels, A
   for (Index i = 0; labels.loss != Loss::cross_entropy && i < rows; ++i) {
     const Real* const label = labels.reals + address(i) * V;
     losses[address(i)] = labels.loss == Loss::squared_error ? squared_error::loss(y(i), V, label)
-                                                            : binary_cross_entropy::loss(y(i), V, label, e);
+                                                            : binary_cross_entropy::loss(y(i), V, label);
   }
   for (Index i = 0; labels.weights && i < rows; ++i) {
     const Real weight = labels.weights[address(i)];

@@ -179,9 +179,14 @@ struct Backward {
   // da and du of a span, or of two chunks, or of all rows where the sums come later or others read them.
   void take_gates(Arena& arena, const Problem<Real>& problem) {
     const bool by_row = problem.gates || (limits.threads > 1 && !limits.shared_rows);
-    const Index size = (by_row ? N : limits.shared_rows ? 2 * limits.shared_rows : limits.rows) * n.ldG;
-    Real* const da = problem.gates ? problem.gates : arena.take<Real>(size);
-    Real* const du = !n.cell.splits ? da : problem.gates ? da + size : arena.take<Real>(size);
+    const Index rows = by_row ? N : limits.shared_rows ? 2 * limits.shared_rows : limits.rows;
+    const auto take = [&](Index number) {
+      if (!problem.gates) return arena.take_rows<Real>(rows, n.G, n.ldG);
+      Real* const given = problem.gates + number * N * n.ldG;
+      if (arena.at) clear_margin(n.G, n.ldG, N, given);
+      return given;
+    };
+    Real *const da = take(0), *const du = n.cell.splits ? take(1) : da;
     gates = {da, du, n.ldG, by_row, limits.shared_rows};
   }
 

@@ -47,8 +47,8 @@ struct Layers {
     turned = arena.take<int64_t>(both ? N : 0);
     turned_read = arena.take<int64_t>(both && steps.read ? N : 0);
     tape = arena.take<Real>(keeps ? own_tape_size() : 0);
-    top = arena.take<Real>(both ? N * ldW : 0);
-    last_top = arena.take<Real>(last ? steps.B * ldW : 0);
+    top = arena.take_rows<Real>(both ? N : 0, W, ldW);
+    last_top = arena.take_rows<Real>(last ? steps.B : 0, W, ldW);
     masked = arena.take<Real>(problem.masks ? N * W : 0);
     const Index between = ways.back && net.layers > 1 ? N * W : 0;
     dgiven = arena.take<Real>(between), dread = arena.take<Real>(between);

@@ -327,12 +327,6 @@ struct OneLayer {
   void take_gradients(const Shard& shard) const { sums.take(steps.count > 0 || grads.later, shard, grads.flat); }
 };
 
-// What lies beyond n numbers in rows of `width`, where whole vectors have been written, is +0.
-template <class Real>
-void clear_margin(Index n, Index width, Index rows, Real* at) {
-  for (Index r = 0; n < width && r < rows; ++r) fill(at + r * width + n, width - n, Real(0));
-}
-
 // Each returns false if it was interrupted.
 template <class Real>
 bool run_forward(OneLayer<Real>& call, const Outputs<Real>& outputs) {

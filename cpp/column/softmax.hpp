@@ -32,8 +32,8 @@ Real exponentials(const Real* y, Index V, Real M, Real* e) {
   for (Index v = 0; v < V; v += 16) {
     RNNCORE_UNROLL for (int i = 0; i < linear::lane_vectors<Real>; ++i) {
       const Index at = v + i * lanes<Real>;
-      const Lane x = load<Lane>(y + at) - splat<Lane>(M);
-      const Lane terms = up_to<Lane>(V, elementary::exp(up_to<Lane>(V, x, at, 0)), at, 0);
+      const Lane x = up_to(V, load<Lane>(y + at), at, M) - splat<Lane>(M);
+      const Lane terms = up_to<Lane>(V, elementary::exp(x), at, 0);
       store(e + at, terms);
       sum[i] = sum[i] + terms;
     }

@@ -81,6 +81,15 @@ RNNCORE_INLINE void store(RealOf<V>* to, V v) {
   memcpy(to, &v, sizeof(V));
 }
 
+// As many numbers as there are, and +0 beyond them.
+template <class V>
+RNNCORE_INLINE V load_up_to(ptrdiff_t count, const RealOf<V>* from) {
+  if (count >= lanes<RealOf<V>>) return load<V>(from);
+  V v = {};
+  if (count > 0) memcpy(&v, from, static_cast<size_t>(count) * sizeof(RealOf<V>));
+  return v;
+}
+
 // The first `count` lanes, 0 < count < lanes, and nothing beyond them.
 template <class V>
 RNNCORE_INLINE void store_first(RealOf<V>* to, V v, ptrdiff_t count) {
