@@ -72,8 +72,12 @@ class Saver:
         return f"saved {self.path} at iteration {self.saved_at}; continue with: {again}"
 
 
+STOPPED = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
+"""What is said of a training that a signal has stopped: Ctrl-C, the system, or a terminal that was closed."""
+
+
 class Stop:
-    """Notes Ctrl-C and SIGTERM inside ``with``, so that they are acted on between two iterations.
+    """Notes the signals of STOPPED inside ``with``, so that they are acted on between two iterations.
 
     A save is thus never cut short. If an iteration takes so long that someone presses Ctrl-C again, it is abandoned.
     """
@@ -85,7 +89,8 @@ class Stop:
 
     def __enter__(self) -> Stop:
         self._before: dict[int, Any] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        known = [getattr(signal, name) for name in STOPPED if hasattr(signal, name)]  # Windows has no SIGHUP
+        for number in known:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and background jobs have it
                 with contextlib.suppress(ValueError):  # only the main thread hears signals
                     self._before[number] = signal.signal(number, self._note)
@@ -100,7 +105,7 @@ class Stop:
         now = time.monotonic()
         if self.signal is None:
             self.signal, self._since = int(number), now
-            self.name = "interrupted" if number == signal.SIGINT else "terminated"
+            self.name = STOPPED[signal.Signals(number).name]
         elif not self.saving and now - self._since > PATIENCE:
             raise KeyboardInterrupt
 
