@@ -566,7 +566,8 @@ def test_a_model_without_one_of_its_parts(tmp_path, text, capsys, entry):
 
 
 def test_places_where_nothing_can_be_saved(tmp_path, text, capsys):
-    places = [tmp_path, tmp_path / "none" / "model", os.devnull, Path(text) / "model"]
+    places = [tmp_path, tmp_path / "none" / "model", os.devnull, Path(text) / "model", "", f"{tmp_path}/new/"]
+    places += [tmp_path / ("m" * 300), *["/proc/model"] * Path("/proc/self").exists()]
     for place in places:
         assert_one_line(called("train", "--text", text, "--save", place), *capsys.readouterr(), str(place))
     assert Path(os.devnull).exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import shlex
 import signal
 import sys
 import time
@@ -65,7 +66,7 @@ class Saver:
             return "the model is not saved: that takes --save FILE"
         if self.saved_at is None:
             return "nothing new to save"
-        again = f"python -m rnncore train --resume {self.path}"
+        again = f"python -m rnncore train --resume {shlex.quote(self.path)}"
         if file.path_from(self.path, self.source) == "":  # a pipe cannot be read again
             encoding = "" if self.source.encoding == UTF_8 else f" --encoding {self.source.encoding}"
             again += f" --text FILE{encoding}, a file of the same text"
