@@ -234,6 +234,8 @@ void define_optimizers(py::module_& m) {
 
 }  // namespace
 
+// The module as pybind11 begins it, which waits for ever in another interpreter than the main one.
+#define PyInit__core begin_in_main_interpreter
 PYBIND11_MODULE(_core, m) {
   // What is made once is made here, where the GIL is held: the first calls of several threads may come together.
   (void)numpy_types(), (void)spare_pages(), (void)instruction_sets();
@@ -258,5 +260,12 @@ PYBIND11_MODULE(_core, m) {
   define_optimizers(m);
   define_stepper(m);
 }
+#undef PyInit__core
 
 }  // namespace rnncore
+
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return rnncore::begin_in_main_interpreter();
+  PyErr_SetString(PyExc_ImportError, "the compiled core works in a process's main interpreter only");
+  return nullptr;
+}
