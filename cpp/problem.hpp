@@ -336,12 +336,12 @@ struct Memory {
 // use the standard library (vector.hpp says why), so memory and threads are handed in.
 struct Machine {
   int threads;
-  void* area;  // the work area of this call, handed to reserve
-  // Memory for one call, so many bytes at least; 0: what is there. Its contents are arbitrary.
-  Memory (*reserve)(void* area, size_t bytes);
-  // Runs task(argument, 0) ... task(argument, threads - 1) at the same time and waits for all. Throws, and runs
+  void* given;  // by the system for this call: handed to reserve and parallel
+  // Memory for one call, so many bytes at least; 0: what is there. Its contents are arbitrary. Null if there is none.
+  Memory (*reserve)(void* given, size_t bytes);
+  // Runs task(argument, 0) ... task(argument, threads - 1) at the same time and waits for all. Returns false, and runs
   // none, if there are no such threads to be had.
-  void (*parallel)(int threads, void (*task)(void*, int), void* argument);
+  bool (*parallel)(void* given, int threads, void (*task)(void*, int), void* argument);
   // Called by each of these tasks, waits until all have called it.
   void (*meet)();
   // Whether the user wants the call to stop. Called from the calling thread only.

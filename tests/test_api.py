@@ -463,3 +463,14 @@ def test_results_say_what_they_are() -> None:
     assert repr(out) == f"ForwardResult(T=5, B=3, {PARAMS!r})"
     assert repr(rnncore.backward(PARAMS, out, dstate=STATE)) == f"BackwardResult(grads={PARAMS!r})"
     assert repr(NETS["gru_reset_before"]) in repr(rnncore.forward(NETS["gru_reset_before"], VECTORS))
+
+
+def test_attributes_that_nothing_reads_are_refused() -> None:
+    forward, bptt = rnncore.forward(PARAMS, VECTORS), rnncore.bptt(PARAMS, VECTORS, LABELS, per_sequence="norms")
+    results: list[Any] = [PARAMS, PARAMS.net, forward, bptt, bptt.per_sequence, rnncore.Stepper(PARAMS)]
+    results += [rnncore.backward(PARAMS, forward, dh=forward.h), rnncore.gradient_flow(PARAMS, VECTORS, LABELS)]
+    results += [rnncore.verify(PARAMS, VECTORS, LABELS)]
+    for result in results:
+        for name in ("grad", "bylag", "agreement"):
+            with pytest.raises((AttributeError, TypeError)):
+                setattr(result, name, 0)

@@ -271,6 +271,38 @@ def test_numba_works_where_its_code_cannot_be_kept(tmp_path: Path) -> None:
     assert "[1.]" in result.stdout
 
 
+IN_ANOTHER_INTERPRETER = """
+try:
+    import _xxsubinterpreters as interpreters
+except ImportError:
+    import _interpreters as interpreters
+code = '\\n'.join([
+    "import warnings",
+    "warnings.simplefilter('ignore')",  # NumPy's, that it was not made for it
+    "import numpy as np, rnncore",
+    "params = rnncore.init_params('rnn', inputs=3, hidden=2, outputs=3)",
+    "tokens = np.array([0, 1, 2])",
+    "print('cpp' in rnncore.backends(), rnncore.bptt(params, tokens, tokens, backend='numpy').loss, flush=True)",
+])
+try:
+    failed = interpreters.run_string(interpreters.create(), code)
+except Exception as error:
+    failed = error
+if failed:
+    print(failed)
+"""
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="which has them")
+def test_in_another_interpreter() -> None:
+    """As in servers that have several in a process: the core hung before 3.12. NumPy may refuse, from then on."""
+    ran = python(IN_ANOTHER_INTERPRETER)
+    want = rnncore.bptt(PARAMS, TOKENS, TOKENS, backend="numpy").loss
+    assert ran.returncode == 0, ran.stderr
+    works = f"{sys.version_info >= (3, 12)} {want}\n"
+    assert ran.stdout == works or "interpreter" in ran.stdout, ran.stdout
+
+
 def test_info_says_what_does_not_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("rnncore.engines._reasons", {"cpp": "it is broken"})
     monkeypatch.setattr("rnncore.engines._loaded", set())

@@ -67,15 +67,51 @@ print(kept, said, resident() - before)
 """
 
 
+def in_a_process(code: str, **environment: str) -> str:
+    path = os.pathsep.join([str(Path(rnncore.__file__).parents[1]), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": path, **environment}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_system_gets_it_back() -> None:
-    path = os.pathsep.join([str(Path(rnncore.__file__).parents[1]), *filter(None, sys.path)])
-    command = [sys.executable, "-c", RESIDENT]
-    ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True)
-    kept, said, left = map(int, ran.stdout.split())
+    kept, said, left = map(int, in_a_process(RESIDENT).split())
     assert kept > 50 << 20
     assert said > 50 << 20
     assert left < kept / 10
+
+
+REFUSED = """
+import re, resource, sys
+import numpy as np, rnncore
+params = rnncore.init_params("gru", inputs=3, hidden=64, outputs=3, tokens=True)
+tokens, wide = np.zeros((700, 500), int), np.zeros((1, 5_000_000), np.float32)
+calls = {
+    "bptt": lambda: rnncore.bptt(params, tokens, tokens, threads=1),
+    "two threads": lambda: rnncore.bptt(params, tokens, tokens, threads=2),
+    "softmax": lambda: rnncore.softmax(wide),
+}
+def small():
+    return rnncore.bptt(params, tokens[:8, :8], tokens[:8, :8], threads=2).grads.flat.tobytes()
+want = small()
+rnncore.release_memory()
+with open("/proc/self/status") as file:
+    used = int(re.search(r"VmSize:\\s*(\\d+) kB", file.read())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (used + (32 << 20), resource.RLIM_INFINITY))
+for name, call in calls.items():
+    try:
+        call()
+    except MemoryError:
+        assert small() == want
+        print(name)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_that_the_system_does_not_give_is_a_memory_error() -> None:
+    ran = in_a_process(REFUSED, RNNCORE_THREADS_ALWAYS="1")
+    assert ran.splitlines() == ["bptt", "two threads", "softmax"]
 
 
 def in_threads(count: int, work: Callable[[], object], then: Callable[[], object]) -> list[object]:

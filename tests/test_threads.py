@@ -173,6 +173,30 @@ assert found and all(found)
 """)
 
 
+def test_forks_and_signals_while_a_net_is_made() -> None:
+    """Nobody waits for the thread that makes it: a child has no such thread, and a signal handler is that thread."""
+    run("""
+from rnncore import net
+made, inside, go_on = net.Net.__init__, threading.Event(), threading.Event()
+def slowly(self, *facts):
+    if not inside.is_set():
+        inside.set()
+        assert gradient(threads=1) == expected  # as a signal handler may ask within
+        assert go_on.wait(60)
+    made(self, *facts)
+net.Net.__init__ = slowly
+maker = threading.Thread(target=lambda: rnncore.init_params("rnn", 3, 77, 3))
+maker.start()
+assert inside.wait(60)
+def compute():
+    other = rnncore.init_params("gru", 3, 78, 3)
+    return rnncore.init_params("rnn", 3, 77, 3) != other and gradient(threads=2) == expected
+assert fork(compute) == 0
+go_on.set()
+maker.join()
+""")
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
 def test_workers_keep_to_the_cores_of_the_caller() -> None:
     run("""

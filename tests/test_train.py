@@ -566,7 +566,8 @@ def test_a_model_without_one_of_its_parts(tmp_path, text, capsys, entry):
 
 
 def test_places_where_nothing_can_be_saved(tmp_path, text, capsys):
-    places = [tmp_path, tmp_path / "none" / "model", os.devnull, Path(text) / "model"]
+    places = [tmp_path, tmp_path / "none" / "model", os.devnull, Path(text) / "model", "", f"{tmp_path}/new/"]
+    places += [tmp_path / ("m" * 300), *["/proc/model"] * Path("/proc/self").exists()]
     for place in places:
         assert_one_line(called("train", "--text", text, "--save", place), *capsys.readouterr(), str(place))
     assert Path(os.devnull).exists()
@@ -645,7 +646,7 @@ def started(text, model):
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [getattr(signal, name) for name in session.STOPPED if hasattr(signal, name)])
 @pytest.mark.parametrize("times", [1, 3])
 def test_signals_save_and_exit(text, tmp_path, number, times):
     model, same = tmp_path / "model", tmp_path / "same"
@@ -717,6 +718,28 @@ def test_a_reader_that_leaves_is_no_error(text, tmp_path):
     assert process.returncode == 141
     assert err == b""
     assert modelfile.load(model).numbers["iteration"] > 20
+
+
+@posix
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_from_the_beginning(text, tmp_path, closed):
+    model = tmp_path / "model"
+    command = [
+        sys.executable,
+        "-m",
+        "rnncore",
+        "train",
+        "--text",
+        text,
+        *map(str, SMALL),
+        "--iterations",
+        "3",
+        "--save",
+        model,
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(rnncore.__file__).parents[1])}
+    assert subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], env=environment).returncode == 0
+    assert modelfile.load(model).numbers["iteration"] == 3
 
 
 @posix

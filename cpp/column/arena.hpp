@@ -52,18 +52,22 @@ struct Arena {
 };
 
 // Returns run(Parts(arena, arguments...)). Small calls find room in the memory that is kept; others have learnt by then
-// how much they need, and make their parts again.
+// how much they need, and make their parts again. False if there is no such memory.
 template <class Parts, class Run, class... Arguments>
 bool with_memory(const Machine& machine, Run run, const Arguments&... arguments) {
-  const auto arena_of = [](Memory memory) { return Arena{static_cast<char*>(memory.at), 0, memory.size}; };
+  const auto reserve = [&](size_t bytes) {
+    const Memory memory = machine.reserve(machine.given, bytes);
+    return Arena{static_cast<char*>(memory.at), 0, memory.size};
+  };
   size_t needed;
   {
-    Arena arena = arena_of(machine.reserve(machine.area, 0));
+    Arena arena = reserve(0);
     Parts parts(arena, arguments...);
     needed = arena.used;
     if (arena.at && needed <= tuning::kept_memory) return run(parts);
   }
-  Arena arena = arena_of(machine.reserve(machine.area, needed + 1));
+  Arena arena = reserve(needed + 1);
+  if (!arena.at) return false;
   Parts parts(arena, arguments...);
   return run(parts);
 }

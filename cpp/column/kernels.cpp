@@ -8,8 +8,9 @@ namespace {
 
 template <class Real>
 bool softmax_rows(Index rows, Index V, const Real* y, Real* p, const Machine& machine) {
-  Real* const row =
-      static_cast<Real*>(machine.reserve(machine.area, static_cast<size_t>(softmax::whole(V)) * sizeof(Real)).at);
+  const size_t bytes = static_cast<size_t>(softmax::whole(V)) * sizeof(Real);
+  Real* const row = static_cast<Real*>(machine.reserve(machine.given, bytes).at);
+  if (!row) return false;
   for (Index r = 0; r < rows; ++r) {
     copy(y + r * V, V, row);
     softmax::softmax(row, V);

@@ -96,14 +96,11 @@ struct Passes {
       Call& call;
       bool sums;
     } task{*this, call, sums};
-    machine.parallel(
-        machine.threads,
-        [](void* given, int thread) {
-          const Task& own = *static_cast<Task*>(given);
-          own.passes.take_all(own.call, own.sums, thread);
-        },
-        &task);
-    return !stopped;
+    const auto take_all = [](void* given, int thread) {
+      const Task& own = *static_cast<Task*>(given);
+      own.passes.take_all(own.call, own.sums, thread);
+    };
+    return machine.parallel(machine.given, machine.threads, take_all, &task) && !stopped;
   }
 
   Span span_of(Index chunk, const Share& share) const {

@@ -234,6 +234,10 @@ void define_optimizers(py::module_& m) {
 
 }  // namespace
 
+// Before Python 3.12 pybind11 waits for ever in another interpreter than the main one: PyInit__core is below.
+#if PY_VERSION_HEX < 0x030C0000
+#define PyInit__core begin_in_main_interpreter
+#endif
 PYBIND11_MODULE(_core, m) {
   // What is made once is made here, where the GIL is held: the first calls of several threads may come together.
   (void)numpy_types(), (void)spare_pages(), (void)instruction_sets();
@@ -260,3 +264,12 @@ PYBIND11_MODULE(_core, m) {
 }
 
 }  // namespace rnncore
+
+#if PY_VERSION_HEX < 0x030C0000
+#undef PyInit__core
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return rnncore::begin_in_main_interpreter();
+  PyErr_SetString(PyExc_ImportError, "before Python 3.12 the compiled core works in the main interpreter only");
+  return nullptr;
+}
+#endif

@@ -1,7 +1,8 @@
 // Runs a kernel: hands it the machine, and a thread fewer where the system has none to give.
 #pragma once
 
-#include <system_error>
+#include <exception>
+#include <new>
 
 #include "../problem.hpp"
 #include "memory.hpp"
@@ -10,20 +11,51 @@
 
 namespace rnncore {
 
+// What the system gives to a call, and what it could not give: the kernels know no exceptions.
+class Given {
+ public:
+  bool no_memory() const { return no_memory_; }
+  bool no_threads() const { return no_threads_; }
+
+  static Memory reserve(void* given, size_t bytes) {
+    Given& own = *static_cast<Given*>(given);
+    try {
+      return own.area_.reserve(bytes);
+    } catch (const std::bad_alloc&) {
+      own.no_memory_ = true;
+      return {nullptr, 0};
+    }
+  }
+  static bool parallel(void* given, int threads, void (*task)(void*, int), void* argument) {
+    try {
+      run_in_parallel(threads, task, argument);
+      return true;
+    } catch (const std::exception&) {
+      static_cast<Given*>(given)->no_threads_ = true;
+      return false;
+    }
+  }
+
+ private:
+  WorkArea area_;
+  bool no_memory_ = false, no_threads_ = false;
+};
+
 // Calls a kernel in the standard rounding mode, on so many threads, or on one if the system gives no more, which
-// changes no result. interrupted: see Machine. Returns what the kernel returns: whether it came to its end.
+// changes no result. Throws bad_alloc if it gives no memory. interrupted: see Machine. Returns what the kernel returns:
+// whether it came to its end.
 template <class Kernel, class... Arguments>
 bool run_kernel(int threads, bool (*interrupted)(), Kernel kernel, const Arguments&... arguments) {
   const StandardRounding rounding;
-  WorkArea area;
-  const auto reserve = [](void* work_area, size_t bytes) { return static_cast<WorkArea*>(work_area)->reserve(bytes); };
-  Machine machine{threads, &area, reserve, run_in_parallel, meet_the_others, interrupted};
-  try {
-    return kernel(arguments..., machine);
-  } catch (const std::system_error&) {
+  Given given;
+  Machine machine{threads, &given, Given::reserve, Given::parallel, meet_the_others, interrupted};
+  bool done = kernel(arguments..., machine);
+  if (given.no_threads()) {
     machine.threads = 1;
-    return kernel(arguments..., machine);
+    done = kernel(arguments..., machine);
   }
+  if (given.no_memory()) throw std::bad_alloc();
+  return done;
 }
 
 }  // namespace rnncore

@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     speak = commands.add_parser("sample", help="write text with a saved model")
     cli.add_sample_arguments(speak)
     speak.set_defaults(run=cli.run_sample)
+    open_closed_streams()
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))
@@ -38,6 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def open_closed_streams() -> None:
+    """Let go nowhere what would be printed to a stream that was closed before the program began, as daemons have it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the end of the program
 
 
 def run_info(chosen: argparse.Namespace) -> int:

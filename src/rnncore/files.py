@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and read to the end."""
 
 import contextlib
+import errno
 import io
 import os
 import secrets
@@ -65,11 +66,17 @@ def _cannot_write_error(path: str, error: OSError) -> OSError:
 def read_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return all arrays of an npz file, read to the end, so that its checksums are compared."""
     with open(os.fspath(path), "rb") as opened:  # an integer would be a descriptor, and closed afterwards
+        damaged = ValueError("it is no npz file, or not all of one")
         if not zipfile.is_zipfile(opened):
-            raise ValueError("it is no npz file, or not all of one")
+            raise damaged
         opened.seek(0)
-        file = np.load(opened, allow_pickle=False)
-        return {name: file[name] for name in file.files}
+        try:
+            file = np.load(opened, allow_pickle=False)
+            return {name: file[name] for name in file.files}
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise damaged from error  # it names places before its beginning
 
 
 def not_ours_error(path: str | os.PathLike[str], why: object) -> ValueError:

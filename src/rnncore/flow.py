@@ -63,6 +63,11 @@ class GradientFlow:
         self.by_step_c: Array | None = others[0] if others else None
         self.by_lag: Array = self._shaped(lags)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in ("_call", "by_lag", "by_step", "by_step_c"):
+            raise AttributeError(f"a GradientFlow has no {name} that can be set")
+        super().__setattr__(name, value)
+
     def _shaped(self, array: Array) -> Array:
         """Return (P, B, ...) without the axes that the call does not have."""
         array = array[:, 0] if self._call.source.one else array

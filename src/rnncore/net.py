@@ -1,7 +1,6 @@
 """What is computed: the cell, the sizes and the dtype of a net, and where each of its arrays lies in ``flat``."""
 
 import math
-import threading
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -184,7 +183,6 @@ def described(net: Net) -> str:
 
 
 _interned: "WeakValueDictionary[tuple[Any, ...], Net]" = WeakValueDictionary()
-_interning = threading.Lock()
 
 
 def net_of(
@@ -197,10 +195,11 @@ def net_of(
     bidirectional: bool = False,
     tokens: bool | None = None,
 ) -> Net:
-    """Return the one Net with these facts. The arguments are trusted."""
+    """Return the one Net with these facts. The arguments are trusted.
+
+    Nobody waits for a lock, which a fork or a signal handler may find taken: threads that make the same net at the same
+    moment may have two of it, which does no harm.
+    """
     key = cell, inputs, hidden, outputs, dtype, layers, bidirectional, tokens
-    with _interning:
-        net = _interned.get(key)
-        if net is None:
-            net = _interned[key] = Net(*key)
-        return net
+    net = _interned.get(key)
+    return _interned.setdefault(key, Net(*key)) if net is None else net

@@ -98,7 +98,7 @@ def enable_cache(compiled: Any, directory: Path) -> None:
             config.CACHE_DIR = before
 
 
-_configuring = threading.Lock()
+_configuring = threading.RLock()  # a signal handler may call rnncore as well
 
 
 @functools.cache

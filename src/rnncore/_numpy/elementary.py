@@ -200,7 +200,8 @@ def tanh_and_kept(x: Array) -> tuple[Array, Array]:
 def tanh_rest(kept: Array) -> Array:
     """Return 1 - tanh |x|, from what is kept of tanh x."""
     a = np.abs(kept)
-    factor = np.where(a < 1, a.dtype.type(-1), 1 / CONSTANTS[a.dtype].tanh_scale)
+    one = a.dtype.type(1)  # before NumPy 2 the quotient of a Python number and a float32 is a float64
+    factor = np.where(a < 1, -one, one / CONSTANTS[a.dtype].tanh_scale)
     rest: Array = (a - 1) * factor
     return rest
 

@@ -141,7 +141,7 @@ def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_train(args: argparse.Namespace) -> int:
-    """Run ``train``; return 130 and 143 after Ctrl-C and SIGTERM, 2 after an error, which is one line."""
+    """Run ``train``; return 128 and the number of a signal that stopped it, 2 after an error, which is one line."""
     return in_one_line(train, args)
 
 

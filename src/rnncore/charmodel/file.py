@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import stat
+import tempfile
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -163,15 +165,21 @@ def digest(text: str) -> str:
 
 def require_place(path: str | Path) -> None:
     """Raise OSError or ModelFileError, before any training, if no file can be written at ``path``."""
-    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
-        raise ModelFileError(f"{path}: not a file, so a model cannot be saved there")
-    if os.path.exists(path) and os.path.getsize(path) > 0:
-        require_model(path)
+    if not os.path.basename(path):
+        raise ModelFileError(f"{str(path)!r}: not the name of a file, so a model cannot be saved there")
+    with contextlib.suppress(FileNotFoundError):  # other errors, such as a name that is too long, it would meet again
+        before = os.stat(path)
+        if not stat.S_ISREG(before.st_mode):
+            raise ModelFileError(f"{path}: not a file, so a model cannot be saved there")
+        if before.st_size > 0:
+            require_model(path)
     folder = directory_of(path)
     if not os.path.isdir(folder):
         raise ModelFileError(f"{path}: there is no directory {folder} to save in")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ModelFileError(f"{path}: the directory {folder} is not writable")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ModelFileError(f"{path}: the directory {folder} is not writable: {error.strerror}") from error
 
 
 def require_model(path: str | Path) -> None:

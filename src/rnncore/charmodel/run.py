@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import shlex
 import signal
 import sys
 import time
@@ -65,15 +66,19 @@ class Saver:
             return "the model is not saved: that takes --save FILE"
         if self.saved_at is None:
             return "nothing new to save"
-        again = f"python -m rnncore train --resume {self.path}"
+        again = f"python -m rnncore train --resume {shlex.quote(self.path)}"
         if file.path_from(self.path, self.source) == "":  # a pipe cannot be read again
             encoding = "" if self.source.encoding == UTF_8 else f" --encoding {self.source.encoding}"
             again += f" --text FILE{encoding}, a file of the same text"
         return f"saved {self.path} at iteration {self.saved_at}; continue with: {again}"
 
 
+STOPPED = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
+"""What is said of a training that a signal has stopped: Ctrl-C, the system, or a terminal that was closed."""
+
+
 class Stop:
-    """Notes Ctrl-C and SIGTERM inside ``with``, so that they are acted on between two iterations.
+    """Notes the signals of STOPPED inside ``with``, so that they are acted on between two iterations.
 
     A save is thus never cut short. If an iteration takes so long that someone presses Ctrl-C again, it is abandoned.
     """
@@ -85,7 +90,8 @@ class Stop:
 
     def __enter__(self) -> Stop:
         self._before: dict[int, Any] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        known = [getattr(signal, name) for name in STOPPED if hasattr(signal, name)]  # Windows has no SIGHUP
+        for number in known:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and background jobs have it
                 with contextlib.suppress(ValueError):  # only the main thread hears signals
                     self._before[number] = signal.signal(number, self._note)
@@ -100,7 +106,7 @@ class Stop:
         now = time.monotonic()
         if self.signal is None:
             self.signal, self._since = int(number), now
-            self.name = "interrupted" if number == signal.SIGINT else "terminated"
+            self.name = STOPPED[signal.Signals(number).name]
         elif not self.saving and now - self._since > PATIENCE:
             raise KeyboardInterrupt
 

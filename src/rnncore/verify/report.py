@@ -41,6 +41,8 @@ class Report:
     Printing it shows a table.
     """
 
+    __slots__ = ("agreements", "differences", "net")
+
     def __init__(self, net: str, agreements: list[Agreement], differences: list[Difference]) -> None:
         self.net = net
         self.agreements = agreements
