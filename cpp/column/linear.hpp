@@ -183,9 +183,17 @@ void copy_strip(Rows<const Real> D, Index I, Blocks blocks, Index ahead, Real* t
   }
 }
 
+// Copies numbers in whole vectors, if there are as many: the last of these overlaps the one before.
+template <class Real>
+void copy_row(const Real* from, Index count, Real* to) {
+  if (count < lanes<Real>) return copy(from, count, to);
+  for (Index n = 0; n + lanes<Real> <= count; n += lanes<Real>) store(to + n, load<Vector<Real>>(from + n));
+  store(to + count - lanes<Real>, load<Vector<Real>>(from + count - lanes<Real>));
+}
+
 // out[i, j] = sum_r D[r, i] E[r, j], the gradient of a weight matrix, some blocks of rows r: in each an fma chain
 // from +0, r ascending. The result starts as the first block that comes (the last in time, for the loop
-// goes back) and the others are added.
+// goes back) and the others are added. Rows of out are whole vectors, or have no padding.
 template <class Real>
 class OuterSum {
  public:
@@ -244,17 +252,32 @@ class OuterSum {
       const Index j = panels.column(p), width = panels.column(p + 1) - j;
       Rows<const Real> e = E.unlisted(blocks).columns_from(j);
       if (copies_E) e = {copies.panels + (j - panels.column(p0)) * rows - from * width, width};
-      run_tiles(d, I, e, width / lanes<Real>, out + i * stride + j);
+      run_tiles(d, I, e, width / lanes<Real>, out + i * stride + j, E.n - j);
     }
   }
 
-  void run_tiles(Rows<const Real> d, Index I, Rows<const Real> e, Index N, Real* to) const {
+  // columns: how many there are from these on.
+  void run_tiles(Rows<const Real> d, Index I, Rows<const Real> e, Index N, Real* to, Index columns) const {
     const Tiling tiling(I, N);
     const Index later = tiling.large * tiling.M;
+    if (columns < N * lanes<Real> && stride % lanes<Real> != 0) return run_beside(tiling, d, I, e, to, columns);
     outer_tiles<Real>[tiling.M - 1][N - 1](d, tiling.large, e, blocks, ahead, first, to, stride);
     if (!tiling.small) return;
     const OuterTile<Real> run = outer_tiles<Real>[tiling.M - 2][N - 1];
     run(d.columns_from(later), tiling.small, e, blocks, {ahead.D, 0}, first, to + later * stride, stride);
+  }
+
+  // The last columns, where they do not fill vectors and rows have no padding: each tile is summed beside them.
+  void run_beside(const Tiling& tiling, Rows<const Real> d, Index I, Rows<const Real> e, Real* to,
+                  Index columns) const {
+    Real tile[tile_registers * lanes<Real>] = {};
+    const Index N = divide_up(columns, lanes<Real>), width = N * lanes<Real>;
+    for (Index i = 0, M; i < I; i += M) {
+      M = i < tiling.large * tiling.M ? tiling.M : tiling.M - 1;
+      for (Index m = 0; !first && m < M; ++m) copy_row(to + (i + m) * stride, columns, tile + m * width);
+      outer_tiles<Real>[M - 1][N - 1](d.columns_from(i), 1, e, blocks, {ahead.D, i ? 0 : ahead.E}, first, tile, width);
+      for (Index m = 0; m < M; ++m) copy_row(tile + m * width, columns, to + (i + m) * stride);
+    }
   }
 
   const Factor<Real>&D, &E;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "../system/processor.hpp"
+#include "modules.hpp"
 #include "stepper.hpp"
 
 namespace rnncore {
@@ -145,15 +146,13 @@ void define_options(py::module_& m) {
 void define_calls(py::module_& m) {
   m.def("forward", [](int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state, py::handle steps,
                       const Options& options) {
-    return by_type(typed(flat, inputs, 0), [&](auto real) {
-      return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, options);
-    });
+    return by_type(
+        flat, [&](auto real) { return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, options); });
   });
   m.def("backward", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given,
                        const Options& options, py::handle later) {
-    return by_type(typed(flat, kept, 3), [&](auto real) {
-      return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options, later);
-    });
+    return by_type(
+        flat, [&](auto real) { return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options, later); });
   });
   m.def("gates", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, const Options& options,
                     bool states) {
@@ -196,6 +195,19 @@ void define_calls(py::module_& m) {
   });
   m.def("elementary", [](int isa, const std::string& name, const py::array& x) {
     return by_type(x, [&](auto real) { return elementary<decltype(real)>(isa, name, x); });
+  });
+}
+
+void define_module_calls(py::module_& m) {
+  m.def("module_forward", [](int isa, const Net& net, bool is_double, py::handle shape, py::handle at, py::handle steps,
+                             const Options& options) {
+    return is_double ? ModuleCalls<double>::forward(isa, net, shape, at, steps, options)
+                     : ModuleCalls<float>::forward(isa, net, shape, at, steps, options);
+  });
+  m.def("module_backward", [](int isa, const Net& net, bool is_double, py::handle shape, py::handle at,
+                              py::handle steps, const Options& options) {
+    return is_double ? ModuleCalls<double>::backward(isa, net, shape, at, steps, options)
+                     : ModuleCalls<float>::backward(isa, net, shape, at, steps, options);
   });
 }
 
@@ -255,6 +267,7 @@ PYBIND11_MODULE(_core, m) {
   define_nouns(m);
   define_options(m);
   define_calls(m);
+  define_module_calls(m);
   define_optimizers(m);
   define_stepper(m);
 }

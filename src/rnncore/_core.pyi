@@ -49,7 +49,7 @@ def cores_of_quota(root: str, /) -> int: ...
 def forward(
     isa: int,
     net: Net,
-    flat: Array | Addresses,
+    flat: Array,
     inputs: Inputs,
     state: States,
     steps: Steps | Mask | None,
@@ -61,7 +61,7 @@ def forward(
 def backward(
     isa: int,
     net: Net,
-    flat: Array | Addresses,
+    flat: Array,
     kept: tuple[Inputs, States, Steps | None, Array, Array],
     given: tuple[Array | None, Array | None, States],
     options: Options,
@@ -70,6 +70,30 @@ def backward(
 ) -> tuple[Array, States, Array | None] | None:
     """kept: inputs, state, steps, h, the tape. given: dy, dh, dstate. later: of the steps after, the gradients with
     respect to flat."""
+
+def module_forward(
+    isa: int,
+    net: Net,
+    is_double: bool,
+    shape: tuple[int, ...],
+    at: Addresses,
+    steps: Steps | None,
+    options: Options,
+    /,
+) -> tuple[Array, Array, States]:
+    """See _cpp.py."""
+
+def module_backward(
+    isa: int,
+    net: Net,
+    is_double: bool,
+    shape: tuple[int, ...],
+    at: Addresses,
+    steps: Steps | None,
+    options: Options,
+    /,
+) -> tuple[Array, States, Array | None]:
+    """See _cpp.py."""
 
 def gates(
     isa: int,

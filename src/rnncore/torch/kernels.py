@@ -1,6 +1,6 @@
 """An engine of rnncore on PyTorch's tensors: forward and backward of a whole module, without autograd.
 
-Arrays and tensors share their memory. The compiled core also reads the weights where they lie, apart from each other.
+Arrays and tensors share their memory. The compiled core reads all tensors where they lie, by their addresses.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from torch import Tensor
 
 from ..cells import CELLS, parts
 from ..convert.torch import MODES
-from ..engines import Engine, current
+from ..engines import current
 from ..net import Net, net_of
 from ..problem import options_of
-from ..steps import Steps
-from ..types import AnyArray, States
+from ..types import Addresses, AnyArray, States
 from .packed import Rows
 
 Tensors: TypeAlias = "tuple[Tensor | None, ...]"
@@ -80,12 +79,18 @@ def plan_for(
 
 def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
     """Return what a module computes, the output and the last states; and the tape."""
-    engine, arrays = current(None), arrays_of(plan, weights)
+    engine: Any = current(None)
     options = options_of(False, torch.get_num_threads())
-    found = engine.forward(plan.net, _parameters(engine, plan, arrays), *_read(plan, given), options)
-    assert found is not None  # as the arguments are canonical
-    _, h, last, (*_, tape, _) = found
-    output = torch.from_numpy(_writable(h) if plan.rows is None else plan.rows.from_engine(h))
+    rows, read = plan.rows, _read(plan, given)
+    steps = None if rows is None else rows.steps
+    if engine.reads_addresses:
+        tensors = _contiguous([*read, *weights])
+        h, tape, last = engine.module_forward(plan.net, tensors[0].shape, _addresses(tensors), steps, options)
+    else:
+        found = engine.forward(plan.net, _flat(plan, weights), *_arrays(plan, read), steps, options)
+        _, h, last, (*_, tape, _) = found
+        h.flags.writeable = True  # autograd sees what is changed
+    output = torch.from_numpy(h if rows is None else rows.from_engine(h))
     return (output, *_as_tensors(plan.net, last)), torch.from_numpy(tape)
 
 
@@ -96,39 +101,42 @@ def backward(
 
     by: those with respect to the output and the last states, of which one may not be None.
     """
-    doutput, *dlast = by
-    engine, arrays = current(None), arrays_of(plan, weights)
-    what = plan.net, *_read(plan, given), _array(kept.output, plan.rows), kept.tape.numpy(), False
-    dh, dstate = None if doutput is None else _array(doutput, plan.rows), _states(plan.net, *_all_or_none(dlast))
+    engine: Any = current(None)
     options = options_of(need_dx, torch.get_num_threads())
-    found = engine.backward(what, _parameters(engine, plan, arrays), None, dh, dstate, options)
-    assert found is not None  # as the arguments are canonical
+    rows, read = plan.rows, _read(plan, given)
+    steps, h, dh, dlast = None, kept.output, by[0], _all_or_none(by[1:])
+    if rows is not None:
+        steps, h, dh = rows.steps, rows.to_engine(h), None if dh is None else rows.to_engine(dh)
+    if engine.reads_addresses:
+        tensors = _contiguous([*read, h, kept.tape, dh, *dlast, *weights])
+        found = engine.module_backward(plan.net, tensors[0].shape, _addresses(tensors), steps, options)
+    else:
+        what = plan.net, *_arrays(plan, read), steps, _array(h), _array(kept.tape), False
+        dstate = _states(plan.net, dlast)
+        found = engine.backward(what, _flat(plan, weights), None, _array(dh), dstate, options)
     dflat, dfirst, dx = found
     if dx is not None:
-        dx = torch.from_numpy(dx if plan.rows is None else plan.rows.from_engine(dx))
+        dx = torch.from_numpy(dx if rows is None else rows.from_engine(dx))
     return dx, () if given.h is None else _as_tensors(plan.net, dfirst), dflat
 
 
-def arrays_of(plan: Plan, weights: Sequence[Tensor]) -> list[Tensor]:
-    """Return the arrays of each part as rnncore has them, contiguous: two matrices, and one or two biases."""
-    own = [w if w.is_contiguous() and not w.is_neg() else w.contiguous().resolve_neg() for w in weights]
-    if plan.sums:
-        own[2::4] = [b_ih + b_hh for b_ih, b_hh in zip(own[2::4], own[3::4], strict=True)]
-        del own[3::4]
-    if plan.bias:
-        return own
-    zeros = [own[0].new_zeros(len(own[0]))] * (1 + CELLS[plan.net.cell].own_recurrent_bias)
-    return [array for matrices in zip(own[::2], own[1::2], strict=True) for array in (*matrices, *zeros)]
+def _read(plan: Plan, given: Given) -> list[Tensor | None]:
+    """Return what an engine reads: x, the initial states, and a mask for each layer but the first; None for none."""
+    x, h, c, masks = given
+    if plan.rows is not None:
+        x, masks = plan.rows.to_engine(x), tuple(map(plan.rows.to_engine, masks))
+    states = [h, c] if plan.mode == "LSTM" else [h]
+    return [x, *states, *(masks or [None] * (plan.net.layers - 1))]
 
 
-def _parameters(engine: Engine, plan: Plan, arrays: list[Tensor]) -> Any:
-    """Return the arrays as an engine takes them: by their addresses, or as one vector, matrices first."""
-    if engine.reads_addresses:
-        return tuple([array.data_ptr() for array in arrays])
-    each = len(arrays) // plan.net.parts
-    matrices = [array for i, array in enumerate(arrays) if i % each < 2]
-    biases = [array for i, array in enumerate(arrays) if i % each >= 2]
-    return np.concatenate([_array(array) for array in matrices + biases], axis=None)
+def _contiguous(tensors: Sequence[Tensor | None]) -> list[Any]:
+    """Return tensors as they are read in place; the caller holds them meanwhile."""
+    return [t if t is None or (t.is_contiguous() and not t.is_neg()) else t.resolve_neg().contiguous() for t in tensors]
+
+
+def _addresses(tensors: list[Any]) -> Addresses:
+    """Return where tensors lie; 0 for None."""
+    return tuple([0 if tensor is None else tensor.data_ptr() for tensor in tensors])
 
 
 def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:
@@ -143,23 +151,33 @@ def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:
     return [torch.from_numpy(array) for array in found]
 
 
-def _array(tensor: Tensor, rows: Rows | None = None) -> AnyArray:
-    """Return a tensor as a contiguous array, of its memory, if that is so already; rows in the order of the engine."""
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    array: AnyArray = (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy()
-    return array if rows is None else rows.to_engine(array)
+def _flat(plan: Plan, weights: Sequence[Tensor]) -> AnyArray:
+    """Return the weights as one vector, as engines have them that do not read addresses: matrices first."""
+    arrays = [_array(weight) for weight in weights]
+    if plan.sums:
+        arrays[2::4] = [b_ih + b_hh for b_ih, b_hh in zip(arrays[2::4], arrays[3::4], strict=True)]
+        del arrays[3::4]
+    each = len(arrays) // plan.net.parts
+    biases = [array for i, array in enumerate(arrays) if i % each >= 2]
+    if not biases:
+        biases = [np.zeros(plan.net.size - sum(array.size for array in arrays), plan.net.dtype)]
+    return np.concatenate([array for i, array in enumerate(arrays) if i % each < 2] + biases, axis=None)
 
 
-def _read(plan: Plan, given: Given) -> tuple[Any, States, Steps | None]:
-    """Return inputs, initial states and steps, as problem.py has them."""
-    x, h, c, masks = given
-    rows, read = plan.rows, _array(x, plan.rows)
-    inputs = (read, tuple(_array(mask, rows) for mask in masks)) if masks else read
-    return inputs, _states(plan.net, h, c), None if rows is None else rows.steps
+def _array(tensor: Any) -> Any:
+    """Return a tensor as a contiguous array, of its memory, if that is so already; None as None."""
+    return None if tensor is None else tensor.detach().resolve_neg().contiguous().numpy()
 
 
-def _all_or_none(gradients: list[Tensor | None]) -> list[Tensor | None]:
+def _arrays(plan: Plan, read: list[Tensor | None]) -> tuple[Any, States]:
+    """Return inputs and initial states, as problem.py has them."""
+    first = len(read) - plan.net.layers + 1  # of the masks
+    x, *masks = map(_array, (read[0], *read[first:]))
+    inputs = (x, tuple(masks)) if masks and masks[0] is not None else x
+    return inputs, _states(plan.net, read[1:first])
+
+
+def _all_or_none(gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     """Return the gradients with respect to the last states, with zeros for what is None, unless all are."""
     one = gradients[0] if gradients[-1] is None else gradients[-1]  # there are at most two
     if one is None:
@@ -167,12 +185,11 @@ def _all_or_none(gradients: list[Tensor | None]) -> list[Tensor | None]:
     return [torch.zeros_like(one) if gradient is None else gradient for gradient in gradients]
 
 
-def _states(net: Net, h: Tensor | None, c: Tensor | None = None) -> States:
-    """Return states as an engine has them: without their first axis, if that is 1."""
-    if h is None:
+def _states(net: Net, states: Sequence[Tensor | None]) -> States:
+    """Return states as problem.py has them: without their first axis, if that is 1."""
+    if states[0] is None:
         return None
-    one = net.parts == 1
-    arrays = tuple(_array(state)[0] if one else _array(state) for state in (h, c) if state is not None)
+    arrays = tuple([_array(state)[0] if net.parts == 1 else _array(state) for state in states])
     return arrays if len(arrays) > 1 else arrays[0]
 
 
@@ -180,20 +197,3 @@ def _as_tensors(net: Net, states: Any) -> tuple[Tensor, ...]:
     """Return an engine's states as PyTorch has them, with a first axis for layers and directions."""
     arrays = states if isinstance(states, tuple) else (states,)
     return tuple([torch.from_numpy(array[None] if net.parts == 1 else array) for array in arrays])
-
-
-class _Memory:
-    """The memory of an array that may be written to."""
-
-    def __init__(self, array: AnyArray) -> None:
-        interface = dict(array.__array_interface__)
-        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
-        self.array = array
-
-
-def _writable(h: AnyArray) -> AnyArray:
-    """Return an engine's h as an array that may be written to, of the same memory: autograd sees what is changed."""
-    if h.base is None:
-        h.flags.writeable = True
-        return h
-    return np.asarray(_Memory(h))

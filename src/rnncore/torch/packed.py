@@ -26,13 +26,13 @@ class Rows(NamedTuple):
 
     steps: Steps
     address: Indices
-    source: Indices
+    source: Tensor
     sizes: Tensor
     order: Tensor
 
-    def to_engine(self, array: AnyArray) -> AnyArray:
+    def to_engine(self, tensor: Tensor) -> Tensor:
         """Return rows in the order of an engine."""
-        return array.take(self.source, axis=0)
+        return tensor.index_select(0, self.source)
 
     def from_engine(self, array: AnyArray) -> AnyArray:
         """Return rows in the order of the PackedSequence."""
@@ -59,7 +59,8 @@ def rows_of(batch_sizes: Tensor, sorted_indices: Tensor | None, count: int) -> R
     address = (np.cumsum(lengths) - lengths)[order[position]] + step
     source = np.empty(count, np.int64)
     source[address] = np.arange(count)
-    return Rows(packed_steps(lengths, "flat"), address, source, batch_sizes, torch.from_numpy(order))
+    steps = packed_steps(lengths, "flat")
+    return Rows(steps, address, torch.from_numpy(source), batch_sizes, torch.from_numpy(order))
 
 
 def _int64(tensor: Any) -> Indices | None:
