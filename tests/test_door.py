@@ -414,7 +414,8 @@ def test_wrong_addresses_are_an_error() -> None:
     x = np.zeros((5, 4), params.flat.dtype)
     arrays = [x, None, *module_weights(params, True)]
     at = addresses_of(arrays)
-    for wrong, message in ((at[:-1], "two or four weights"), (at[:1], "an address for each array")):
+    cases = ((at[:-1], "two or four weights"), (at[:1], "an address for each"), ((0, *at[1:]), "must not be 0"))
+    for wrong, message in cases:
         with pytest.raises(ValueError, match=message):
             CORE.module_forward(params._net, x.shape, wrong, None, DEFAULT)
     with pytest.raises(TypeError):

@@ -21,13 +21,14 @@ struct Sums {
   Index* slots = nullptr;                   // (threads, X)
   Real* saved = nullptr;                    // rows of h that are zeros meanwhile
 
-  // threads: 0 makes an empty one
-  Sums(Arena& arena, const Trace<Real>& trace, const GateGradients<Real>& gates, Inputs<Real> inputs, int threads)
+  // steps: how many are summed; threads: 0 makes an empty one
+  Sums(Arena& arena, const Trace<Real>& trace, const GateGradients<Real>& gates, Inputs<Real> inputs, Index steps,
+       int threads)
       : n(trace.n),
         trace(trace),
         gates(gates),
         inputs(inputs),
-        xh_in_place(inputs.vectors && n.X % lanes<Real> == 0 && n.X >= 2 * lanes<Real>) {
+        xh_in_place(inputs.vectors && n.X >= 2 * lanes<Real> && (n.X % lanes<Real> == 0 || steps <= n.X)) {
     if (threads == 0) return;
     dW_xh = arena.take<Real>(xh_in_place ? 0 : n.X * n.ldG);
     db_h = arena.take<Real>(n.ldG);

@@ -108,6 +108,8 @@ struct Factor {
     return bytes > tuning::chosen.far_row_bytes ||
            (bytes > tuning::near_row_bytes && bytes % (2 * tuning::cache_line) == 0);
   }
+  // Whether whole vectors can be read of a row.
+  bool has_padding() const { return n % lanes<Real> == 0 || rows.stride % lanes<Real> == 0; }
   // Whether rows lie one after the other. If they do not they are copied: to look up where each lies would cost a fifth
   // of the time.
   bool in_order(Blocks blocks) const {
@@ -158,15 +160,16 @@ struct Copies {
 };
 
 // Copies some panels of E, one after the other, the rows of a panel next to each other. What lies `ahead` numbers on is
-// prefetched, unless that is 0.
+// prefetched, unless that is 0. Nothing beyond the last number of a row is read.
 template <class Real>
-void copy_panels(Rows<const Real> E, Blocks blocks, const OuterPanels<Real>& panels, Index p0, Index p1, Index ahead,
+void copy_panels(const Factor<Real>& E, Blocks blocks, const OuterPanels<Real>& panels, Index p0, Index p1, Index ahead,
                  Real* to) {
   for (Index p = p0; p < p1; ++p) {
     const Index j = panels.column(p), width = panels.column(p + 1) - j;
     for (Index r = blocks.ends[0]; r < blocks.ends[blocks.count]; ++r, to += width) {
-      const Real* const e = E(r) + j;
-      for (Index n = 0; n < width; n += lanes<Real>) {
+      const Real* const e = E.rows(r) + j;
+      if (j + width > E.n) copy_rows(e, 0, 1, E.n - j, to, 0);
+      for (Index n = 0; j + width <= E.n && n < width; n += lanes<Real>) {
         if (ahead) prefetch_for_later(e + n + ahead);
         store(to + n, load<Vector<Real>>(e + n));
       }
@@ -211,7 +214,8 @@ class OuterSum {
     strip = D.n <= tuning::strip_tiles ? tuning::strip_tiles : fitting_strip(rows);
     const bool few = rows <= tuning::few_rows;
     copies_D = !D.in_order(blocks) || (!few && panels.count > tuning::panels_worth_a_copy && D.is_scattered());
-    copies_E = !E.in_order(blocks) || (!few && D.n > tuning::columns_worth_a_copy && E.is_scattered());
+    copies_E =
+        !E.in_order(blocks) || (!few && D.n > tuning::columns_worth_a_copy && E.is_scattered()) || !E.has_padding();
     before = {D.block_before(rows), E.block_before(rows)};
     const Index line = tuning::cache_line / Index{sizeof(Real)};
     ahead = {copies_D ? 0 : before.D ? before.D : line, copies_E ? 0 : before.E};  // or the next tiles' line
@@ -221,7 +225,7 @@ class OuterSum {
   void run(Look& look) const {
     for (Index p0 = 0, p1; p0 < panels.count; p0 = p1) {
       p1 = copies_E ? panels.end_of(p0, Copies<Real>::columns) : panels.count;
-      if (copies_E) copy_panels(E.rows, blocks, panels, p0, p1, before.E, copies.panels);
+      if (copies_E) copy_panels(E, blocks, panels, p0, p1, before.E, copies.panels);
       for (Index i = 0; i < D.n; i += strip) {
         const Index I = min_of(strip, D.n - i);
         run_strip(i, I, p0, p1);

@@ -109,26 +109,35 @@ inline Shape shape_of_state(const Net& net, bool one, ptrdiff_t B) {
   return one ? Shape{net.parts(), net.H} : Shape{net.parts(), B, net.H};
 }
 
-// The addresses of arrays, which the caller keeps and answers for; 0 is none.
+// The addresses of arrays, which the caller keeps and answers for; 0 for what may be none.
 class Addresses {
  public:
   explicit Addresses(py::handle given) : given_(given.ptr()) {}
   ptrdiff_t left() const { return PyTuple_GET_SIZE(given_) - at_; }
   template <class T>
   const T* next() {
-    if (left() <= 0) throw py::value_error("there must be an address for each array");
-    const void* const found = PyLong_AsVoidPtr(PyTuple_GET_ITEM(given_, at_++));
-    if (!found && PyErr_Occurred()) throw py::error_already_set();
-    return static_cast<const T*>(found);
+    return static_cast<const T*>(take(false));
+  }
+  template <class T>
+  const T* next_or_null() {
+    return static_cast<const T*>(take(true));
   }
   template <class Real>
   States<const Real> next_states(const Net& net) {
     States<const Real> states{};
-    for (int s = 0; s < net.shape.states; ++s) states.each[s] = next<Real>();
+    for (int s = 0; s < net.shape.states; ++s) states.each[s] = next_or_null<Real>();
     return states;
   }
 
  private:
+  __attribute__((noinline)) const void* take(bool may_be_null) {
+    if (left() <= 0) throw py::value_error("there must be an address for each array");
+    const void* const found = PyLong_AsVoidPtr(PyTuple_GET_ITEM(given_, at_++));
+    if (!found && PyErr_Occurred()) throw py::error_already_set();
+    if (!found && !may_be_null) throw py::value_error("an address must not be 0");
+    return found;
+  }
+
   PyObject* given_;
   ptrdiff_t at_ = 0;
 };
@@ -168,8 +177,8 @@ class SeenProblem {
     if (!see_steps(net, steps, count, axes)) throw py::value_error("the shape of x must be that of the steps");
     inputs_.vectors = at.next<Real>();
     state_ = at.next_states<Real>(net);
-    for (ptrdiff_t i = 0; i < net.layers - 1; ++i)
-      if (const Real* const mask = at.next<Real>()) masks_.push_back(mask);
+    for (ptrdiff_t i = 0; i < net.layers - 1; ++i) masks_.push_back(at.next_or_null<Real>());
+    if (!masks_.empty() && !masks_[0]) masks_.clear();
   }
 
   // Whether a state is None, or one array of each kind, each of which goes to its place.

@@ -131,10 +131,12 @@ void define_nouns(py::module_& m) {
         return Net::of(cell, any_column().cells[cell], X, H, V, layers, directions, tokens);
       }));
   py::class_<PackedSteps>(m, "Steps")
-      .def(py::init([](const py::array& lengths, ptrdiff_t T, bool packed, bool one, py::handle resets) {
-        const uint8_t* const given = resets.is_none() ? nullptr : numbers_of<const uint8_t>(resets);
-        return PackedSteps(numbers_of<const int64_t>(lengths), T, lengths.shape(0), packed, one, given);
-      }));
+      .def(py::init(
+          [](const py::array& lengths, ptrdiff_t T, bool packed, bool one, py::handle resets, py::handle order) {
+            const uint8_t* const given = resets.is_none() ? nullptr : numbers_of<const uint8_t>(resets);
+            const int64_t* const by_rows = order.is_none() ? nullptr : numbers_of<const int64_t>(order);
+            return PackedSteps(numbers_of<const int64_t>(lengths), T, lengths.shape(0), packed, one, given, by_rows);
+          }));
 }
 
 void define_options(py::module_& m) {
@@ -201,13 +203,11 @@ void define_calls(py::module_& m) {
 void define_module_calls(py::module_& m) {
   m.def("module_forward", [](int isa, const Net& net, bool is_double, py::handle shape, py::handle at, py::handle steps,
                              const Options& options) {
-    return is_double ? ModuleCalls<double>::forward(isa, net, shape, at, steps, options)
-                     : ModuleCalls<float>::forward(isa, net, shape, at, steps, options);
+    return (is_double ? module_forward<double> : module_forward<float>)(isa, net, shape, at, steps, options);
   });
   m.def("module_backward", [](int isa, const Net& net, bool is_double, py::handle shape, py::handle at,
                               py::handle steps, const Options& options) {
-    return is_double ? ModuleCalls<double>::backward(isa, net, shape, at, steps, options)
-                     : ModuleCalls<float>::backward(isa, net, shape, at, steps, options);
+    return (is_double ? module_backward<double> : module_backward<float>)(isa, net, shape, at, steps, options);
   });
 }
 

@@ -5,73 +5,77 @@
 
 namespace rnncore {
 
-// The weights of each part, as PyTorch has them: W_ih, W_hh, and no bias or two, which a cell with one has as a sum.
+// What a call reads: x, the states, a mask for each layer but the first; on the way back h, the tape, and the gradients
+// with respect to h and the last states; and the weights of each part in PyTorch's order, W_ih, W_hh, and no bias or
+// two. 0 stands for a state, a mask or a gradient that is not given.
 template <class Real>
-class ModuleWeights {
- public:
-  ModuleWeights(const Net& net, Addresses& at) {
-    const ptrdiff_t each = at.left() / net.parts(), G = net.G();
-    const bool has_biases = each > 2, own = net.shape.own_recurrent_bias;
-    if (net.V > 0 || at.left() != net.parts() * (has_biases ? 4 : 2))
-      throw py::value_error("there must be two or four weights for each part of a net without outputs");
-    if (!has_biases || !own) biases_.resize(static_cast<size_t>(net.parts() * G));
-    for (ptrdiff_t part = 0; part < net.parts(); ++part) {
-      const Real *const W_xh = at.next<Real>(), *const W_hh = at.next<Real>();
-      const Real *const b_x = has_biases ? at.next<Real>() : nullptr, *const b_h =
-                                                                          has_biases ? at.next<Real>() : nullptr;
-      Real* const made = biases_.data() + (biases_.empty() ? 0 : part * G);
-      if (has_biases && !own) std::transform(b_x, b_x + G, b_h, made, [](Real x, Real h) { return x + h; });
-      apart_.push_back({W_xh, W_hh, biases_.empty() ? b_x : made, biases_.empty() ? b_h : made});
+struct ModuleCall {
+  SeenProblem<Real> seen;
+  Kept<Real> kept{};
+  OutputGradients<Real> by{};
+  std::unique_ptr<Real[]> biases;  // of each part: zeros, or the sum of two for a cell that has but one
+  std::unique_ptr<LayerArrays<const Real>[]> apart;
+
+  ModuleCall(const Net& net, py::handle shape, py::handle given, py::handle steps, bool back) {
+    Addresses at(given);
+    seen.see_at(net, shape, steps, at);
+    if (back) {
+      kept = {{at.next<Real>(), net.W()}, at.next_or_null<Real>()};  // some cells have no tape
+      by.dh = {at.next_or_null<Real>(), net.W()};
+      by.dstate = at.next_states<Real>(net);
     }
-  }
-  const LayerArrays<const Real>* apart() const { return apart_.data(); }
-
- private:
-  std::vector<Real> biases_;  // sums, or zeros
-  std::vector<LayerArrays<const Real>> apart_;
-};
-
-template <class Real>
-struct ModuleCalls {
-  // h, the tape, the last states. at: x, the states, a mask for each layer but the first, and the weights. Where there
-  // are no masks or no states these are 0.
-  static py::object forward(int isa, const Net& net, py::handle shape, py::handle given, py::handle steps,
-                            const Options& options) {
-    Addresses at(given);
-    SeenProblem<Real> seen;
-    seen.see_at(net, shape, steps, at);
-    const ModuleWeights<Real> weights(net, at);
-    auto h = new_array<Real>(seen.lead().and_then(net.W())),
-         tape = new_array<Real>(shape_of_tape(net, seen.steps().count));
-    NewStates<Real> last(net, seen.is_one(), seen.steps().B);
-    const Outputs<Real> outputs{nullptr, {h.mutable_data(), net.W()}, tape.mutable_data(), last.pointers()};
-    run(threads_for(options.threads, net, seen, {1, 0, true}), kernels<Real>(isa).forward,
-        problem_of(net, seen, weights), outputs);
-    return tuple_of(h, tape, last.take());
+    see_weights(net, at);
   }
 
-  // What Calls::backward gives. at: x, the states and masks as before, h, the tape, the gradients with respect to h and
-  // to the last states, or 0 for none, and the weights.
-  static py::object backward(int isa, const Net& net, py::handle shape, py::handle given, py::handle steps,
-                             const Options& options) {
-    Addresses at(given);
-    SeenProblem<Real> seen;
-    seen.see_at(net, shape, steps, at);
-    const Real *const h = at.next<Real>(), *const tape = at.next<Real>(), *const dh = at.next<Real>();
-    const OutputGradients<Real> by{nullptr, {dh, net.W()}, at.next_states<Real>(net), {nullptr, 0}};
-    const ModuleWeights<Real> weights(net, at);
-    GradientArrays<Real> grads(net, seen, options.need_dinputs);
-    run(threads_for(options.threads, net, seen, {1, 1, false}), kernels<Real>(isa).backward,
-        problem_of(net, seen, weights), Kept<Real>{{h, net.W()}, tape}, by, grads.pointers());
-    return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
-  }
-
- private:
-  static Problem<Real> problem_of(const Net& net, const SeenProblem<Real>& seen, const ModuleWeights<Real>& weights) {
-    Problem<Real> problem = seen.problem(net, weights.apart()->W_xh, false);  // flat is not read
-    problem.apart = weights.apart();
+  Problem<Real> problem(const Net& net) const {
+    Problem<Real> problem = seen.problem(net, apart[0].W_xh, false);  // flat is not read
+    problem.apart = apart.get();
     return problem;
   }
+
+ private:
+  void see_weights(const Net& net, Addresses& at) {
+    const ptrdiff_t parts = net.parts(), G = net.G();
+    const bool has_biases = at.left() > 2 * parts, adds = !net.shape.own_recurrent_bias;
+    if (net.V > 0 || at.left() != (has_biases ? 4 : 2) * parts)
+      throw py::value_error("there must be two or four weights for each part of a net without outputs");
+    biases = std::make_unique<Real[]>(static_cast<size_t>(parts * G));
+    apart = std::make_unique<LayerArrays<const Real>[]>(static_cast<size_t>(parts));
+    for (ptrdiff_t part = 0; part < parts; ++part) {
+      Real* const made = biases.get() + part * G;
+      LayerArrays<const Real>& arrays = apart[part] = {at.next<Real>(), at.next<Real>(), made, made};
+      if (!has_biases) continue;
+      arrays.b_x = at.next<Real>(), arrays.b_h = at.next<Real>();
+      if (!adds) continue;
+      for (ptrdiff_t g = 0; g < G; ++g) made[g] = arrays.b_x[g] + arrays.b_h[g];
+      arrays.b_x = arrays.b_h = made;
+    }
+  }
 };
+
+// h, the tape, the last states.
+template <class Real>
+py::object module_forward(int isa, const Net& net, py::handle shape, py::handle at, py::handle steps,
+                          const Options& options) {
+  const ModuleCall<Real> call(net, shape, at, steps, false);
+  const SeenProblem<Real>& seen = call.seen;
+  auto h = new_array<Real>(seen.lead().and_then(net.W())),
+       tape = new_array<Real>(shape_of_tape(net, seen.steps().count));
+  NewStates<Real> last(net, seen.is_one(), seen.steps().B);
+  run(threads_for(options.threads, net, seen, {1, 0, true}), kernels<Real>(isa).forward, call.problem(net),
+      Outputs<Real>{nullptr, {h.mutable_data(), net.W()}, tape.mutable_data(), last.pointers()});
+  return tuple_of(h, tape, last.take());
+}
+
+// What Calls::backward gives.
+template <class Real>
+py::object module_backward(int isa, const Net& net, py::handle shape, py::handle at, py::handle steps,
+                           const Options& options) {
+  const ModuleCall<Real> call(net, shape, at, steps, true);
+  GradientArrays<Real> grads(net, call.seen, options.need_dinputs);
+  run(threads_for(options.threads, net, call.seen, {1, 1, false}), kernels<Real>(isa).backward, call.problem(net),
+      call.kept, call.by, grads.pointers());
+  return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
+}
 
 }  // namespace rnncore

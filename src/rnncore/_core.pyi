@@ -16,9 +16,11 @@ class Net:
     def __init__(self, cell: int, X: int, H: int, V: int, layers: int, directions: int, tokens: int, /) -> None: ...
 
 class Steps:
-    """The steps of a batch whose sequences differ in length, or are reset."""
+    """The steps of a batch whose sequences differ in length, or are reset; order: of arrays by rows, else None."""
 
-    def __init__(self, lengths: Indices, T: int, packed: bool, one: bool, resets: Mask | None, /) -> None: ...
+    def __init__(
+        self, lengths: Indices, T: int, packed: bool, one: bool, resets: Mask | None, order: Indices | None, /
+    ) -> None: ...
 
 class Options:
     """What is asked of a call; loss is a number, and threads as problem.hpp has it."""

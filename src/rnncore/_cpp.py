@@ -228,7 +228,8 @@ def _steps(steps: Steps) -> Any:
         if steps.full and steps.resets is not None:
             core = steps.resets
         else:
-            core = _core.Steps(steps.lengths, steps.T, steps.packed, steps.form == "one", steps.resets)
+            order = steps.order if steps.form == "rows" else None
+            core = _core.Steps(steps.lengths, steps.T, steps.packed, steps.form == "one", steps.resets, order)
         object.__setattr__(steps, "core", core)
     return core
 

@@ -19,6 +19,7 @@ from ..convert.torch import MODES
 from ..engines import current
 from ..net import Net, net_of
 from ..problem import options_of
+from ..steps import Steps
 from ..types import Addresses, AnyArray, States
 from .packed import Rows
 
@@ -80,18 +81,15 @@ def plan_for(
 def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
     """Return what a module computes, the output and the last states; and the tape."""
     engine: Any = current(None)
-    options = options_of(False, torch.get_num_threads())
-    rows, read = plan.rows, _read(plan, given)
-    steps = None if rows is None else rows.steps
+    options, steps, read = options_of(False, torch.get_num_threads()), _steps(plan), _read(plan, given)
     if engine.reads_addresses:
         tensors = _contiguous([*read, *weights])
-        h, tape, last = engine.module_forward(plan.net, tensors[0].shape, _addresses(tensors), steps, options)
+        h, tape, last = engine.module_forward(plan.net, given.x.shape, _addresses(tensors), steps, options)
     else:
         found = engine.forward(plan.net, _flat(plan, weights), *_arrays(plan, read), steps, options)
         _, h, last, (*_, tape, _) = found
         h.flags.writeable = True  # autograd sees what is changed
-    output = torch.from_numpy(h if rows is None else rows.from_engine(h))
-    return (output, *_as_tensors(plan.net, last)), torch.from_numpy(tape)
+    return (torch.from_numpy(h), *_as_tensors(plan.net, last)), torch.from_numpy(tape)
 
 
 def backward(
@@ -102,29 +100,27 @@ def backward(
     by: those with respect to the output and the last states, of which one may not be None.
     """
     engine: Any = current(None)
-    options = options_of(need_dx, torch.get_num_threads())
-    rows, read = plan.rows, _read(plan, given)
-    steps, h, dh, dlast = None, kept.output, by[0], _all_or_none(by[1:])
-    if rows is not None:
-        steps, h, dh = rows.steps, rows.to_engine(h), None if dh is None else rows.to_engine(dh)
+    options, steps, read = options_of(need_dx, torch.get_num_threads()), _steps(plan), _read(plan, given)
+    dh, dlast = by[0], _all_or_none(by[1:])
     if engine.reads_addresses:
-        tensors = _contiguous([*read, h, kept.tape, dh, *dlast, *weights])
-        found = engine.module_backward(plan.net, tensors[0].shape, _addresses(tensors), steps, options)
+        tensors = _contiguous([*read, *kept, dh, *dlast, *weights])
+        found = engine.module_backward(plan.net, given.x.shape, _addresses(tensors), steps, options)
     else:
-        what = plan.net, *_arrays(plan, read), steps, _array(h), _array(kept.tape), False
-        dstate = _states(plan.net, dlast)
-        found = engine.backward(what, _flat(plan, weights), None, _array(dh), dstate, options)
+        what = plan.net, *_arrays(plan, read), steps, *map(_array, kept), False
+        found = engine.backward(what, _flat(plan, weights), None, _array(dh), _states(plan.net, dlast), options)
     dflat, dfirst, dx = found
-    if dx is not None:
-        dx = torch.from_numpy(dx if rows is None else rows.from_engine(dx))
-    return dx, () if given.h is None else _as_tensors(plan.net, dfirst), dflat
+    dstates = () if given.h is None else _as_tensors(plan.net, dfirst)
+    return None if dx is None else torch.from_numpy(dx), dstates, dflat
+
+
+def _steps(plan: Plan) -> Steps | None:
+    """Return the steps of a call; None for all of a grid."""
+    return None if plan.rows is None else plan.rows.steps
 
 
 def _read(plan: Plan, given: Given) -> list[Tensor | None]:
     """Return what an engine reads: x, the initial states, and a mask for each layer but the first; None for none."""
     x, h, c, masks = given
-    if plan.rows is not None:
-        x, masks = plan.rows.to_engine(x), tuple(map(plan.rows.to_engine, masks))
     states = [h, c] if plan.mode == "LSTM" else [h]
     return [x, *states, *(masks or [None] * (plan.net.layers - 1))]
 
