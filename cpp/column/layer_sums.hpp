@@ -28,7 +28,7 @@ struct Sums {
         trace(trace),
         gates(gates),
         inputs(inputs),
-        xh_in_place(inputs.vectors && n.X >= 2 * lanes<Real> && (n.X % lanes<Real> == 0 || steps <= n.X)) {
+        xh_in_place(inputs.vectors && n.X >= 2 * lanes<Real> && (n.X % lanes<Real> == 0 || is_worth_filling(steps))) {
     if (threads == 0) return;
     dW_xh = arena.take<Real>(xh_in_place ? 0 : n.X * n.ldG);
     db_h = arena.take<Real>(n.ldG);
@@ -111,6 +111,11 @@ struct Sums {
   }
 
  private:
+  // Whether sums that fill the vectors of a row of dW_xh take less time than to transpose it.
+  bool is_worth_filling(Index steps) const {
+    return steps <= n.X && 4 * linear::divide_up(n.X, lanes<Real>) * lanes<Real> <= 5 * n.X;
+  }
+
   void token_gradients(const SumRows& rows, Blocks blocks, const Shard& shard, Rows<const Real> da) const {
     const linear::TokenSums<Real> scratch{slots + shard.thread * n.X, token_sums + shard.g0, n.ldG};
     const Rows<const int64_t> tokens = rows.by_read(inputs.tokens, 1);

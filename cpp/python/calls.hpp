@@ -67,17 +67,23 @@ py::object tuple_of(Objects&&... objects) {
 template <class Real>
 class NewStates {
  public:
-  NewStates(const Net& net, bool one, ptrdiff_t B) : count_(net.shape.states) {
+  NewStates(const Net& net, const Shape& shape) : count_(net.shape.states) {
     for (int s = 0; s < count_; ++s) {
-      py::array_t<Real> array = new_array<Real>(shape_of_state(net, one, B));
+      py::array_t<Real> array = new_array<Real>(shape);
       pointers_.each[s] = array.mutable_data();
       arrays_[s] = std::move(array);
     }
   }
+  NewStates(const Net& net, bool one, ptrdiff_t B) : NewStates(net, shape_of_state(net, one, B)) {}
   const States<Real>& pointers() const { return pointers_; }
   py::object take() {
     if (count_ == 1) return std::move(arrays_[0]);
     return tuple_of(arrays_[0], arrays_[1]);
+  }
+  // The same behind others, in one tuple.
+  py::object take_behind(py::object a, py::object b) {
+    if (count_ == 1) return tuple_of(a, b, arrays_[0]);
+    return tuple_of(a, b, arrays_[0], arrays_[1]);
   }
 
  private:
@@ -124,7 +130,9 @@ struct GradientArrays {
   Real* dx = nullptr;
 
   GradientArrays(const Net& net, const SeenProblem<Real>& seen, bool need_dinputs)
-      : flat(new_array<Real>({net.size()})), dstate(net, seen.is_one(), seen.steps().B) {
+      : GradientArrays(net, seen, need_dinputs, shape_of_state(net, seen.is_one(), seen.steps().B)) {}
+  GradientArrays(const Net& net, const SeenProblem<Real>& seen, bool need_dinputs, const Shape& of_state)
+      : flat(new_array<Real>({net.size()})), dstate(net, of_state) {
     if (!need_dinputs) return;
     py::array_t<Real> array = new_array<Real>(seen.lead().and_then(net.X));
     dx = array.mutable_data();

@@ -53,6 +53,12 @@ struct ModuleCall {
   }
 };
 
+// States as PyTorch has them: with an axis for parts in any case.
+template <class Real>
+Shape shape_of_module_state(const Net& net, const SeenProblem<Real>& seen) {
+  return seen.is_one() ? Shape{net.parts(), net.H} : Shape{net.parts(), seen.steps().B, net.H};
+}
+
 // h, the tape, the last states.
 template <class Real>
 py::object module_forward(int isa, const Net& net, py::handle shape, py::handle at, py::handle steps,
@@ -61,21 +67,21 @@ py::object module_forward(int isa, const Net& net, py::handle shape, py::handle 
   const SeenProblem<Real>& seen = call.seen;
   auto h = new_array<Real>(seen.lead().and_then(net.W())),
        tape = new_array<Real>(shape_of_tape(net, seen.steps().count));
-  NewStates<Real> last(net, seen.is_one(), seen.steps().B);
+  NewStates<Real> last(net, shape_of_module_state(net, seen));
   run(threads_for(options.threads, net, seen, {1, 0, true}), kernels<Real>(isa).forward, call.problem(net),
       Outputs<Real>{nullptr, {h.mutable_data(), net.W()}, tape.mutable_data(), last.pointers()});
-  return tuple_of(h, tape, last.take());
+  return last.take_behind(h, tape);
 }
 
-// What Calls::backward gives.
+// The gradients with respect to the weights, as rnncore has them, to x or None, and to the initial states.
 template <class Real>
 py::object module_backward(int isa, const Net& net, py::handle shape, py::handle at, py::handle steps,
                            const Options& options) {
   const ModuleCall<Real> call(net, shape, at, steps, true);
-  GradientArrays<Real> grads(net, call.seen, options.need_dinputs);
+  GradientArrays<Real> grads(net, call.seen, options.need_dinputs, shape_of_module_state(net, call.seen));
   run(threads_for(options.threads, net, call.seen, {1, 1, false}), kernels<Real>(isa).backward, call.problem(net),
       call.kept, call.by, grads.pointers());
-  return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
+  return grads.dstate.take_behind(grads.flat, grads.dinputs);
 }
 
 }  // namespace rnncore

@@ -82,7 +82,7 @@ def module_forward(
     steps: Steps | None,
     options: Options,
     /,
-) -> tuple[Array, Array, States]:
+) -> tuple[Array, ...]:
     """See _cpp.py."""
 
 def module_backward(
@@ -94,7 +94,7 @@ def module_backward(
     steps: Steps | None,
     options: Options,
     /,
-) -> tuple[Array, States, Array | None]:
+) -> tuple[Any, ...]:
     """See _cpp.py."""
 
 def gates(

@@ -79,8 +79,8 @@ class CppEngine:
 
     def module_forward(
         self, net: Net, shape: tuple[int, ...], at: Addresses, steps: Steps | None, options: Options
-    ) -> tuple[Array, Array, States]:
-        """Return h, the tape and the last states of a net without outputs.
+    ) -> tuple[Array, ...]:
+        """Return h, the tape and the last states of a net without outputs, these with an axis for parts.
 
         shape: that of x. at: x, the initial states, a mask for each layer but the first, and the weights of each part:
         W_ih, W_hh, and b_ih and b_hh or none. 0 stands for a state or a mask that is None.
@@ -90,8 +90,11 @@ class CppEngine:
 
     def module_backward(
         self, net: Net, shape: tuple[int, ...], at: Addresses, steps: Steps | None, options: Options
-    ) -> tuple[Array, States, Array | None]:
-        """Return what ``backward`` does; at: x, states, masks, h, the tape, dh, dstate, weights."""
+    ) -> tuple[Any, ...]:
+        """Return the gradients with respect to the parameters, to x or None, and to the initial states.
+
+        at: as before, with h, the tape, dh and dstate before the weights.
+        """
         own, asked = None if steps is None else _steps(steps), options.core or _options(options)
         return _core.module_backward(self._isa, net.core or _net(net), net.dtype.itemsize == 8, shape, at, own, asked)
 

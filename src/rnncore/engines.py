@@ -63,8 +63,8 @@ class Engine(Protocol):
     with resets in the place of steps. It answers None, before any work, where they are not canonical. ``arguments``
     then mends them or says what is wrong, and the same function is called again.
 
-    An engine that ``reads_addresses`` also has ``module_forward`` and ``module_backward``, for the arrays of a module of
-    PyTorch, in its order: it gets their addresses, and the caller answers for them as for canonical arrays.
+    An engine that ``reads_addresses`` also has ``module_forward`` and ``module_backward``, for modules of PyTorch: it
+    gets the addresses of their arrays, and the caller answers for these as for canonical ones.
     """
 
     name: str

@@ -32,9 +32,10 @@ class Steps:
     each step, in the arrays of the call, whether the states before it are zero; None for none. full: whether all steps
     of the grid exist, and arrays hold them in the order of places.
 
-    order (B,): the sequence at each position, longest first, equals in the order of the batch, unless it is given. start (longest + 1,):
-    the rows of step t are [start[t], start[t + 1]). address (N,): of each row, where it lies in the arrays of the
-    call, counted in steps. place (N,): of each row, t*B + b. by_place (N,): the rows in ascending order of places.
+    order (B,): the sequence at each position, longest first, equals in the order of the batch unless it is given. start
+    (longest + 1,): the rows of step t are [start[t], start[t + 1]). address (N,): of each row, where it lies in the
+    arrays of the call, counted in steps. place (N,): of each row, t*B + b. by_place (N,): the rows in ascending order
+    of places.
     All are int64 and contiguous. core: the same as the compiled core has it, made by ``_cpp`` when first needed.
     The tables, from ``order`` on, are made when one is first needed; the compiled core makes its own.
     """
