@@ -125,7 +125,8 @@ py::list cells() {
   return rows;
 }
 
-void define_nouns(py::module_& m) {
+// What runs once is small rather than fast.
+[[gnu::cold]] void define_nouns(py::module_& m) {
   py::class_<Net>(m, "Net").def(
       py::init([](int cell, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, ptrdiff_t layers, ptrdiff_t directions, int tokens) {
         return Net::of(cell, any_column().cells[cell], X, H, V, layers, directions, tokens);
@@ -139,13 +140,13 @@ void define_nouns(py::module_& m) {
           }));
 }
 
-void define_options(py::module_& m) {
+[[gnu::cold]] void define_options(py::module_& m) {
   py::class_<Options>(m, "Options").def(py::init([](bool need_dinputs, bool last, int loss, int threads) {
     return Options{need_dinputs, last, static_cast<Loss>(loss), threads};
   }));
 }
 
-void define_calls(py::module_& m) {
+[[gnu::cold]] void define_calls(py::module_& m) {
   m.def("forward", [](int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state, py::handle steps,
                       const Options& options) {
     return by_type(
@@ -200,7 +201,7 @@ void define_calls(py::module_& m) {
   });
 }
 
-void define_module_calls(py::module_& m) {
+[[gnu::cold]] void define_module_calls(py::module_& m) {
   m.def("module_forward", [](int isa, const Net& net, bool is_double, py::handle shape, py::handle at, py::handle steps,
                              const Options& options) {
     return (is_double ? module_forward<double> : module_forward<float>)(isa, net, shape, at, steps, options);
@@ -211,7 +212,7 @@ void define_module_calls(py::module_& m) {
   });
 }
 
-void define_optimizers(py::module_& m) {
+[[gnu::cold]] void define_optimizers(py::module_& m) {
   m.def("norm", [](int isa, py::handle x) {
     return by_type(x, [&](auto real) {
       using Real = decltype(real);
