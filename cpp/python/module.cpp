@@ -126,6 +126,23 @@ py::list cells() {
 }
 
 // What runs once is small rather than fast.
+[[gnu::cold]] void define_machine(py::module_& m) {
+  m.def("instruction_sets", instruction_sets_here, "Return (name, number) of each that runs here, worst first.");
+  m.def("compiled_sets", compiled_sets, "Return the names of all that were compiled, worst first.");
+  m.def("cells", cells, "Return what rnncore/cells.py says of each cell, in numbers, in the core's order.");
+  m.def("set_rounding_mode", set_rounding_mode, "Set this thread's mode and return what it was.");
+  m.attr("STANDARD_ROUNDING") = standard_rounding_mode;
+  m.def("looks", [] { return looks; }, "Return how often kernels of this thread asked whether to go on.");
+  m.def(
+      "release_memory", [] { return spare_pages().release() + release_work_areas(); },
+      "Give back what is kept between calls; return how many bytes.");
+  m.def(
+      "tuning", [] { return std::pair(tuning::chosen.far_row_bytes, tuning::chosen.far_weights_bytes); },
+      "Return far_row_bytes and far_weights_bytes, as they were chosen.");
+  m.def("usable_cores", usable_cores, "Return how many cores this process may use.");
+  m.def("cores_of_quota", cores_of_quota, "Return how many cores the CPU quotas under a root allow, 0 for all.");
+}
+
 [[gnu::cold]] void define_nouns(py::module_& m) {
   py::class_<Net>(m, "Net").def(
       py::init([](int cell, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, ptrdiff_t layers, ptrdiff_t directions, int tokens) {
@@ -251,20 +268,7 @@ PYBIND11_MODULE(_core, m) {
   // What is made once is made here, where the GIL is held: the first calls of several threads may come together.
   (void)numpy_types(), (void)spare_pages(), (void)instruction_sets();
   choose_numbers(std::getenv("RNNCORE_TUNING"));
-  m.def("instruction_sets", instruction_sets_here, "Return (name, number) of each that runs here, worst first.");
-  m.def("compiled_sets", compiled_sets, "Return the names of all that were compiled, worst first.");
-  m.def("cells", cells, "Return what rnncore/cells.py says of each cell, in numbers, in the core's order.");
-  m.def("set_rounding_mode", set_rounding_mode, "Set this thread's mode and return what it was.");
-  m.attr("STANDARD_ROUNDING") = standard_rounding_mode;
-  m.def("looks", [] { return looks; }, "Return how often kernels of this thread asked whether to go on.");
-  m.def(
-      "release_memory", [] { return spare_pages().release() + release_work_areas(); },
-      "Give back what is kept between calls; return how many bytes.");
-  m.def(
-      "tuning", [] { return std::pair(tuning::chosen.far_row_bytes, tuning::chosen.far_weights_bytes); },
-      "Return far_row_bytes and far_weights_bytes, as they were chosen.");
-  m.def("usable_cores", usable_cores, "Return how many cores this process may use.");
-  m.def("cores_of_quota", cores_of_quota, "Return how many cores the CPU quotas under a root allow, 0 for all.");
+  define_machine(m);
   define_nouns(m);
   define_options(m);
   define_calls(m);
