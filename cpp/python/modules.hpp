@@ -39,6 +39,7 @@ struct ModuleCall {
     const bool has_biases = at.left() > 2 * parts, adds = !net.shape.own_recurrent_bias;
     if (net.V > 0 || at.left() != (has_biases ? 4 : 2) * parts)
       throw py::value_error("there must be two or four weights for each part of a net without outputs");
+    const StandardRounding rounding;
     biases = std::make_unique<Real[]>(static_cast<size_t>(parts * G));
     apart = std::make_unique<LayerArrays<const Real>[]>(static_cast<size_t>(parts));
     for (ptrdiff_t part = 0; part < parts; ++part) {
