@@ -5,19 +5,21 @@
 
 namespace rnncore {
 
-PackedSteps::PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed, bool one, const uint8_t* resets)
+PackedSteps::PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed, bool one, const uint8_t* resets,
+                         const int64_t* order)
     : lengths_(lengths, lengths + B), one_(one) {
   const bool full = std::all_of(lengths, lengths + B, [T](int64_t length) { return length == T; });
+  if (order) order_.assign(order, order + B);
   if (full && !packed)
     steps_ = Steps::grid(T, B);
   else
     pack(T, packed);
+  if (order) steps_.address = steps_.read = nullptr;
   if (resets) take_resets(resets);
 }
 
 void PackedSteps::pack(ptrdiff_t T, bool packed) {
-  order_.resize(lengths_.size());
-  sort_by_length();
+  if (order_.empty()) sort_by_length();
   const ptrdiff_t longest = lengths_[static_cast<size_t>(order_[0])];
   const ptrdiff_t count = std::accumulate(lengths_.begin(), lengths_.end(), ptrdiff_t{0});
   start_.resize(static_cast<size_t>(longest) + 1);
@@ -47,6 +49,7 @@ void PackedSteps::take_resets(const uint8_t* resets) {
 
 // Longest first, equals in the order of the batch.
 void PackedSteps::sort_by_length() {
+  order_.resize(lengths_.size());
   std::iota(order_.begin(), order_.end(), 0);
   const auto longer = [&](int64_t a, int64_t b) {
     return lengths_[static_cast<size_t>(a)] > lengths_[static_cast<size_t>(b)];

@@ -13,8 +13,9 @@ class PackedSteps {
  public:
   // lengths (B) in the user's order, each at most T, B > 0; packed: whether the arrays of the call have no holes; one:
   // whether they have no axis for sequences; resets: at the addresses, NumPy's booleans, whose bytes are 0 or
-  // anything else, or null.
-  PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed, bool one, const uint8_t* resets);
+  // anything else, or null; order: of arrays that are packed by rows, the sequence at each position, or null.
+  PackedSteps(const int64_t* lengths, ptrdiff_t T, ptrdiff_t B, bool packed, bool one, const uint8_t* resets,
+              const int64_t* order);
   PackedSteps(PackedSteps&&) = default;  // what it points at stays where it is
 
   const Steps& steps() const { return steps_; }

@@ -353,48 +353,81 @@ def test_any_shapes_of_labels_and_weights_have_one_answer(loss: str, V: int, tok
     assert answers == {dict, tuple}
 
 
-def addresses_of(params: rnncore.Params) -> tuple[list[Any], tuple[int, ...]]:
-    """The arrays of each part, copied apart from each other, and where they are."""
-    net = params._net
-    arrays = [a.copy() for part in range(net.parts) for a in net.layer(params.flat, part) if a is not None]
-    return arrays, tuple(a.ctypes.data for a in arrays)
+def module_weights(params: rnncore.Params, biases: bool) -> list[Any]:
+    """The weights of each part as PyTorch has them, apart from each other, with random biases, which params get too."""
+    random, weights = np.random.default_rng(3), []
+    for part in range(params._net.parts):
+        W_xh, W_hh, b_x, b_h = params._net.layer(params.flat, part)
+        b_ih, b_hh = random.standard_normal((2, len(b_h))).astype(b_h.dtype) * biases
+        if b_x is None:
+            b_h[:] = b_ih + b_hh
+        else:
+            b_x[:], b_h[:] = b_ih, b_hh
+        weights += [W_xh.copy(), W_hh.copy(), *([b_ih, b_hh] if biases else [])]
+    return weights
 
 
+def addresses_of(arrays: list[Any]) -> tuple[int, ...]:
+    """Where arrays are; 0 for None."""
+    return tuple(0 if a is None else a.ctypes.data for a in arrays)
+
+
+@pytest.mark.parametrize("biases", [False, True])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("T", [1, 40])
 @pytest.mark.parametrize("cell", CELLS)
-def test_addresses_stand_for_flat(cell: str, T: int, dtype: str, bidirectional: bool, layers: int) -> None:
+def test_addresses_stand_for_arrays(
+    cell: str, T: int, dtype: str, bidirectional: bool, layers: int, biases: bool
+) -> None:
     params = rnncore.init_params(cell, 4, 6, 0, dtype=dtype, layers=layers, bidirectional=bidirectional, seed=1)
-    net, width = params._net, 12 if bidirectional else 6
-    random = np.random.default_rng(2)
+    net, width, options = params._net, 12 if bidirectional else 6, options_of(True, 2)
+    weights, random = module_weights(params, biases), np.random.default_rng(2)
     x, dh = (random.standard_normal((T, 3, n)).astype(dtype) for n in (4, width))
-    mask = random.integers(0, 2, (T, 3, width)).astype(dtype)
-    inputs = (x, (mask,)) if layers == 2 else x
-    arrays, addresses = addresses_of(params)
-    found = []
-    for flat in (params.flat, addresses):
-        _, h, last, kept = CORE.forward(net, flat, inputs, None, None, DEFAULT)
-        dflat, dstate, dx = CORE.backward(kept, flat, None, dh, None, options_of(True, 2))
-        named_ = {"h": h, "tape": kept[5], "dflat": dflat, "dx": dx}
-        for name, states in (("last", last), ("dstate", dstate)):
-            named_ |= {f"{name}{i}": a for i, a in enumerate(nets.state_arrays(states))}
-        found.append(named_)
-    nets.assert_same_bits(*found)
-    assert len(arrays) == len(addresses)  # they are held until here
+    masks = [random.integers(0, 2, (T, 3, width)).astype(dtype)] * (layers - 1)
+    shape = (len(CELLS[cell].states), *([net.parts] if net.parts > 1 else []), 3, 6)
+    for has_state in (False, True):
+        state, dstate = (list(random.standard_normal(shape).astype(dtype)) for _ in range(2))
+        first, of_last = (as_states(s) if has_state else None for s in (state, dstate))
+        _, h, last, kept = CORE.forward(net, params.flat, (x, tuple(masks)) if masks else x, first, None, options)
+        expected = [h, kept[5], last, *CORE.backward(kept, params.flat, None, dh, of_last, options)]
+        read = [x, *(state if has_state else [None] * len(state)), *masks]
+        h, tape, *last = CORE.module_forward(net, x.shape, addresses_of(read + weights), None, options)
+        by = [h, tape, dh, *(dstate if has_state else [None] * len(state))]
+        flat, dx, *first = CORE.module_backward(net, x.shape, addresses_of(read + by + weights), None, options)
+        found = [h, tape, as_engine_has(net, last), flat, as_engine_has(net, first), dx]
+        nets.assert_same_bits(*({str(i): a for i, a in enumerate(leaves(tuple(r)))} for r in (expected, found)))
+
+
+def as_engine_has(net: Any, arrays: list[Any]) -> Any:
+    """States of a module without the axis for parts, if there is but one."""
+    return as_states([a[0] if net.parts == 1 else a for a in arrays])
+
+
+def as_states(arrays: list[Any]) -> Any:
+    """States as an engine has them."""
+    return tuple(arrays) if len(arrays) > 1 else arrays[0]
+
+
+def leaves(results: Any) -> list[Any]:
+    """The arrays of nested tuples."""
+    return [a for r in results for a in leaves(r)] if isinstance(results, tuple) else [results]
 
 
 def test_wrong_addresses_are_an_error() -> None:
     params = rnncore.init_params("rnn", 4, 6, 0, seed=1)
-    arrays, addresses = addresses_of(params)
     x = np.zeros((5, 4), params.flat.dtype)
-    for wrong, message in ((addresses[:-1], "all arrays"), ((0, *addresses[1:]), "must not be 0")):
+    arrays = [x, None, *module_weights(params, True)]
+    at = addresses_of(arrays)
+    cases = ((at[:-1], "two or four weights"), (at[:1], "an address for each"), ((0, *at[1:]), "must not be 0"))
+    for wrong, message in cases:
         with pytest.raises(ValueError, match=message):
-            CORE.forward(params._net, wrong, x, None, None, DEFAULT)
+            CORE.module_forward(params._net, x.shape, wrong, None, DEFAULT)
     with pytest.raises(TypeError):
-        CORE.forward(params._net, ("", *addresses[1:]), x, None, None, DEFAULT)
+        CORE.module_forward(params._net, x.shape, ("", *at[1:]), None, DEFAULT)
+    with pytest.raises(ValueError, match="the shape of x"):
+        CORE.module_forward(params._net, (1, *x.shape, 1), at, None, DEFAULT)
     outputs = rnncore.init_params("rnn", 4, 6, 2, seed=1)
     with pytest.raises(ValueError, match="without outputs"):
-        CORE.forward(outputs._net, addresses, x, None, None, DEFAULT)
-    assert len(arrays) == len(addresses)
+        CORE.module_forward(outputs._net, x.shape, at, None, DEFAULT)

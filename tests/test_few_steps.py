@@ -1,4 +1,4 @@
-"""Few steps: weights that are used a few times are read where they lie, or laid out block by block. The same bits."""
+"""Few steps: weights are read where they lie, or laid out block by block, and sums have no padding. The same bits."""
 
 from functools import lru_cache
 
@@ -16,6 +16,8 @@ FEW_STEPS = {
     "five sequences": {"T": 2, "B": 5, "X": 16, "H": 64, "V": 16},
     "many sequences": {"T": 1, "B": 70, "X": 32, "H": 48, "V": 20},
     "units that fill no vector": {"T": 2, "B": 2, "X": 20, "H": 137, "V": 40},
+    "inputs that fill no vector": {"T": 9, "B": 7, "X": 65, "H": 37, "V": 21},
+    "the same, ragged": {"T": 8, "B": 5, "X": 60, "H": 37, "V": 21, "lengths": "ragged"},
     "two directions": {"T": 2, "B": 3, "X": 20, "H": 32, "V": 9, "layers": 2, "bidirectional": True},
     "one label each": {"T": 3, "B": 2, "X": 20, "H": 32, "V": 9, "labels": "last"},
 }

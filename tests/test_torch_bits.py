@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from torch.nn.utils.rnn import PackedSequence  # noqa: E402
 from torch_cases import INPUTS, MODES, Case, case_of, module_of, sequences  # noqa: E402
 
 import rnncore  # noqa: E402
@@ -107,6 +108,28 @@ def test_a_sequence_has_its_bits_in_any_batch(mode: str, kind: str) -> None:
     together = sequences(case, case.results()["output"])
     alone = [case.module(torch.tensor(x, dtype=torch.float32))[0] for x in sequences(case, case.leaf)]
     equal([array.astype(np.float32) for array in together], arrays(alone))
+
+
+@pytest.mark.parametrize("backend", ["numpy", rnncore.backends()[0]])
+@pytest.mark.parametrize("mode", MODES)
+def test_sequences_of_one_length_in_any_order(mode: str, backend: str) -> None:
+    """A PackedSequence may have them so; the sums have the order of the user's batch."""
+    module, sizes = module_of(rt, mode, torch.float32, bidirectional=True), [5, 5, 4, 2, 2]
+    x, found = torch.randn(len(sizes), 5, 2), []
+    for order in ([1, 3, 0, 4, 2], [3, 1, 4, 0, 2], [1, 3, 4, 0, 2]):
+        data = torch.cat([x[t, order[:size]] for t, size in enumerate(sizes)])
+        numbers = torch.tensor(order)
+        with rnncore.use_backend(backend):
+            output, last = module(PackedSequence(data, torch.tensor(sizes), numbers, torch.argsort(numbers)))
+            loss = output.data.square().sum() + sum(state.sum() for state in as_tuple(last))
+            gradients = torch.autograd.grad(loss, list(module.parameters()))
+        found.append(arrays([*as_tuple(last), *gradients]))
+    equal(*found[:2])
+    equal(*found[1:])
+
+
+def as_tuple(states: Any) -> tuple[Any, ...]:
+    return states if isinstance(states, tuple) else (states,)
 
 
 @pytest.mark.parametrize("kind", INPUTS)

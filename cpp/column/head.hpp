@@ -93,26 +93,21 @@ struct Head {
   }
 };
 
-// The sums for the gradients of the output layer's weights: in the gradients themselves where rows are whole vectors,
-// else in padded rows.
+// The sums for the gradients of the output layer's weights: of W_hy in the gradients themselves.
 template <class Real>
 struct Sums {
   const Head<Real>& head;
-  bool in_place;
-  Index V, H, ld;
-  Real *dW_hy, *db_y;  // (V, ld) (ldV)
+  Index V, H;
+  Real *dW_hy = nullptr, *db_y;  // (V, H) in place; (ldV)
 
   // wanted: false makes an empty one
   Sums(Arena& arena, const Head<Real>& head, bool wanted)
-      : head(head), in_place(head.H % lanes<Real> == 0), V(head.V), H(head.H), ld(in_place ? H : head.ldH) {
-    dW_hy = arena.take<Real>(wanted && !in_place ? V * ld : 0), db_y = arena.take<Real>(wanted ? head.ldV : 0);
+      : head(head), V(head.V), H(head.H), db_y(arena.take<Real>(wanted ? head.ldV : 0)) {
     if (arena.at && wanted) begin({0, 0, H, 0, 0});
   }
 
   // Where the gradients go.
-  void place(const HeadArrays<Real>& grads) {
-    if (in_place) dW_hy = grads.W_hy;
-  }
+  void place(const HeadArrays<Real>& grads) { dW_hy = grads.W_hy; }
 
   // Whether db_y is a shard's: that of the first hidden units. Others may be empty, and begin there as well.
   static bool has_bias(const Shard& shard) { return shard.j0 == 0 && shard.j1 > 0; }
@@ -125,7 +120,7 @@ struct Sums {
   // The sums of a shard go on from those of the steps after these.
   void go_on(const Shard& shard, const HeadArrays<const Real>& later) const {
     const Index j0 = shard.j0, count = shard.j1 - j0;
-    for (Index v = 0; v < V; ++v) copy(later.W_hy + v * H + j0, count, dW_hy + v * ld + j0);
+    for (Index v = 0; v < V; ++v) copy(later.W_hy + v * H + j0, count, dW_hy + v * H + j0);
     if (has_bias(shard)) copy(later.b_y, V, db_y);
   }
 
@@ -137,19 +132,15 @@ struct Sums {
     const bool before = rows.has_block_before;
     const Rows<const Real> dy = own_dy ? rows.by_address(own_dy, V) : rows.by_row(head.y, head.ldV);
     const Rows<const Real> h = rows.by_row(head.h, head.ldH).columns_from(j0);
-    linear::outer_sum<Real>({dy, V, before && !(own_dy && rows.rows)}, {h, count, before}, blocks, first, dW_hy + j0,
-                            ld, scratch, look);
+    linear::outer_sum<Real>({dy, V, before && !(own_dy && rows.rows)}, {h, count, before}, blocks, first, dW_hy + j0, H,
+                            scratch, look);
     if (has_bias(shard)) linear::row_sum(dy, V, blocks, db_y);
   }
 
-  // The gradients of a shard, out of the padded rows. begun: whether any row came.
+  // The gradients of a shard that do not lie in place. begun: whether any row came.
   void take(bool begun, const Shard& shard, const HeadArrays<Real>& grads) const {
     const Index j0 = shard.j0, count = shard.j1 - j0;
-    for (Index v = 0; v < V && !(begun && in_place); ++v)
-      if (begun)
-        copy(dW_hy + v * ld + j0, count, grads.W_hy + v * H + j0);
-      else
-        fill(grads.W_hy + v * H + j0, count, Real(0));
+    for (Index v = 0; v < V && !begun; ++v) fill(grads.W_hy + v * H + j0, count, Real(0));
     if (!has_bias(shard)) return;
     if (begun)
       copy(db_y, V, grads.b_y);

@@ -6,33 +6,31 @@
 
 namespace rnncore::RNNCORE_ISA::layer {
 
-// The sums for the gradients of the weights: in the gradients themselves where rows are whole vectors, else in padded
-// rows.
+// The sums for the gradients of the weights: in the gradients themselves, but those of W_xh where its rows are not
+// whole vectors.
 template <class Real>
 struct Sums {
   const Sizes<Real>& n;
   const Trace<Real>& trace;
   const GateGradients<Real>& gates;
   Inputs<Real> inputs;
-  bool xh_in_place, hh_in_place;
-  Index ld_hh;
-  Real *dW_xh = nullptr, *dW_hh = nullptr;  // (X, ldG), the input first, or (G, X) in place; (G, ld_hh)
+  bool xh_in_place;
+  Real *dW_xh = nullptr, *dW_hh = nullptr;  // (X, ldG), the input first, or (G, X) in place; (G, H) in place
   Real *db_x = nullptr, *db_h = nullptr;    // (ldG) each; db_x is db_h unless the recurrent part has a bias of its own
   Real* token_sums = nullptr;               // (a block, ldG)
   Index* slots = nullptr;                   // (threads, X)
   Real* saved = nullptr;                    // rows of h that are zeros meanwhile
 
-  // threads: 0 makes an empty one
-  Sums(Arena& arena, const Trace<Real>& trace, const GateGradients<Real>& gates, Inputs<Real> inputs, int threads)
+  // steps: how many are summed; threads: 0 makes an empty one
+  Sums(Arena& arena, const Trace<Real>& trace, const GateGradients<Real>& gates, Inputs<Real> inputs, Index steps,
+       int threads)
       : n(trace.n),
         trace(trace),
         gates(gates),
         inputs(inputs),
-        xh_in_place(inputs.vectors && n.X % lanes<Real> == 0 && n.X >= 2 * lanes<Real>),
-        hh_in_place(n.H % lanes<Real> == 0),
-        ld_hh(hh_in_place ? n.H : n.ldH) {
+        xh_in_place(inputs.vectors && n.X >= 2 * lanes<Real> && (n.X % lanes<Real> == 0 || is_worth_filling(steps))) {
     if (threads == 0) return;
-    dW_xh = arena.take<Real>(xh_in_place ? 0 : n.X * n.ldG), dW_hh = arena.take<Real>(hh_in_place ? 0 : n.G * n.ldH);
+    dW_xh = arena.take<Real>(xh_in_place ? 0 : n.X * n.ldG);
     db_h = arena.take<Real>(n.ldG);
     db_x = n.shape().own_recurrent_bias ? arena.take<Real>(n.ldG) : db_h;
     token_sums = arena.take<Real>(inputs.tokens ? linear::block * n.ldG : 0);
@@ -46,7 +44,7 @@ struct Sums {
   // Where the gradients go.
   void place(const LayerArrays<Real>& grads) {
     if (xh_in_place) dW_xh = grads.W_xh;
-    if (hh_in_place) dW_hh = grads.W_hh;
+    dW_hh = grads.W_hh;
   }
 
   // What is only added to begins with +0, of a shard.
@@ -63,7 +61,7 @@ struct Sums {
       copy(later.W_xh + g0 * n.X, count * n.X, dW_xh + g0 * n.X);
     else
       linear::transpose(later.W_xh + g0 * n.X, n.X, count, n.X, dW_xh + g0, n.ldG);
-    for (Index g = g0; g < shard.g1; ++g) copy(later.W_hh + g * n.H, n.H, dW_hh + g * ld_hh);
+    copy(later.W_hh + g0 * n.H, count * n.H, dW_hh + g0 * n.H);
     if (n.shape().own_recurrent_bias) copy(later.b_x + g0, count, db_x + g0);
     copy(later.b_h + g0, count, db_h + g0);
   }
@@ -78,7 +76,7 @@ struct Sums {
     const auto recurrent = [&](Index from, Index to, Rows<const Real> operand) {
       if (from < to)
         linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before}, {operand, n.H, rows.has_block_before},
-                                blocks, first, dW_hh + from * ld_hh, ld_hh, scratch, look);
+                                blocks, first, dW_hh + from * n.H, n.H, scratch, look);
     };
     if (inputs.vectors) {
       const linear::Factor<Real> x{rows.by_read(inputs.vectors, n.X), n.X, rows.has_block_before && !rows.rows};
@@ -103,17 +101,21 @@ struct Sums {
     if (n.shape().own_recurrent_bias) linear::row_sum(da.columns_from(g0), count, blocks, db_x + g0);
   }
 
-  // The gradients of a shard, out of the padded rows. begun: whether any row came.
+  // The gradients of a shard that do not lie in place. begun: whether any row came.
   void take(bool begun, const Shard& shard, const LayerArrays<Real>& grads) const {
     const Index g0 = shard.g0, count = shard.g1 - g0;
     if (!begun) fill(grads.W_xh + g0 * n.X, count * n.X, Real(0)), fill(grads.W_hh + g0 * n.H, count * n.H, Real(0));
     if (begun && !xh_in_place) linear::transpose(dW_xh + g0, n.ldG, n.X, count, grads.W_xh + g0 * n.X, n.X);
-    for (Index g = g0; begun && !hh_in_place && g < shard.g1; ++g) copy(dW_hh + g * n.ldH, n.H, grads.W_hh + g * n.H);
     if (n.shape().own_recurrent_bias) copy(db_x + g0, count, grads.b_x + g0);
     copy(db_h + g0, count, grads.b_h + g0);
   }
 
  private:
+  // Whether sums that fill the vectors of a row of dW_xh take less time than to transpose it.
+  bool is_worth_filling(Index steps) const {
+    return steps <= n.X && 4 * linear::divide_up(n.X, lanes<Real>) * lanes<Real> <= 5 * n.X;
+  }
+
   void token_gradients(const SumRows& rows, Blocks blocks, const Shard& shard, Rows<const Real> da) const {
     const linear::TokenSums<Real> scratch{slots + shard.thread * n.X, token_sums + shard.g0, n.ldG};
     const Rows<const int64_t> tokens = rows.by_read(inputs.tokens, 1);

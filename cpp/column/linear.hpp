@@ -108,6 +108,8 @@ struct Factor {
     return bytes > tuning::chosen.far_row_bytes ||
            (bytes > tuning::near_row_bytes && bytes % (2 * tuning::cache_line) == 0);
   }
+  // Whether whole vectors can be read of a row.
+  bool has_padding() const { return n % lanes<Real> == 0 || rows.stride % lanes<Real> == 0; }
   // Whether rows lie one after the other. If they do not they are copied: to look up where each lies would cost a fifth
   // of the time.
   bool in_order(Blocks blocks) const {
@@ -158,15 +160,16 @@ struct Copies {
 };
 
 // Copies some panels of E, one after the other, the rows of a panel next to each other. What lies `ahead` numbers on is
-// prefetched, unless that is 0.
+// prefetched, unless that is 0. Nothing beyond the last number of a row is read.
 template <class Real>
-void copy_panels(Rows<const Real> E, Blocks blocks, const OuterPanels<Real>& panels, Index p0, Index p1, Index ahead,
+void copy_panels(const Factor<Real>& E, Blocks blocks, const OuterPanels<Real>& panels, Index p0, Index p1, Index ahead,
                  Real* to) {
   for (Index p = p0; p < p1; ++p) {
     const Index j = panels.column(p), width = panels.column(p + 1) - j;
     for (Index r = blocks.ends[0]; r < blocks.ends[blocks.count]; ++r, to += width) {
-      const Real* const e = E(r) + j;
-      for (Index n = 0; n < width; n += lanes<Real>) {
+      const Real* const e = E.rows(r) + j;
+      if (j + width > E.n) copy_rows(e, 0, 1, E.n - j, to, 0);
+      for (Index n = 0; j + width <= E.n && n < width; n += lanes<Real>) {
         if (ahead) prefetch_for_later(e + n + ahead);
         store(to + n, load<Vector<Real>>(e + n));
       }
@@ -183,9 +186,17 @@ void copy_strip(Rows<const Real> D, Index I, Blocks blocks, Index ahead, Real* t
   }
 }
 
+// Copies numbers in whole vectors, if there are as many: the last of these overlaps the one before.
+template <class Real>
+void copy_row(const Real* from, Index count, Real* to) {
+  if (count < lanes<Real>) return copy(from, count, to);
+  for (Index n = 0; n + lanes<Real> <= count; n += lanes<Real>) store(to + n, load<Vector<Real>>(from + n));
+  store(to + count - lanes<Real>, load<Vector<Real>>(from + count - lanes<Real>));
+}
+
 // out[i, j] = sum_r D[r, i] E[r, j], the gradient of a weight matrix, some blocks of rows r: in each an fma chain
 // from +0, r ascending. The result starts as the first block that comes (the last in time, for the loop
-// goes back) and the others are added.
+// goes back) and the others are added. Rows of out are whole vectors, or have no padding.
 template <class Real>
 class OuterSum {
  public:
@@ -203,7 +214,8 @@ class OuterSum {
     strip = D.n <= tuning::strip_tiles ? tuning::strip_tiles : fitting_strip(rows);
     const bool few = rows <= tuning::few_rows;
     copies_D = !D.in_order(blocks) || (!few && panels.count > tuning::panels_worth_a_copy && D.is_scattered());
-    copies_E = !E.in_order(blocks) || (!few && D.n > tuning::columns_worth_a_copy && E.is_scattered());
+    copies_E =
+        !E.in_order(blocks) || (!few && D.n > tuning::columns_worth_a_copy && E.is_scattered()) || !E.has_padding();
     before = {D.block_before(rows), E.block_before(rows)};
     const Index line = tuning::cache_line / Index{sizeof(Real)};
     ahead = {copies_D ? 0 : before.D ? before.D : line, copies_E ? 0 : before.E};  // or the next tiles' line
@@ -213,7 +225,7 @@ class OuterSum {
   void run(Look& look) const {
     for (Index p0 = 0, p1; p0 < panels.count; p0 = p1) {
       p1 = copies_E ? panels.end_of(p0, Copies<Real>::columns) : panels.count;
-      if (copies_E) copy_panels(E.rows, blocks, panels, p0, p1, before.E, copies.panels);
+      if (copies_E) copy_panels(E, blocks, panels, p0, p1, before.E, copies.panels);
       for (Index i = 0; i < D.n; i += strip) {
         const Index I = min_of(strip, D.n - i);
         run_strip(i, I, p0, p1);
@@ -244,17 +256,32 @@ class OuterSum {
       const Index j = panels.column(p), width = panels.column(p + 1) - j;
       Rows<const Real> e = E.unlisted(blocks).columns_from(j);
       if (copies_E) e = {copies.panels + (j - panels.column(p0)) * rows - from * width, width};
-      run_tiles(d, I, e, width / lanes<Real>, out + i * stride + j);
+      run_tiles(d, I, e, width / lanes<Real>, out + i * stride + j, E.n - j);
     }
   }
 
-  void run_tiles(Rows<const Real> d, Index I, Rows<const Real> e, Index N, Real* to) const {
+  // columns: how many there are from these on.
+  void run_tiles(Rows<const Real> d, Index I, Rows<const Real> e, Index N, Real* to, Index columns) const {
     const Tiling tiling(I, N);
     const Index later = tiling.large * tiling.M;
+    if (columns < N * lanes<Real> && stride % lanes<Real> != 0) return run_beside(tiling, d, I, e, to, columns);
     outer_tiles<Real>[tiling.M - 1][N - 1](d, tiling.large, e, blocks, ahead, first, to, stride);
     if (!tiling.small) return;
     const OuterTile<Real> run = outer_tiles<Real>[tiling.M - 2][N - 1];
     run(d.columns_from(later), tiling.small, e, blocks, {ahead.D, 0}, first, to + later * stride, stride);
+  }
+
+  // The last columns, where they do not fill vectors and rows have no padding: each tile is summed beside them.
+  void run_beside(const Tiling& tiling, Rows<const Real> d, Index I, Rows<const Real> e, Real* to,
+                  Index columns) const {
+    Real tile[tile_registers * lanes<Real>] = {};
+    const Index N = divide_up(columns, lanes<Real>), width = N * lanes<Real>;
+    for (Index i = 0, M; i < I; i += M) {
+      M = i < tiling.large * tiling.M ? tiling.M : tiling.M - 1;
+      for (Index m = 0; !first && m < M; ++m) copy_row(to + (i + m) * stride, columns, tile + m * width);
+      outer_tiles<Real>[M - 1][N - 1](d.columns_from(i), 1, e, blocks, {ahead.D, i ? 0 : ahead.E}, first, tile, width);
+      for (Index m = 0; m < M; ++m) copy_row(tile + m * width, columns, to + (i + m) * stride);
+    }
   }
 
   const Factor<Real>&D, &E;

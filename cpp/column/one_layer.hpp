@@ -78,7 +78,7 @@ struct OneLayer {
         head(arena, problem.net, problem.flat, head_steps.count, {problem.last ? last_h : trace.h + n.B * n.ldH, n.ldH},
              passes.limits, ways),
         sums{problem.net,
-             {arena, trace, backward_layer.gates, problem.inputs, ways.sums ? machine.threads : 0},
+             {arena, trace, backward_layer.gates, problem.inputs, steps.count, ways.sums ? machine.threads : 0},
              {arena, head, ways.sums && ways.dy},
              ways.dy} {
     const Index listed = max_of(SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)),

@@ -92,20 +92,21 @@ struct Panels {
   }
 };
 
-// to[c * to_stride + r] = from[r * from_stride + c] for rows r and columns c.
+// to[c * to_stride + r] = from[r * from_stride + c] for rows r and columns c. The last square of columns overlaps the
+// one before.
 template <class Real>
 void transpose(const Real* from, Index from_stride, Index rows, Index columns, Real* to, Index to_stride) {
   constexpr Index side = lanes<Real>;
-  const Index whole_rows = rows / side * side, whole_columns = columns / side * side;
+  const Index whole_rows = columns < side ? 0 : rows / side * side;
   for (Index r = 0; r < whole_rows; r += side)
-    for (Index c = 0; c < whole_columns; c += side) {
+    for (Index first = 0; first < columns; first += side) {
+      const Index c = min_of(first, columns - side);
       Vector<Real> square[side];
       load_columns(from + r * from_stride + c, from_stride, square);
       RNNCORE_UNROLL for (int i = 0; i < side; ++i) store(to + (c + i) * to_stride + r, square[i]);
     }
-  for (Index r = 0; r < rows; ++r)
-    for (Index c = r < whole_rows ? whole_columns : 0; c < columns; ++c)
-      to[c * to_stride + r] = from[r * from_stride + c];
+  for (Index r = whole_rows; r < rows; ++r)
+    for (Index c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
 }
 
 // to[k * to_stride + n] = from[k * from_stride + n] for rows k and columns n, and +0 up to the end of a vector.

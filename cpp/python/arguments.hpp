@@ -109,38 +109,37 @@ inline Shape shape_of_state(const Net& net, bool one, ptrdiff_t B) {
   return one ? Shape{net.parts(), net.H} : Shape{net.parts(), B, net.H};
 }
 
-// The parameters of a call: a vector, flat, or the addresses of its arrays, which the caller keeps: a tuple of W_xh,
-// W_hh, b_x where the cell has it, and b_h of each part. There is no output layer then.
-template <class Real>
-class GivenWeights {
+// The addresses of arrays, which the caller keeps and answers for; 0 for what may be none.
+class Addresses {
  public:
-  GivenWeights(const Net& net, py::handle given) {
-    if (!PyTuple_CheckExact(given.ptr())) {
-      flat_ = reinterpret_cast<const Real*>(py::detail::array_proxy(given.ptr())->data);
-      return;
-    }
-    const bool own = net.shape.own_recurrent_bias;
-    const ptrdiff_t each = own ? 4 : 3;
-    if (net.V > 0 || PyTuple_GET_SIZE(given.ptr()) != net.parts() * each)
-      throw py::value_error("addresses must be those of all arrays of a net without outputs");
-    for (ptrdiff_t at = 0; at < net.parts() * each; at += each)
-      apart_.push_back(
-          {address(given, at), address(given, at + 1), address(given, at + 2), address(given, at + each - 1)});
-    flat_ = apart_[0].W_xh;  // not read
+  explicit Addresses(py::handle given) : given_(given.ptr()) {}
+  ptrdiff_t left() const { return PyTuple_GET_SIZE(given_) - at_; }
+  template <class T>
+  const T* next() {
+    return static_cast<const T*>(take(false));
   }
-  const Real* flat() const { return flat_; }
-  const LayerArrays<const Real>* apart() const { return apart_.empty() ? nullptr : apart_.data(); }
+  template <class T>
+  const T* next_or_null() {
+    return static_cast<const T*>(take(true));
+  }
+  template <class Real>
+  States<const Real> next_states(const Net& net) {
+    States<const Real> states{};
+    for (int s = 0; s < net.shape.states; ++s) states.each[s] = next_or_null<Real>();
+    return states;
+  }
 
  private:
-  static const Real* address(py::handle given, ptrdiff_t at) {
-    const void* const found = PyLong_AsVoidPtr(PyTuple_GET_ITEM(given.ptr(), at));
+  __attribute__((noinline)) const void* take(bool may_be_null) {
+    if (left() <= 0) throw py::value_error("there must be an address for each array");
+    const void* const found = PyLong_AsVoidPtr(PyTuple_GET_ITEM(given_, at_++));
     if (!found && PyErr_Occurred()) throw py::error_already_set();
-    if (!found) throw py::value_error("an address must not be 0");
-    return static_cast<const Real*>(found);
+    if (!found && !may_be_null) throw py::value_error("an address must not be 0");
+    return found;
   }
 
-  const Real* flat_;
-  std::vector<LayerArrays<const Real>> apart_;
+  PyObject* given_;
+  ptrdiff_t at_ = 0;
 };
 
 // The steps, inputs and initial states of a call, and the form that results take.
@@ -158,7 +157,7 @@ class SeenProblem {
     const bool tokens = x_.holds<int64_t>();
     if (!tokens && !x_.holds<Real>()) return false;
     if (net.tokens == (tokens ? 0 : 1)) return false;
-    if (!see_steps(net, steps, x_.array->nd - (tokens ? 0 : 1)) || steps_.B == 0) return false;
+    if (!see_steps(net, steps, x_.array->nd - (tokens ? 0 : 1), x_.array->dimensions) || steps_.B == 0) return false;
     if (tokens) {
       inputs_.tokens = tokens_.copy(x_.data<int64_t>(), lead_.size());
       if (!in_range(steps_, inputs_.tokens, 0, net.X)) return false;
@@ -167,6 +166,19 @@ class SeenProblem {
       inputs_.vectors = x_.data<Real>();
     }
     return see_states(net, state, state_) && (!masks || see_masks(net, masks));
+  }
+
+  // The same of addresses: of x, whose shape is given, of a state of each kind, and of a mask for each layer but the
+  // first.
+  void see_at(const Net& net, py::handle shape, py::handle steps, Addresses& at) {
+    ptrdiff_t axes[2]{};
+    const int count = static_cast<int>(PyTuple_GET_SIZE(shape.ptr())) - 1;
+    for (int i = 0; i < std::min(count, 2); ++i) axes[i] = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape.ptr(), i));
+    if (!see_steps(net, steps, count, axes)) throw py::value_error("the shape of x must be that of the steps");
+    inputs_.vectors = at.next<Real>();
+    state_ = at.next_states<Real>(net);
+    for (ptrdiff_t i = 0; i < net.layers - 1; ++i) masks_.push_back(at.next_or_null<Real>());
+    if (!masks_.empty() && !masks_[0]) masks_.clear();
   }
 
   // Whether a state is None, or one array of each kind, each of which goes to its place.
@@ -183,11 +195,6 @@ class SeenProblem {
   Problem<Real> problem(const Net& net, const Real* flat, bool last) const {
     return {net, flat, inputs_, state_, steps_, last, masks_.empty() ? nullptr : masks_.data()};
   }
-  Problem<Real> problem(const Net& net, const GivenWeights<Real>& weights, bool last) const {
-    Problem<Real> given = problem(net, weights.flat(), last);
-    given.apart = weights.apart();
-    return given;
-  }
   const std::vector<const Real*>& masks() const { return masks_; }
   // Whether labels of sequences could be those of steps too: of vectors rather than tokens, or without their last axis.
   bool is_ambiguous(ptrdiff_t V) const {
@@ -203,11 +210,12 @@ class SeenProblem {
   Shape lead(bool last) const { return !last ? lead_ : one_ ? Shape{} : Shape{steps_.B}; }
 
  private:
-  bool see_steps(const Net& net, py::handle steps, int axes) {
+  // axes: how many count steps, and these.
+  bool see_steps(const Net& net, py::handle steps, int axes, const ptrdiff_t* axis) {
     if (!py::isinstance<PackedSteps>(steps)) {
       if (axes < 1 || axes > 2) return false;
       one_ = axes == 1;
-      const ptrdiff_t T = x_.array->dimensions[0], B = one_ ? 1 : x_.array->dimensions[1];
+      const ptrdiff_t T = axis[0], B = one_ ? 1 : axis[1];
       lead_ = one_ ? Shape{T} : Shape{T, B};
       steps_ = Steps::grid(T, B);
       return steps.is_none() || (net.directions == 1 && see_resets(steps));
@@ -215,7 +223,7 @@ class SeenProblem {
     const auto& given = steps.cast<const PackedSteps&>();
     steps_ = given.steps(), one_ = given.is_one();
     lead_ = steps_.packed ? Shape{steps_.count} : one_ ? Shape{steps_.T} : Shape{steps_.T, steps_.B};
-    return axes == lead_.count && std::equal(lead_.axes, lead_.axes + axes, x_.array->dimensions);
+    return axes == lead_.count && std::equal(lead_.axes, lead_.axes + axes, axis);
   }
   // The resets of the full grid, if there are any, in a copy that no other thread can write to.
   bool see_resets(py::handle given) {

@@ -27,12 +27,6 @@ auto by_type(py::handle array, Function f) {
   return dtype->type_num == numpy_types().float64 ? f(double{}) : f(float{});
 }
 
-// What tells the type of a call: its parameters, or an array of its arguments where these are addresses.
-inline py::handle typed(py::handle flat, py::handle arguments, Py_ssize_t place) {
-  if (!PyTuple_CheckExact(flat.ptr())) return flat;
-  return PyTuple_CheckExact(arguments.ptr()) ? py::handle(PyTuple_GET_ITEM(arguments.ptr(), place)) : arguments;
-}
-
 // How often a kernel has asked whether to go on, in this thread: for the tests.
 inline thread_local int64_t looks = 0;
 
@@ -73,17 +67,23 @@ py::object tuple_of(Objects&&... objects) {
 template <class Real>
 class NewStates {
  public:
-  NewStates(const Net& net, bool one, ptrdiff_t B) : count_(net.shape.states) {
+  NewStates(const Net& net, const Shape& shape) : count_(net.shape.states) {
     for (int s = 0; s < count_; ++s) {
-      py::array_t<Real> array = new_array<Real>(shape_of_state(net, one, B));
+      py::array_t<Real> array = new_array<Real>(shape);
       pointers_.each[s] = array.mutable_data();
       arrays_[s] = std::move(array);
     }
   }
+  NewStates(const Net& net, bool one, ptrdiff_t B) : NewStates(net, shape_of_state(net, one, B)) {}
   const States<Real>& pointers() const { return pointers_; }
   py::object take() {
     if (count_ == 1) return std::move(arrays_[0]);
     return tuple_of(arrays_[0], arrays_[1]);
+  }
+  // The same behind others, in one tuple.
+  py::object take_behind(py::object a, py::object b) {
+    if (count_ == 1) return tuple_of(a, b, arrays_[0]);
+    return tuple_of(a, b, arrays_[0], arrays_[1]);
   }
 
  private:
@@ -121,6 +121,26 @@ py::object copy_of_inputs(const Net& net, const SeenProblem<Real>& seen, const P
   return tuple_of(read, masks);
 }
 
+// Arrays for gradients; what Python gets of them.
+template <class Real>
+struct GradientArrays {
+  py::array_t<Real> flat;
+  NewStates<Real> dstate;
+  py::object dinputs = py::none();
+  Real* dx = nullptr;
+
+  GradientArrays(const Net& net, const SeenProblem<Real>& seen, bool need_dinputs)
+      : GradientArrays(net, seen, need_dinputs, shape_of_state(net, seen.is_one(), seen.steps().B)) {}
+  GradientArrays(const Net& net, const SeenProblem<Real>& seen, bool need_dinputs, const Shape& of_state)
+      : flat(new_array<Real>({net.size()})), dstate(net, of_state) {
+    if (!need_dinputs) return;
+    py::array_t<Real> array = new_array<Real>(seen.lead().and_then(net.X));
+    dx = array.mutable_data();
+    dinputs = std::move(array);
+  }
+  Gradients<Real> pointers() { return {flat.mutable_data(), dstate.pointers(), dx}; }
+};
+
 // The shape of the tape, as problem.py's Kept has it.
 inline Shape shape_of_tape(const Net& net, ptrdiff_t steps) {
   if (net.parts() == 1) return {steps, net.shape.kept(), tape_width(net.H)};
@@ -146,8 +166,7 @@ struct Calls {
                             py::handle steps, const Options& options) {
     SeenProblem<Real> seen;
     if (!seen.see(net, inputs, state, steps) || seen.may_be_vectors(net)) return py::none();
-    const GivenWeights<Real> weights(net, flat);
-    const Problem<Real> problem = seen.problem(net, weights, options.last);
+    const Problem<Real> problem = seen.problem(net, numbers(flat), options.last);
     auto y = new_array<Real>(seen.lead(options.last).and_then(net.V)),
          h = new_array<Real>(seen.lead().and_then(net.W()));
     auto tape = new_array<Real>(shape_of_tape(net, seen.steps().count));
@@ -169,12 +188,11 @@ struct Calls {
     SeenBackward seen;
     if (!seen.see(net, kept, given, options)) return py::none();
     if (!seen.by.dy && !seen.by.dh.at && !seen.by.has_dstate()) return py::none();
-    GradientArrays grads(net, seen.forward, options.need_dinputs);
+    GradientArrays<Real> grads(net, seen.forward, options.need_dinputs);
     Gradients<Real> pointers = grads.pointers();
     pointers.later = optional_later(net, later);
-    const GivenWeights<Real> weights(net, flat);
     run(threads_for(options.threads, net, seen.forward, {1, 1, false}), kernels<Real>(isa).backward,
-        seen.forward.problem(net, weights, options.last), seen.kept, seen.by, pointers);
+        seen.forward.problem(net, numbers(flat), options.last), seen.kept, seen.by, pointers);
     return tuple_of(grads.flat, grads.dstate.take(), grads.dinputs);
   }
 
@@ -211,7 +229,7 @@ struct Calls {
     if (!good || (each && (end < first || end > seen.steps().B)))
       throw py::value_error("the arguments of sums must be canonical");
     auto to = each ? new_array<Real>({end - first, net.size()}) : new_array<Real>({net.size()});
-    GradientArrays grads(net, seen.forward, options.need_dinputs);
+    GradientArrays<Real> grads(net, seen.forward, options.need_dinputs);
     Problem<Real> problem = seen.forward.problem(net, numbers(flat), options.last);
     problem.gates = const_cast<Real*>(all);  // which are only read
     seen.kept.has_gates = true;
@@ -237,7 +255,7 @@ struct Calls {
     if (net.parts() > 1 || threads_for(options.threads, net, seen, {2, 1, true}) > 1) return py::none();
     const ptrdiff_t arrays = splits(net) ? 2 : 1, N = seen.steps().count, B = seen.steps().B;
     double loss = 0;
-    GradientArrays grads(net, seen, options.need_dinputs);
+    GradientArrays<Real> grads(net, seen, options.need_dinputs);
     auto losses = new_array<Real>(seen.lead(options.last)), one = new_array<Real>({net.size()}),
          gates = new_array<Real>({arrays, N, padded<Real>(net.G())});
     auto lengths = new_array<double>({B});
@@ -275,7 +293,7 @@ struct Calls {
     }
     const Steps labelled = last_only ? last_steps(seen.steps()) : seen.steps();
     double loss = 0;
-    GradientArrays grads(net, seen, options.need_dinputs);
+    GradientArrays<Real> grads(net, seen, options.need_dinputs);
     auto losses = new_array<Real>(seen.lead(last_only));
     NewStates<Real> last(net, seen.is_one(), seen.steps().B);
     Losses<Real> given{&loss, losses.mutable_data(), last.pointers()};
@@ -345,23 +363,6 @@ struct Calls {
           optional(item(given, 0), outputs, good), {optional(item(given, 1), units, good), net.W()}, {}, {nullptr, 0}};
       return good && forward.see_states(net, item(given, 2), by.dstate) && kept.h.at && (net.V > 0 || !by.dy);
     }
-  };
-
-  // Arrays for gradients; what Python gets of them.
-  struct GradientArrays {
-    py::array_t<Real> flat;
-    NewStates<Real> dstate;
-    py::object dinputs = py::none();
-    Real* dx = nullptr;
-
-    GradientArrays(const Net& net, const SeenProblem<Real>& seen, bool need_dinputs)
-        : flat(new_array<Real>({net.size()})), dstate(net, seen.is_one(), seen.steps().B) {
-      if (!need_dinputs) return;
-      py::array_t<Real> array = new_array<Real>(seen.lead().and_then(net.X));
-      dx = array.mutable_data();
-      dinputs = std::move(array);
-    }
-    Gradients<Real> pointers() { return {flat.mutable_data(), dstate.pointers(), dx}; }
   };
 };
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "../system/processor.hpp"
+#include "modules.hpp"
 #include "stepper.hpp"
 
 namespace rnncore {
@@ -124,36 +125,54 @@ py::list cells() {
   return rows;
 }
 
-void define_nouns(py::module_& m) {
+// What runs once is small rather than fast.
+[[gnu::cold]] void define_machine(py::module_& m) {
+  m.def("instruction_sets", instruction_sets_here, "Return (name, number) of each that runs here, worst first.");
+  m.def("compiled_sets", compiled_sets, "Return the names of all that were compiled, worst first.");
+  m.def("cells", cells, "Return what rnncore/cells.py says of each cell, in numbers, in the core's order.");
+  m.def("set_rounding_mode", set_rounding_mode, "Set this thread's mode and return what it was.");
+  m.attr("STANDARD_ROUNDING") = standard_rounding_mode;
+  m.def("looks", [] { return looks; }, "Return how often kernels of this thread asked whether to go on.");
+  m.def(
+      "release_memory", [] { return spare_pages().release() + release_work_areas(); },
+      "Give back what is kept between calls; return how many bytes.");
+  m.def(
+      "tuning", [] { return std::pair(tuning::chosen.far_row_bytes, tuning::chosen.far_weights_bytes); },
+      "Return far_row_bytes and far_weights_bytes, as they were chosen.");
+  m.def("usable_cores", usable_cores, "Return how many cores this process may use.");
+  m.def("cores_of_quota", cores_of_quota, "Return how many cores the CPU quotas under a root allow, 0 for all.");
+}
+
+[[gnu::cold]] void define_nouns(py::module_& m) {
   py::class_<Net>(m, "Net").def(
       py::init([](int cell, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, ptrdiff_t layers, ptrdiff_t directions, int tokens) {
         return Net::of(cell, any_column().cells[cell], X, H, V, layers, directions, tokens);
       }));
   py::class_<PackedSteps>(m, "Steps")
-      .def(py::init([](const py::array& lengths, ptrdiff_t T, bool packed, bool one, py::handle resets) {
-        const uint8_t* const given = resets.is_none() ? nullptr : numbers_of<const uint8_t>(resets);
-        return PackedSteps(numbers_of<const int64_t>(lengths), T, lengths.shape(0), packed, one, given);
-      }));
+      .def(py::init(
+          [](const py::array& lengths, ptrdiff_t T, bool packed, bool one, py::handle resets, py::handle order) {
+            const uint8_t* const given = resets.is_none() ? nullptr : numbers_of<const uint8_t>(resets);
+            const int64_t* const by_rows = order.is_none() ? nullptr : numbers_of<const int64_t>(order);
+            return PackedSteps(numbers_of<const int64_t>(lengths), T, lengths.shape(0), packed, one, given, by_rows);
+          }));
 }
 
-void define_options(py::module_& m) {
+[[gnu::cold]] void define_options(py::module_& m) {
   py::class_<Options>(m, "Options").def(py::init([](bool need_dinputs, bool last, int loss, int threads) {
     return Options{need_dinputs, last, static_cast<Loss>(loss), threads};
   }));
 }
 
-void define_calls(py::module_& m) {
+[[gnu::cold]] void define_calls(py::module_& m) {
   m.def("forward", [](int isa, const Net& net, py::handle flat, py::handle inputs, py::handle state, py::handle steps,
                       const Options& options) {
-    return by_type(typed(flat, inputs, 0), [&](auto real) {
-      return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, options);
-    });
+    return by_type(
+        flat, [&](auto real) { return Calls<decltype(real)>::forward(isa, net, flat, inputs, state, steps, options); });
   });
   m.def("backward", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given,
                        const Options& options, py::handle later) {
-    return by_type(typed(flat, kept, 3), [&](auto real) {
-      return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options, later);
-    });
+    return by_type(
+        flat, [&](auto real) { return Calls<decltype(real)>::backward(isa, net, flat, kept, given, options, later); });
   });
   m.def("gates", [](int isa, const Net& net, py::handle flat, py::handle kept, py::handle given, const Options& options,
                     bool states) {
@@ -199,7 +218,18 @@ void define_calls(py::module_& m) {
   });
 }
 
-void define_optimizers(py::module_& m) {
+[[gnu::cold]] void define_module_calls(py::module_& m) {
+  m.def("module_forward", [](int isa, const Net& net, bool is_double, py::handle shape, py::handle at, py::handle steps,
+                             const Options& options) {
+    return (is_double ? module_forward<double> : module_forward<float>)(isa, net, shape, at, steps, options);
+  });
+  m.def("module_backward", [](int isa, const Net& net, bool is_double, py::handle shape, py::handle at,
+                              py::handle steps, const Options& options) {
+    return (is_double ? module_backward<double> : module_backward<float>)(isa, net, shape, at, steps, options);
+  });
+}
+
+[[gnu::cold]] void define_optimizers(py::module_& m) {
   m.def("norm", [](int isa, py::handle x) {
     return by_type(x, [&](auto real) {
       using Real = decltype(real);
@@ -242,23 +272,11 @@ PYBIND11_MODULE(_core, m) {
   // What is made once is made here, where the GIL is held: the first calls of several threads may come together.
   (void)numpy_types(), (void)spare_pages(), (void)instruction_sets();
   choose_numbers(std::getenv("RNNCORE_TUNING"));
-  m.def("instruction_sets", instruction_sets_here, "Return (name, number) of each that runs here, worst first.");
-  m.def("compiled_sets", compiled_sets, "Return the names of all that were compiled, worst first.");
-  m.def("cells", cells, "Return what rnncore/cells.py says of each cell, in numbers, in the core's order.");
-  m.def("set_rounding_mode", set_rounding_mode, "Set this thread's mode and return what it was.");
-  m.attr("STANDARD_ROUNDING") = standard_rounding_mode;
-  m.def("looks", [] { return looks; }, "Return how often kernels of this thread asked whether to go on.");
-  m.def(
-      "release_memory", [] { return spare_pages().release() + release_work_areas(); },
-      "Give back what is kept between calls; return how many bytes.");
-  m.def(
-      "tuning", [] { return std::pair(tuning::chosen.far_row_bytes, tuning::chosen.far_weights_bytes); },
-      "Return far_row_bytes and far_weights_bytes, as they were chosen.");
-  m.def("usable_cores", usable_cores, "Return how many cores this process may use.");
-  m.def("cores_of_quota", cores_of_quota, "Return how many cores the CPU quotas under a root allow, 0 for all.");
+  define_machine(m);
   define_nouns(m);
   define_options(m);
   define_calls(m);
+  define_module_calls(m);
   define_optimizers(m);
   define_stepper(m);
 }

@@ -79,12 +79,15 @@ struct Shape {
   }
 };
 
-// The same as py::array_t<T>(shape), without its vectors of axes and strides: small nets wait for some such arrays.
+// The same as py::array_t<T>(shape), without its vectors of axes and strides: small nets wait for some such arrays. Or
+// an array of memory that the array itself does not own.
 template <class T>
-py::array_t<T> small_array(const Shape& shape) {
+py::array_t<T> small_array(const Shape& shape, void* at = nullptr) {
+  constexpr int plain = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_ |
+                        py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
   const auto& numpy = py::detail::npy_api::get();
   PyObject* const made = numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, py::dtype::of<T>().release().ptr(),
-                                                     shape.count, shape.axes, nullptr, nullptr, 0, nullptr);
+                                                     shape.count, shape.axes, nullptr, at, at ? plain : 0, nullptr);
   if (!made) throw py::error_already_set();
   return py::reinterpret_steal<py::array_t<T>>(made);
 }
@@ -94,15 +97,16 @@ template <class T>
 py::array_t<T> new_array(const Shape& shape) {
   const size_t bytes = sizeof(T) * static_cast<size_t>(shape.size());
   if (bytes < tuning::large_result) return small_array<T>(shape);
-  py::array::ShapeContainer axes(shape.axes, shape.axes + shape.count);
   auto pages = std::make_unique<Pages>(spare_pages().take(bytes));
-  auto* const at = static_cast<T*>(pages->at());
-  const py::capsule owner(pages.get(), [](void* owned) {
+  py::array_t<T> array = small_array<T>(shape, pages->at());
+  py::capsule owner(pages.get(), [](void* owned) {
     const std::unique_ptr<Pages> done(static_cast<Pages*>(owned));
     spare_pages().keep(std::move(*done));
   });
   (void)pages.release();
-  return py::array_t<T>(std::move(axes), at, owner);
+  if (py::detail::npy_api::get().PyArray_SetBaseObject_(array.ptr(), owner.release().ptr()) != 0)
+    throw py::error_already_set();
+  return array;
 }
 
 }  // namespace rnncore

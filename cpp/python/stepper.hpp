@@ -190,7 +190,7 @@ class StepperOf : public Stepper {
   Alone alone_;
 };
 
-inline void define_stepper(py::module_& m) {
+[[gnu::cold]] inline void define_stepper(py::module_& m) {
   py::class_<Stepper>(m, "Stepper")
       .def(py::init([](int isa, const Net& net, py::handle flat, ptrdiff_t B) -> std::unique_ptr<Stepper> {
         return by_type(flat, [&](auto real) -> std::unique_ptr<Stepper> {

@@ -16,9 +16,11 @@ class Net:
     def __init__(self, cell: int, X: int, H: int, V: int, layers: int, directions: int, tokens: int, /) -> None: ...
 
 class Steps:
-    """The steps of a batch whose sequences differ in length, or are reset."""
+    """The steps of a batch whose sequences differ in length, or are reset; order: of arrays by rows, else None."""
 
-    def __init__(self, lengths: Indices, T: int, packed: bool, one: bool, resets: Mask | None, /) -> None: ...
+    def __init__(
+        self, lengths: Indices, T: int, packed: bool, one: bool, resets: Mask | None, order: Indices | None, /
+    ) -> None: ...
 
 class Options:
     """What is asked of a call; loss is a number, and threads as problem.hpp has it."""
@@ -49,7 +51,7 @@ def cores_of_quota(root: str, /) -> int: ...
 def forward(
     isa: int,
     net: Net,
-    flat: Array | Addresses,
+    flat: Array,
     inputs: Inputs,
     state: States,
     steps: Steps | Mask | None,
@@ -61,7 +63,7 @@ def forward(
 def backward(
     isa: int,
     net: Net,
-    flat: Array | Addresses,
+    flat: Array,
     kept: tuple[Inputs, States, Steps | None, Array, Array],
     given: tuple[Array | None, Array | None, States],
     options: Options,
@@ -70,6 +72,30 @@ def backward(
 ) -> tuple[Array, States, Array | None] | None:
     """kept: inputs, state, steps, h, the tape. given: dy, dh, dstate. later: of the steps after, the gradients with
     respect to flat."""
+
+def module_forward(
+    isa: int,
+    net: Net,
+    is_double: bool,
+    shape: tuple[int, ...],
+    at: Addresses,
+    steps: Steps | None,
+    options: Options,
+    /,
+) -> tuple[Array, ...]:
+    """See _cpp.py."""
+
+def module_backward(
+    isa: int,
+    net: Net,
+    is_double: bool,
+    shape: tuple[int, ...],
+    at: Addresses,
+    steps: Steps | None,
+    options: Options,
+    /,
+) -> tuple[Any, ...]:
+    """See _cpp.py."""
 
 def gates(
     isa: int,

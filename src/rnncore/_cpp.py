@@ -48,7 +48,7 @@ class CppEngine:
         self._isa = _NUMBERS[isa]
 
     def forward(
-        self, net: Net, flat: Array | Addresses, inputs: Inputs, state: States, steps: Steps | None, options: Options
+        self, net: Net, flat: Array, inputs: Inputs, state: States, steps: Steps | None, options: Options
     ) -> tuple[Array, Array, States, Kept] | None:
         """Return outputs y, hidden states h, the last states, and what ``backward`` needs."""
         own: Any = _steps(steps) if type(steps) is Steps else steps  # resets stay as they are
@@ -63,7 +63,7 @@ class CppEngine:
     def backward(
         self,
         kept: Kept,
-        flat: Array | Addresses,
+        flat: Array,
         dy: Array | None,
         dh: Array | None,
         dstate: States,
@@ -76,6 +76,27 @@ class CppEngine:
         arrays, given = (inputs, state, own, h, tape), (dy, dh, dstate)
         asked = options.core or _options(options)
         return _core.backward(self._isa, net.core or _net(net), flat, arrays, given, asked, later)
+
+    def module_forward(
+        self, net: Net, shape: tuple[int, ...], at: Addresses, steps: Steps | None, options: Options
+    ) -> tuple[Array, ...]:
+        """Return h, the tape and the last states of a net without outputs, these with an axis for parts.
+
+        shape: that of x. at: x, the initial states, a mask for each layer but the first, and the weights of each part:
+        W_ih, W_hh, and b_ih and b_hh or none. 0 stands for a state or a mask that is None.
+        """
+        own, asked = None if steps is None else _steps(steps), options.core or _options(options)
+        return _core.module_forward(self._isa, net.core or _net(net), net.dtype.itemsize == 8, shape, at, own, asked)
+
+    def module_backward(
+        self, net: Net, shape: tuple[int, ...], at: Addresses, steps: Steps | None, options: Options
+    ) -> tuple[Any, ...]:
+        """Return the gradients with respect to the parameters, to x or None, and to the initial states.
+
+        at: as before, with h, the tape, dh and dstate before the weights.
+        """
+        own, asked = None if steps is None else _steps(steps), options.core or _options(options)
+        return _core.module_backward(self._isa, net.core or _net(net), net.dtype.itemsize == 8, shape, at, own, asked)
 
     def gates(
         self,
@@ -210,7 +231,8 @@ def _steps(steps: Steps) -> Any:
         if steps.full and steps.resets is not None:
             core = steps.resets
         else:
-            core = _core.Steps(steps.lengths, steps.T, steps.packed, steps.form == "one", steps.resets)
+            order = steps.order if steps.form == "rows" else None
+            core = _core.Steps(steps.lengths, steps.T, steps.packed, steps.form == "one", steps.resets, order)
         object.__setattr__(steps, "core", core)
     return core
 

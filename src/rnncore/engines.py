@@ -63,9 +63,8 @@ class Engine(Protocol):
     with resets in the place of steps. It answers None, before any work, where they are not canonical. ``arguments``
     then mends them or says what is wrong, and the same function is called again.
 
-    ``forward`` and ``backward`` of an engine that ``reads_addresses`` take, for flat of a net without outputs, also a
-    tuple of the addresses of its arrays, which the caller keeps as canonical arrays are: of each part W_xh, W_hh, b_x
-    if the cell has it, and b_h.
+    An engine that ``reads_addresses`` also has ``module_forward`` and ``module_backward``, for modules of PyTorch: it
+    gets the addresses of their arrays, and the caller answers for these as for canonical ones.
     """
 
     name: str

@@ -17,11 +17,11 @@ import numpy as np
 
 from .types import AnyArray, Indices, Mask
 
-FORMS = {"grid": False, "one": False, "list": True, "flat": True}
-"""How the arrays of a call hold the steps, and whether they are packed then, one sequence after the other (N, ...).
+FORMS = {"grid": False, "one": False, "list": True, "flat": True, "rows": True}
+"""How the arrays of a call hold the steps, and whether they are packed then, (N, ...).
 
 "grid": padded (T, B, ...); "one": one sequence (T, ...); "list": a list of sequences, and results are lists too;
-"flat": one array, with ``offsets``.
+"flat": one array, with ``offsets``, one sequence after the other; "rows": as the engines have them, step by step.
 """
 
 
@@ -32,15 +32,16 @@ class Steps:
     each step, in the arrays of the call, whether the states before it are zero; None for none. full: whether all steps
     of the grid exist, and arrays hold them in the order of places.
 
-    order (B,): the sequence at each position, longest first, equals in the order of the batch. start (longest + 1,):
-    the rows of step t are [start[t], start[t + 1]). address (N,): of each row, where it lies in the arrays of the
-    call, counted in steps. place (N,): of each row, t*B + b. by_place (N,): the rows in ascending order of places.
+    order (B,): the sequence at each position, longest first, equals in the order of the batch unless it is given. start
+    (longest + 1,): the rows of step t are [start[t], start[t + 1]). address (N,): of each row, where it lies in the
+    arrays of the call, counted in steps. place (N,): of each row, t*B + b. by_place (N,): the rows in ascending order
+    of places.
     All are int64 and contiguous. core: the same as the compiled core has it, made by ``_cpp`` when first needed.
     The tables, from ``order`` on, are made when one is first needed; the compiled core makes its own.
     """
 
     __slots__ = (
-        *("B", "T", "count", "form", "full", "lengths", "packed", "resets", "core"),
+        *("B", "T", "count", "form", "full", "given", "lengths", "packed", "resets", "core"),
         *("address", "by_place", "order", "place", "start"),
     )
     T: int
@@ -51,6 +52,7 @@ class Steps:
     full: bool
     lengths: Indices
     resets: Mask | None
+    given: Indices | None
     order: Indices
     start: Indices
     address: Indices
@@ -59,9 +61,15 @@ class Steps:
     core: Any
 
     def __init__(
-        self, lengths: Indices, T: int, form: str, resets: Mask | None = None, count: int | None = None
+        self,
+        lengths: Indices,
+        T: int,
+        form: str,
+        resets: Mask | None = None,
+        count: int | None = None,
+        given: Indices | None = None,
     ) -> None:
-        """count: how many steps there are, if that is known."""
+        """count: how many steps there are, if that is known. given: the order, if equals have another."""
         B, packed = len(lengths), FORMS[form]
         count = int(lengths.sum()) if count is None else count
         full = not packed and count == T * B
@@ -74,6 +82,7 @@ class Steps:
         put(self, "full", full)
         put(self, "lengths", lengths)
         put(self, "resets", resets)
+        put(self, "given", given)
         put(self, "core", None)
 
     def _set(self, **values: Any) -> None:
@@ -86,7 +95,7 @@ class Steps:
         if name not in ("order", "start", "address", "place", "by_place"):
             raise AttributeError(f"Steps has no {name!r}")
         lengths, B = self.lengths, self.B
-        order = np.argsort(-lengths, kind="stable")
+        order = np.argsort(-lengths, kind="stable") if self.given is None else self.given
         longest = int(lengths[order[0]])
         there = B - np.searchsorted(lengths[order[::-1]], np.arange(longest), side="right")  # sequences at each step
         start = np.concatenate([[0], np.cumsum(there)]).astype(np.int64)
@@ -94,6 +103,8 @@ class Steps:
         sequence = order[np.arange(self.count) - start[step]]
         place = step * B + sequence
         address = (np.cumsum(lengths) - lengths)[sequence] + step if self.packed else place
+        if self.form == "rows":
+            address = np.arange(self.count)
         self._set(order=order, start=start, address=address, place=place, by_place=np.argsort(place))
         table: Indices = object.__getattribute__(self, name)
         return table

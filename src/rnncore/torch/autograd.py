@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import kernels
-from .kernels import Given, Kept, Plan, Tensors
+from .kernels import Given, Kept, Plan, Read, Tensors
 from .theirs import second_gradients
 
 
@@ -35,7 +35,7 @@ class Call(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, x: Any, h: Any, c: Any, masks: Any, *weights: Tensor) -> Any:
         """Return the output and the last states."""
-        results, tape = kernels.forward(plan, Given(x, h, c, masks), weights)
+        results, tape = kernels.forward(plan, (x, h, c, masks), weights)
         _save(ctx, plan, x, h, c, masks, weights, results[0], tape)
         return results
 
@@ -47,7 +47,7 @@ class Call(torch.autograd.Function):
         plan, need_dx = ctx.plan, ctx.needs_input_grad[1]
         x, h, c, output, tape, *tensors = ctx.saved_tensors
         masks, weights = tuple(tensors[: ctx.masks]), tensors[ctx.masks :]
-        given, kept = Given(x, h, c, masks), Kept(output, tape)
+        given, kept = (x, h, c, masks), (output, tape)
         if torch.is_grad_enabled():
             gradients = Gradient.apply(plan, need_dx, given, kept, x, h, c, len(weights), *weights, *by)
         else:
@@ -72,7 +72,7 @@ class CallOfTransform(Call):
     @staticmethod
     def forward(plan: Plan, x: Any, h: Any, c: Any, masks: Any, *weights: Tensor) -> Any:  # type: ignore[override]
         """Return the output, the last states and the tape."""
-        results, tape = kernels.forward(plan, Given(x, h, c, masks), weights)
+        results, tape = kernels.forward(plan, (x, h, c, masks), weights)
         return *results, tape
 
     @staticmethod
@@ -88,7 +88,7 @@ class CallOfTransform(Call):
         return Call.backward(ctx, *by[:-1])
 
 
-def _gradients(plan: Plan, given: Given, kept: Kept, weights: Any, by: Any, need_dx: bool) -> Tensors:
+def _gradients(plan: Plan, given: Read, kept: Kept, weights: Any, by: Any, need_dx: bool) -> Tensors:
     """Return the gradients with respect to x, h, c and the weights."""
     dx, dfirst, dflat = kernels.backward(plan, given, kept, weights, by, need_dx)
     dh, dc = (*dfirst, None, None)[:2]
@@ -102,7 +102,7 @@ class Gradient(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(plan: Plan, need_dx: bool, given: Given, kept: Kept, *tensors: Any) -> Any:
+    def forward(plan: Plan, need_dx: bool, given: Read, kept: Kept, *tensors: Any) -> Any:
         """Return the gradients of x, h, c and the weights. tensors: x, h, c, how many weights, these, and dJ."""
         weights, by = tensors[4 : 4 + tensors[3]], tensors[4 + tensors[3] :]
         gradients = _gradients(plan, given, kept, weights, by, need_dx)
@@ -112,7 +112,7 @@ class Gradient(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         """Save what backward needs."""
         plan, _, given, _, x, h, c, count, *tensors = inputs
-        ctx.plan, ctx.count, ctx.masks = plan, count, given.masks
+        ctx.plan, ctx.count, ctx.masks = plan, count, given[3]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, h, c, *tensors)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import kernels
-from .kernels import Given, Kept, Plan
+from .kernels import Given, Plan
 
 
 def call(mode: str, layers: int, bidirectional: bool, given: Given, weights: list[Tensor]) -> tuple[Tensor, ...]:
@@ -63,7 +63,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients with respect to x, if needed, to h and c, and to the weights as one vector."""
     plan = _plan(x, weights, mode, layers, bidirectional)
-    dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), Kept(*found), weights, by, need_dx)
+    dx, dstates, dflat = kernels.backward(plan, _given(x, states, masks), (found[0], found[1]), weights, by, need_dx)
     dh, dc = (*dstates, x.new_empty(0), x.new_empty(0))[:2]
     return x.new_empty(0) if dx is None else dx, dh, dc, torch.from_numpy(dflat)
 
@@ -95,7 +95,7 @@ def _gradient(ctx: Any, *by: Any) -> Any:
     by = by[: 3 if ctx.mode == "LSTM" else 2]
     dx, dh, dc, dflat = torch.ops.rnncore.backward(by, x, *lists, *how, ctx.needs_input_grad[0])
     plan = _plan(x, weights, *how)
-    dweights = [dflat[place].view(shape) for place, shape in plan.places]
+    dweights = [dflat[place].view(shape) for place, shape, _ in plan.places]
     dstates = [dh, dc][: len(states)]
     return dx if ctx.needs_input_grad[0] else None, dstates, [None] * len(masks), dweights, None, None, None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from .kernels import DTYPES, Given, Plan, plan_for
 from .packed import rows_of
 
 PLAIN = (Tensor, Parameter)
+SHAPE = attrgetter("shape")
 
 
 class Refused(NamedTuple):
@@ -48,14 +50,15 @@ def read(module: Any, input: Any, hx: Any) -> tuple[Given, list[Tensor]] | Refus
         if states is None:
             return Refused("")
         h, c = states
-    return Given(x, h, c, _masks(module, x)), weights
+    masks = _masks(module, x) if module.training and module.dropout else ()
+    return Given(x, h, c, masks), weights
 
 
 def plan_of(module: Any, input: Any, x: Tensor, weights: list[Tensor]) -> Plan | None:
     """Return what a call computes, or None if its arguments contradict each other."""
     sizes = module.input_size, module.hidden_size, module.num_layers
     plan = plan_for(module.mode, *sizes, module.bidirectional, module.bias, x.dtype)
-    if [weight.shape for weight in weights] != plan.shapes:
+    if list(map(SHAPE, weights)) != plan.shapes:
         return None
     if not isinstance(input, PackedSequence):
         return plan
@@ -75,8 +78,11 @@ def as_module_has_it(module: Any, input: Any, found: tuple[Tensor, ...]) -> tupl
 
 def weights_of(module: Any) -> list[Any]:
     """Return a module's weights as they are now, in PyTorch's order; None for one that is missing."""
-    own = module._parameters
-    return [own[name] if name in own else getattr(module, name, None) for name in module._flat_weights_names]
+    names = module._flat_weights_names
+    try:
+        return list(map(module._parameters.__getitem__, names))
+    except KeyError:
+        return [getattr(module, name, None) for name in names]
 
 
 def _reason(module: Any, x: Any, weights: list[Any]) -> str | None:
@@ -124,9 +130,7 @@ def _is_state(state: Any, dtype: torch.dtype, wanted: tuple[int, ...]) -> bool:
 
 
 def _masks(module: Any, x: Tensor) -> tuple[Tensor, ...]:
-    """Return the masks between the layers, drawn as PyTorch draws them: none if all are kept."""
-    if not module.training or module.dropout == 0 or module.num_layers == 1:
-        return ()
+    """Return the masks between the layers of a module with dropout, drawn as PyTorch draws them."""
     keep, shape = 1 - module.dropout, (*x.shape[:-1], (1 + module.bidirectional) * module.hidden_size)
     masks = [x.new_empty(shape) for _ in range(module.num_layers - 1)]
     if keep == 0:
