@@ -7,6 +7,7 @@
 #include "../problem.hpp"
 #include "memory.hpp"
 #include "rounding.hpp"
+#include "slow_numbers.hpp"
 #include "threads.hpp"
 
 namespace rnncore {
@@ -20,7 +21,7 @@ class Given {
   static Memory reserve(void* given, size_t bytes) {
     Given& own = *static_cast<Given*>(given);
     try {
-      return own.area_.reserve(bytes);
+      return with_slow_numbers(own.area_.reserve(bytes));
     } catch (const std::bad_alloc&) {
       own.no_memory_ = true;
       return {nullptr, 0};
@@ -55,6 +56,7 @@ bool run_kernel(int threads, bool (*interrupted)(), Kernel kernel, const Argumen
     done = kernel(arguments..., machine);
   }
   if (given.no_memory()) throw std::bad_alloc();
+  report_slow_numbers();
   return done;
 }
 
