@@ -25,9 +25,11 @@ def calls(params: rnncore.Params, B: int, T: int, V: int, random: np.random.Gene
     """Yield what a net can be asked for."""
     dtype, tokens = params.dtype, bool(params.net.tokens)
     inputs = (
-        random.integers(0, params.net.X, (T, B)) if tokens else random.normal(size=(T, B, params.net.X)).astype(dtype)
+        random.integers(0, params.net.inputs, (T, B))
+        if tokens
+        else random.normal(size=(T, B, params.net.inputs)).astype(dtype)
     )
-    by: dict[str, Any] = {("dy" if V else "dh"): random.normal(size=(T, B, V or params.net.H)).astype(dtype)}
+    by: dict[str, Any] = {("dy" if V else "dh"): random.normal(size=(T, B, V or params.net.hidden)).astype(dtype)}
 
     def halves(**options: Any) -> None:
         kept = rnncore.forward(params, inputs, **options)
