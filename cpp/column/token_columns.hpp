@@ -17,15 +17,15 @@ void add_column(const Panels<Real>& W_xh, Index token, Real* to) {
   }
 }
 
-// The same from W_xh itself, which lies by rows.
+// The same from W_xh itself, which lies by rows. Beyond the last unit it is +0.
 template <class Real>
 void gather_column(const LayerArrays<const Real>& arrays, const Sizes<Real>& n, Index token, Real* to) {
   const Real* const column = arrays.W_xh + token;
   for (Index j = 0; j < n.H; j += lanes<Real>)
     for (Index gate = 0; gate < n.shape().gates; ++gate, to += lanes<Real>)
-      for (Index l = 0; l < lanes<Real> && j + l < n.H; ++l) {
+      for (Index l = 0; l < lanes<Real>; ++l) {
         const Index row = gate * n.H + j + l;
-        to[l] = arrays.b_x[row] + column[row * n.X];
+        to[l] = j + l < n.H ? arrays.b_x[row] + column[row * n.X] : 0;
       }
 }
 
