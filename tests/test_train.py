@@ -630,6 +630,7 @@ def test_a_real_limit_on_the_file(tmp_path, text):
 def hears_interrupts():
     """In the child: what a background job of a shell may have switched off."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup did
 
 
 def started(text, model):
