@@ -457,6 +457,17 @@ def test_resets_are_verified_and_told_by_ratios() -> None:
     assert figures == ["gru", "4", "bptt", "1 ms", "1.000", "1.000", "1.500", "1.250"]
 
 
+def test_outputs_stand_beside_whole_vectors() -> None:
+    outputs = load("outputs")
+    for loss in outputs.LOSSES:
+        outputs.verify(loss, 9)
+    assert [outputs.whole(V) for V in (1, 16, 17)] == [16, 16, 32]
+    seconds = {str(V): [V * 2e-6, V * 1e-6] for V in outputs.OUTPUTS}
+    text = outputs.markdown({**load("environment").describe(), "rows": [{"loss": "classes", "seconds": seconds}]})
+    figures = [cell.strip() for cell in text.splitlines()[-1].split("|")[1:-1]]
+    assert figures[:7] == ["classes", "0.06", "0.25", "0.50", "0.56", "0.94", "16 us"]
+
+
 def test_threads_tell_how_many_sizes_lose_by_them() -> None:
     threads = load("threads")
     sizes = threads.by_chance(0, 5)
