@@ -1,4 +1,4 @@
-"""No loss computes with numbers below the normal ones where its own are moderate: they are slow on many processors."""
+"""No loss has subnormal results where its numbers are moderate: many processors are slow with them."""
 
 import os
 import shlex
@@ -31,4 +31,4 @@ def test_rows_that_do_not_fill_vectors(isa: str, tmp_path: Path) -> None:
     given = [f"-DRNNCORE_ISA={isa}", "-I", str(COLUMN), str(HERE / "underflow.cpp"), "-o", program]
     subprocess.run([*compiler, *flags, *given], check=True)
     found = subprocess.run([program], capture_output=True, text=True, check=True).stdout
-    assert not found, f"results below the normal numbers:\n{found}"
+    assert not found, f"subnormal results:\n{found}"

@@ -1,21 +1,14 @@
-// Prints every loss and number of outputs for which a row of moderate numbers has a result below the normal ones. Where
-// a row ends, in vectors that are not full, there must be none: a processor may take a hundred times as long for it.
+// Prints each loss and number of outputs for which rows of moderate numbers have subnormal results. There must be none
+// in the padding either: some processors take a hundred times as long for one.
 #include <cfenv>
 #include <cstdio>
 #include <vector>
 
 #include "binary_cross_entropy.hpp"
-#include "cross_entropy.hpp"
+#include "loops.cpp"
 #include "squared_error.hpp"
 
 namespace rnncore::RNNCORE_ISA {
-
-namespace cross_entropy {
-template Vector<float> across_rows(Rows<float>, Index, Index, const int64_t*);
-template Vector<double> across_rows(Rows<double>, Index, Index, const int64_t*);
-template Vector<float> along_rows(Rows<float>, Index, Index, const int64_t*);
-template Vector<double> along_rows(Rows<double>, Index, Index, const int64_t*);
-}  // namespace cross_entropy
 
 constexpr Index rows = 19, most = 40;
 

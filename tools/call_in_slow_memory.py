@@ -2,7 +2,7 @@
 
     python tools/call_in_slow_memory.py FILE    # FILE: gets what the core reports
 
-Each is a moderate net of random numbers: none of its own is below the normal ones.
+Each net has moderate random numbers, none of them subnormal.
 """
 
 import functools
@@ -29,14 +29,15 @@ def calls(params: rnncore.Params, B: int, T: int, V: int, random: np.random.Gene
         if tokens
         else random.normal(size=(T, B, params.net.inputs)).astype(dtype)
     )
-    by: dict[str, Any] = {("dy" if V else "dh"): random.normal(size=(T, B, V or params.net.hidden)).astype(dtype)}
+    by: dict[str, Any] = {("dy" if V else "dh"): random.normal(size=(T, B, V or params.net.width)).astype(dtype)}
 
     def halves(**options: Any) -> None:
         kept = rnncore.forward(params, inputs, **options)
         rnncore.backward(params, kept, **by, need_dinputs=not tokens)
 
     yield "forward and backward", halves
-    yield "resets", lambda: halves(resets=random.random((T, B)) < 0.2)
+    if not params.net.bidirectional:
+        yield "resets", lambda: halves(resets=random.random((T, B)) < 0.2)
     if V == 0:
         return
     classes, lengths = random.integers(0, V, (T, B)), random.integers(0, T + 1, B)
@@ -48,7 +49,7 @@ def calls(params: rnncore.Params, B: int, T: int, V: int, random: np.random.Gene
         "squared error": (reals, {"loss": "squared_error"}),
         "lengths": (classes, {"lengths": lengths}),
         "norms": (classes, {"per_sequence": "norms"}),
-        "gradients": (classes, {"per_sequence": "gradients"}),
+        "gradients": (classes, {"per_sequence": True}),
         "windows": (classes, {"truncate": 3}),
         "last": (classes[0], {}),
     }
@@ -78,17 +79,14 @@ def main(path: str) -> int:
             for net, params, B, T, V in nets():
                 for asked, call in calls(params, B, T, V, random):
                     before = os.fstat(2).st_size
-                    try:
-                        call()
-                    except (TypeError, ValueError):  # not for this net
-                        continue
+                    call()
                     done += 1
                     if os.fstat(2).st_size > before:
                         found += 1
                         print(f"{net}: {asked}")
         finally:
             os.dup2(shown, 2)
-    print(f"{found} of {done} calls met numbers below the normal ones")
+    print(f"{found} of {done} calls met subnormal numbers")
     return int(found > 0)
 
 
