@@ -21,15 +21,15 @@ struct CellShape {
 };
 constexpr int most_states = 2, most_gates = 4, most_saved = 5;
 
-// What the tape keeps of a step lies in rows of whole sixteens.
-constexpr ptrdiff_t tape_width(ptrdiff_t H) { return (H + 15) / 16 * 16; }
+// So many numbers with padding to whole vectors of every instruction set.
+constexpr ptrdiff_t whole_vectors(ptrdiff_t n) { return (n + 15) / 16 * 16; }
 
 // A leading dimension for rows of n numbers: whole vectors of every instruction set, and, unless a row is short, an odd
 // number of cache lines apart, so that the same numbers of successive rows fall into all lines of the L1 cache.
 template <class Real>
 constexpr ptrdiff_t padded(ptrdiff_t n) {
   constexpr ptrdiff_t line = tuning::cache_line / ptrdiff_t{sizeof(Real)};
-  const ptrdiff_t whole = (n + 15) / 16 * 16;
+  const ptrdiff_t whole = whole_vectors(n);
   return whole / line % 2 == 0 && whole > tuning::short_row_lines * line ? whole + line : whole;
 }
 
@@ -64,7 +64,7 @@ struct Net {
     return threads > 1 && B < tuning::shared_sequences * threads && H >= tuning::shared_units &&
            shape.gates_after_reset == 0;
   }
-  ptrdiff_t tape_size(ptrdiff_t steps) const { return steps * shape.kept() * tape_width(H); }  // of a part
+  ptrdiff_t tape_size(ptrdiff_t steps) const { return steps * shape.kept() * whole_vectors(H); }  // of a part
 
   // The order of flat: all matrices in the order of use, then all biases; rnncore/cells.py sets it.
   static Net of(int cell, const CellShape& shape, ptrdiff_t X, ptrdiff_t H, ptrdiff_t V, ptrdiff_t layers = 1,

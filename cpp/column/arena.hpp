@@ -21,11 +21,11 @@ void fill(Real* to, Index count, Real value) {
   for (Index i = 0; i < count; ++i) to[i] = value;
 }
 
-// What lies beyond n numbers in rows of `width` becomes +0, to the end of a vector. Vectors are read whole, and what a
-// processor finds in fresh memory may be numbers that it is slow with.
+// Clears the padding behind n numbers in rows of `width`, up to whole vectors. Vectors are read whole, and fresh memory
+// may hold subnormal numbers, with which some processors are slow.
 template <class Real>
-void clear_margin(Index n, Index width, Index rows, Real* at) {
-  const Index margin = (n + 15) / 16 * 16 - n;
+void clear_padding(Index n, Index width, Index rows, Real* at) {
+  const Index margin = whole_vectors(n) - n;
   for (Index r = 0; margin > 0 && r < rows; ++r) fill(at + r * width + n, margin, Real(0));
 }
 
@@ -42,11 +42,11 @@ struct Arena {
     if (used > size) at = nullptr;
     return at ? reinterpret_cast<T*>(at + from) : nullptr;
   }
-  // Rows of n numbers, with margins that are clear.
+  // Rows of n numbers, whose padding is clear.
   template <class T>
   T* take_rows(Index rows, Index n, Index width) {
     T* const taken = take<T>(rows * width);
-    if (taken) clear_margin(n, width, rows, taken);
+    if (taken) clear_padding(n, width, rows, taken);
     return taken;
   }
 };

@@ -8,7 +8,7 @@ namespace {
 
 template <class Real>
 bool softmax_rows(Index rows, Index V, const Real* y, Real* p, const Machine& machine) {
-  const size_t bytes = static_cast<size_t>(softmax::whole(V)) * sizeof(Real);
+  const size_t bytes = static_cast<size_t>(whole_vectors(V)) * sizeof(Real);
   Real* const row = static_cast<Real*>(machine.reserve(machine.given, bytes).at);
   if (!row) return false;
   for (Index r = 0; r < rows; ++r) {

@@ -156,7 +156,7 @@ struct Backward {
     const bool has_q = n.shape().gates_after_reset > 0;
     const Index G_before = n.G_before_reset();
     const Use each_step{n.B, limits.shares * problem.steps.longest, limits.threads};
-    take_gates(arena, problem);
+    take_gates(arena, problem, ways.back);
     dx = arena.take<Real>(ways.dinputs ? limits.threads * limits.rows * n.ldX : 0);
     if (ways.dinputs) W_xh = linear::fit_panels<Real>(arena, n.X, n.G, {N, limits.spans, limits.threads});
     W_xh.weights = {nullptr, given.W_xh, n.X, false};
@@ -176,14 +176,15 @@ struct Backward {
     linear::pack(W_xh, part, parts), linear::pack(W_hh, part, parts), linear::pack(W_after, part, parts);
   }
 
-  // da and du of a span, or of two chunks, or of all rows where the sums come later or others read them.
-  void take_gates(Arena& arena, const Problem<Real>& problem) {
+  // da and du of a span, or of two chunks, or of all rows where the sums come later or others read them. made: whether
+  // this call computes them.
+  void take_gates(Arena& arena, const Problem<Real>& problem, bool made) {
     const bool by_row = problem.gates || (limits.threads > 1 && !limits.shared_rows);
     const Index rows = by_row ? N : limits.shared_rows ? 2 * limits.shared_rows : limits.rows;
     const auto take = [&](Index number) {
       if (!problem.gates) return arena.take_rows<Real>(rows, n.G, n.ldG);
       Real* const given = problem.gates + number * N * n.ldG;
-      if (arena.at) clear_margin(n.G, n.ldG, N, given);
+      if (arena.at && made) clear_padding(n.G, n.ldG, N, given);
       return given;
     };
     Real *const da = take(0), *const du = n.cell.splits ? take(1) : da;

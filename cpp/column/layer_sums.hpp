@@ -111,9 +111,10 @@ struct Sums {
   }
 
  private:
-  // Whether sums that fill the vectors of a row of dW_xh take less time than to transpose it.
+  // Whether sums of whole vectors, in place, take less time than to transpose dW_xh, which the others need.
   bool is_worth_filling(Index steps) const {
-    return steps <= n.X && 4 * linear::divide_up(n.X, lanes<Real>) * lanes<Real> <= 5 * n.X;
+    const Index filled = linear::divide_up(n.X, lanes<Real>) * lanes<Real>;
+    return steps <= n.X && static_cast<double>(filled) <= tuning::most_filling * static_cast<double>(n.X);
   }
 
   void token_gradients(const SumRows& rows, Blocks blocks, const Shard& shard, Rows<const Real> da) const {

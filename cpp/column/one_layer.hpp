@@ -333,7 +333,7 @@ bool run_forward(OneLayer<Real>& call, const Outputs<Real>& outputs) {
   call.outputs = outputs;
   call.trace.tape = outputs.tape;
   const bool done = call.run();
-  clear_margin(call.n.H, call.n.P, call.steps.count * call.n.shape().kept(), outputs.tape);
+  clear_padding(call.n.H, call.n.P, call.steps.count * call.n.shape().kept(), outputs.tape);
   call.trace.take_state(call.steps, outputs.last);
   return done;
 }

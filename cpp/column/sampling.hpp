@@ -37,7 +37,7 @@ struct Parts {
   stepping::Levels<Real> levels;
   double* c;
   Parts(Arena& arena, const Problem<Real>& problem, const Machine& machine, Index reads)
-      : levels(arena, problem, machine, reads), c(arena.take<double>(softmax::whole(problem.net.V))) {}
+      : levels(arena, problem, machine, reads), c(arena.take<double>(whole_vectors(problem.net.V))) {}
 };
 
 template <class Real>

@@ -6,8 +6,6 @@
 
 namespace rnncore::RNNCORE_ISA::softmax {
 
-constexpr Index whole(Index V) { return (V + 15) / 16 * 16; }
-
 // The larger of each two, NaN if either is.
 template <class V>
 RNNCORE_INLINE V larger(V m, V y) {
@@ -23,8 +21,8 @@ Real row_max(const Real* y, Index V) {
   return fold_lanes<lanes<Real> / 2>(m, larger<Lane>);
 }
 
-// e_v = exp(y_v - M); returns their sum s. Beyond V, e is +0: not as exp(-Inf), because a processor may take a hundred
-// times as long for what is below the normal numbers.
+// e_v = exp(y_v - M); returns their sum s. Beyond V, e is +0. It is not computed as exp(-Inf): a product on the way
+// would be subnormal, for which some processors take a hundred times as long.
 template <class Real>
 Real exponentials(const Real* y, Index V, Real M, Real* e) {
   using Lane = Vector<Real>;

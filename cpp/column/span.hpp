@@ -62,7 +62,7 @@ struct Chunks {
   }
 };
 
-// Whether any of some flags is set. Inlined: of one step they are few.
+// Whether any of the flags is set. It is inlined because a step has few.
 RNNCORE_INLINE bool any_of(const bool* flags, Index count) {
   Index i = 0;
   for (uint64_t word; i + Index{sizeof(word)} <= count; i += Index{sizeof(word)}) {

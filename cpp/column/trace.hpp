@@ -12,11 +12,11 @@ using linear::Use;
 template <class Real>
 struct Sizes {
   const cells::Cell<Real>& cell;
-  Index B, X, H, G, P;       // G: of all gates of a step; P: tape_width
+  Index B, X, H, G, P;       // G: of all gates of a step; P: of the tape, whole_vectors(H)
   Index ldX, ldH, ldA, ldG;  // ldA: of a, whole vectors of each gate; ldG: of da and du
 
   Sizes(const Net& net, Index B) : cell(cells::Cells<Real>::table[net.cell]), B(B), X(net.X), H(net.H), G(net.G()) {
-    P = tape_width(H);
+    P = whole_vectors(H);
     ldX = linear::padded<Real>(X), ldH = linear::padded<Real>(H), ldG = linear::padded<Real>(G);
     ldA = linear::padded<Real>(shape().gates * linear::divide_up(H, lanes<Real>) * lanes<Real>);
   }

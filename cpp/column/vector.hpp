@@ -81,13 +81,22 @@ RNNCORE_INLINE void store(RealOf<V>* to, V v) {
   memcpy(to, &v, sizeof(V));
 }
 
-// As many numbers as there are, and +0 beyond them.
+// Loads a vector of which only `count` numbers are there; the others are +0.
 template <class V>
 RNNCORE_INLINE V load_up_to(ptrdiff_t count, const RealOf<V>* from) {
   if (count >= lanes<RealOf<V>>) return load<V>(from);
+  if (count <= 0) return V{};
+#if defined(__AVX512F__)
+  const unsigned mask = (1U << count) - 1;
+  if constexpr (sizeof(RealOf<V>) == 4)
+    return reinterpret_cast<V>(_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), from));
+  else
+    return reinterpret_cast<V>(_mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), from));
+#else
   V v = {};
-  if (count > 0) memcpy(&v, from, static_cast<size_t>(count) * sizeof(RealOf<V>));
+  memcpy(&v, from, static_cast<size_t>(count) * sizeof(RealOf<V>));
   return v;
+#endif
 }
 
 // The first `count` lanes, 0 < count < lanes, and nothing beyond them.
@@ -144,14 +153,14 @@ struct CountLanes<0, lane...> {
   using Numbers = LaneNumbers<lane...>;
 };
 
-// The first `count` lanes of v, and those of `rest` beyond.
+// The first `count` lanes of v, then those of `rest`.
 template <class V, int... lane>
 RNNCORE_INLINE V first_lanes(V v, ptrdiff_t count, V rest, LaneNumbers<lane...>) {
   using Number = decltype(Integers<V>{}[0] + 0);
   return Integers<V>{lane...} < static_cast<Number>(count) ? v : rest;
 }
 
-// The numbers of a row from the k-th on, with `rest` in place of those beyond n.
+// Numbers of a row of n, loaded from the k-th on, with `rest` in place of those beyond the row.
 template <class V>
 RNNCORE_INLINE V up_to(ptrdiff_t n, V numbers, ptrdiff_t k, RealOf<V> rest) {
   if (n - k >= lanes<RealOf<V>>) return numbers;
@@ -195,7 +204,7 @@ RNNCORE_INLINE void transpose(V* square) {
   }
 }
 
-// How many numbers have 16 bytes.
+// How many numbers fit into 16 bytes.
 template <class Real>
 constexpr int in_block = 16 / static_cast<int>(sizeof(Real));
 

@@ -143,7 +143,7 @@ struct GradientArrays {
 
 // The shape of the tape, as problem.py's Kept has it.
 inline Shape shape_of_tape(const Net& net, ptrdiff_t steps) {
-  if (net.parts() == 1) return {steps, net.shape.kept(), tape_width(net.H)};
+  if (net.parts() == 1) return {steps, net.shape.kept(), whole_vectors(net.H)};
   return {(net.layers - 1) * steps * net.W() + net.parts() * net.tape_size(steps)};
 }
 

@@ -125,7 +125,7 @@ py::list cells() {
   return rows;
 }
 
-// What runs once is small rather than fast.
+// These functions run once: as cold code they are compiled for size.
 [[gnu::cold]] void define_machine(py::module_& m) {
   m.def("instruction_sets", instruction_sets_here, "Return (name, number) of each that runs here, worst first.");
   m.def("compiled_sets", compiled_sets, "Return the names of all that were compiled, worst first.");

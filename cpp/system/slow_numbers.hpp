@@ -1,5 +1,5 @@
-// For tools/slow_numbers: fills the memory of a call with numbers below the normal ones, and tells whether any of them,
-// or another such number, came into an operation. Else it does nothing.
+// For tools/slow_numbers: fills the memory of a call with subnormal numbers, and reports whether an operation had a
+// subnormal operand or result. In other builds it does nothing.
 #pragma once
 
 #include "../problem.hpp"
@@ -17,7 +17,7 @@ inline Memory with_slow_numbers(Memory memory) {
   std::fill_n(static_cast<int32_t*>(memory.at), std::min(memory.size, most) / sizeof(int32_t), 1);
   return memory;
 }
-// Of the calling thread, since the rounding mode was set.
+// Reports what the calling thread has met since its rounding mode was set.
 inline void report_slow_numbers() {
   const unsigned denormal_operand = 0x02, underflow = 0x10;
   if (_mm_getcsr() & (denormal_operand | underflow)) std::fputs("slow numbers\n", stderr);
