@@ -293,7 +293,7 @@ if failed:
 """
 
 
-@pytest.mark.skipif(sys.implementation.name != "cpython", reason="which has them")
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython has several interpreters in a process")
 def test_in_another_interpreter() -> None:
     """As in servers that have several in a process: the core hung before 3.12. NumPy may refuse, from then on."""
     ran = python(IN_ANOTHER_INTERPRETER)

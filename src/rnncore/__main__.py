@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def open_closed_streams() -> None:
-    """Let go nowhere what would be printed to a stream that was closed before the program began, as daemons have it."""
+    """Discard what is printed to a stream that was closed before the program began, as for a daemon."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the end of the program

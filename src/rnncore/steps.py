@@ -21,7 +21,7 @@ FORMS = {"grid": False, "one": False, "list": True, "flat": True, "rows": True}
 """How the arrays of a call hold the steps, and whether they are packed then, (N, ...).
 
 "grid": padded (T, B, ...); "one": one sequence (T, ...); "list": a list of sequences, and results are lists too;
-"flat": one array, with ``offsets``, one sequence after the other; "rows": as the engines have them, step by step.
+"flat": one array, with ``offsets``, one sequence after the other; "rows": step by step, in the order of the engines.
 """
 
 

@@ -1,4 +1,4 @@
-"""The same as kernels.py by an engine that takes arrays, the weights in one vector: Numba or NumPy."""
+"""Forward and backward of a module on an engine that takes arrays, Numba or NumPy: kernels.py calls it."""
 
 from __future__ import annotations
 

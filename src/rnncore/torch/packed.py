@@ -1,6 +1,6 @@
-"""PackedSequence: the rows of its data are those of an engine.
+"""PackedSequence: its steps, whose rows PyTorch and the engines keep in one order.
 
-PyTorch keeps the steps t of all sequences side by side, longest sequence first, as the engines do.
+The rows of step t of all sequences lie side by side, longest sequence first.
 """
 
 from __future__ import annotations
