@@ -29,8 +29,8 @@ def call_of(loss: str, V: int, backend: str = "cpp", steps: int = T) -> Callable
         labels = random.integers(0, V, (steps, B))
     elif loss == "distributions":
         labels /= labels.sum(-1, keepdims=True)
-    given = {} if loss in LOSSES[:2] else {"loss": loss}
-    return lambda: rnncore.bptt(params, inputs, labels, backend=backend, threads=1, **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {} if loss in LOSSES[:2] else {"loss": loss}
+    return lambda: rnncore.bptt(params, inputs, labels, backend=backend, threads=1, **given)
 
 
 def verify(loss: str, V: int) -> None:

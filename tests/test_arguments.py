@@ -432,8 +432,8 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         lambda: rnncore.sample(VECTOR_READER, 0, np.zeros(2)),
     ),
     (V, "layers must be at least 1, got 0", lambda: rnncore.init_params("rnn", 1, 1, 1, layers=0)),
-    (T, "bidirectional must be True or False, got int 1", lambda: rnncore.init_params("rnn", 1, 1, 1, bidirectional=1)),  # type: ignore[arg-type]
-    (T, "tokens must be True or False, got int 1", lambda: rnncore.init_params("rnn", 1, 1, 1, tokens=1)),  # type: ignore[arg-type]
+    (T, "bidirectional must be True or False, got int 1", lambda: rnncore.init_params("rnn", 1, 1, 1, bidirectional=1)),  # type: ignore[arg-type]  # wrong on purpose
+    (T, "tokens must be True or False, got int 1", lambda: rnncore.init_params("rnn", 1, 1, 1, tokens=1)),  # type: ignore[arg-type]  # wrong on purpose
     (
         V,
         "inputs, hidden, outputs and layers must fit into memory, got 1, 1, 1 and 100000",
@@ -443,8 +443,8 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         T,
         "layers must be a list of dicts of arrays, one for each layer, got int 2",
         lambda: rnncore.Params("rnn", layers=2),
-    ),  # type: ignore[arg-type]
-    (T, "layers[0] must be a dict of arrays by name, got int 1", lambda: rnncore.Params("rnn", layers=[1])),  # type: ignore[list-item]
+    ),  # type: ignore[arg-type]  # wrong on purpose
+    (T, "layers[0] must be a dict of arrays by name, got int 1", lambda: rnncore.Params("rnn", layers=[1])),  # type: ignore[list-item]  # wrong on purpose
     (
         T,
         "layers[1] must be a dict with a dict of arrays for each of 'forward' and 'reverse': all layers have both",
@@ -631,7 +631,7 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
     (V, "y must have a last axis of V >= 1 outputs, got float64 ()", lambda: rnncore.softmax(1.0)),
     # parameters; what mypy complains of is what is tested
     (V, f"cell must be one of {CELLS}, got 'lsmt'", lambda: rnncore.init_params("lsmt", 1, 1, 1)),
-    (T, f"cell must be a string, one of {CELLS}, got int 3", lambda: rnncore.init_params(3, 1, 1, 1)),  # type: ignore[arg-type]
+    (T, f"cell must be a string, one of {CELLS}, got int 3", lambda: rnncore.init_params(3, 1, 1, 1)),  # type: ignore[arg-type]  # wrong on purpose
     (V, "hidden must be at least 1, got 0", lambda: rnncore.init_params("rnn", 1, 0, 1)),
     (V, "outputs must be at least 0, got -1", lambda: rnncore.init_params("rnn", 1, 1, -1)),
     (
@@ -640,7 +640,7 @@ MESSAGES: list[tuple[type[Exception], str, Callable[[], Any]]] = [
         lambda: rnncore.init_params("rnn", 1, 10**12, 1),
     ),
     (V, "seed must be at least 0, got -1", lambda: rnncore.init_params("rnn", 1, 1, 1, seed=-1)),
-    (T, "seed must be an integer, got str '1'", lambda: rnncore.init_params("rnn", 1, 1, 1, seed="1")),  # type: ignore[arg-type]
+    (T, "seed must be an integer, got str '1'", lambda: rnncore.init_params("rnn", 1, 1, 1, seed="1")),  # type: ignore[arg-type]  # wrong on purpose
     (T, "dtype must be float32 or float64, got float16", lambda: rnncore.init_params("rnn", 1, 1, 1, dtype="float16")),
     (T, "dtype must be float32 or float64, got str 'real'", lambda: rnncore.init_params("rnn", 1, 1, 1, dtype="real")),
     (T, "dtype must be float32 or float64, got None", lambda: rnncore.init_params("rnn", 1, 1, 1, dtype=None)),

@@ -129,7 +129,7 @@ def constants(x: float) -> Constants:
     raise NotImplementedError
 
 
-@overload(constants, strict=False)  # type: ignore[untyped-decorator]
+@overload(constants, strict=False)  # type: ignore[untyped-decorator]  # of Numba
 def _constants(x: Any) -> Any:
     table = FLOAT32 if x == types.float32 else FLOAT64
     return lambda x: table

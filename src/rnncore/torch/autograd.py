@@ -70,7 +70,7 @@ class CallOfTransform(Call):
     """
 
     @staticmethod
-    def forward(plan: Plan, x: Any, h: Any, c: Any, masks: Any, *weights: Tensor) -> Any:  # type: ignore[override]
+    def forward(plan: Plan, x: Any, h: Any, c: Any, masks: Any, *weights: Tensor) -> Any:  # type: ignore[override]  # PyTorch says *args
         """Return the output, the last states and the tape."""
         results, tape = kernels.forward(plan, (x, h, c, masks), weights)
         return *results, tape
