@@ -79,7 +79,7 @@ struct Forward {
         step.kept = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
       }
       ZerosInPlace<Real> in_place = resets.zeros_of(share);
-      moves = resets.take(step, span, t, share, units, in_place) || !span.is_grid();
+      moves = resets.take(step, span, t, share, units, true, in_place) || !span.is_grid();
       if (has_q) reset(step, span, look);
       step_forward(step, units, t % 2 != 0, look);
       meet();
@@ -231,7 +231,7 @@ struct Backward {
         step.da = of_step(da, step.first, span.row(t)), step.du = of_step(du, step.first, span.row(t));
       }
       ZerosInPlace<Real> in_place = resets.zeros_of(share);
-      moves = resets.take(step, span, t, share, units, in_place) || !span.is_grid();
+      moves = resets.take(step, span, t, share, units, n.cell.passes, in_place) || !span.is_grid();
       const Rows<Real> through_h = place.of(carried, n.ldH, span.p0);
       take_carried(span, step, dh_of(share), through_h, own_dh);
       if (dstates) give_states(span, step, t);

@@ -5,6 +5,12 @@
 
 namespace rnncore::RNNCORE_ISA::layer {
 
+// The first reset of [i, rows), or rows.
+inline Index next_reset(const bool* resets, Index i, Index rows) {
+  const void* const found = i < rows ? memchr(resets + i, true, static_cast<size_t>(rows - i)) : nullptr;
+  return found ? static_cast<const bool*>(found) - resets : rows;
+}
+
 // Zeros in some rows of h, as long as this lives: those before steps that are reset, if they are few and only one
 // thread reads them. They need no list then.
 template <class Real>
@@ -24,7 +30,7 @@ class ZerosInPlace {
   bool take(const bool* resets, Index rows, Index row) {
     if (!saved) return false;
     Index found = 0;
-    for (Index i = next(resets, 0, rows); i < rows; i = next(resets, i + 1, rows)) {
+    for (Index i = next_reset(resets, 0, rows); i < rows; i = next_reset(resets, i + 1, rows)) {
       if (found == most) return false;
       at[found++] = row + i;
     }
@@ -36,12 +42,6 @@ class ZerosInPlace {
   }
 
  private:
-  // The first reset of [i, rows), or rows.
-  static Index next(const bool* resets, Index i, Index rows) {
-    const void* const found = memchr(resets + i, true, static_cast<size_t>(rows - i));
-    return found ? static_cast<const bool*>(found) - resets : rows;
-  }
-
   Real* h;
   Index ld;
   Real* saved;
@@ -75,13 +75,14 @@ struct Resets {
     return {trace, share.parts > 1 ? nullptr : saved + share.thread * ZerosInPlace<Real>::most * trace.n.ldH};
   }
 
-  // Gives a step the states before it, of some units, where any sequence is reset: h in its place, or listed; returns
-  // whether it is listed.
+  // Gives a step the states before it, of some units, where any sequence is reset: h, if it is read, in its place, or
+  // listed; returns whether it is listed.
   bool take(cells::Step<Real>& step, const Span& span, Index t, const Share& share, const Units<Real>& units,
-            ZerosInPlace<Real>& in_place) const {
+            bool reads_h, ZerosInPlace<Real>& in_place) const {
     const bool* const resets = at(step, span, t);
     if (!resets) return false;
     take_others(step, span, resets, units);
+    if (!reads_h) return false;
     const Index rows = step.last - step.first, row = span.row_before(t);
     if (in_place.take(resets, rows, row)) return false;
     int64_t* const list = before + share.thread * most;
@@ -93,9 +94,11 @@ struct Resets {
   // Carries nothing back, which is -0, from sequences that are reset; +0 if that is where they begin.
   void end(const cells::Step<Real>& step, const Span& span, Index t, Rows<Real> through_h) const {
     const bool* const resets = at(step, span, t);
+    if (!resets) return;
     const Real nothing = t > 0 ? Real(-0.0) : Real(0);
-    for (Index i = step.first; resets && i < step.last; ++i) {
-      if (!resets[i - step.first]) continue;
+    const Index rows = step.last - step.first;
+    for (Index r = next_reset(resets, 0, rows); r < rows; r = next_reset(resets, r + 1, rows)) {
+      const Index i = step.first + r;
       fill(through_h(i) + step.begin, step.end - step.begin, nothing);
       for (Index k = 0; k < trace.n.other_states(); ++k)
         fill(step.dothers.at(i, k, step.begin), step.end - step.begin, nothing);

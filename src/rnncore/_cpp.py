@@ -233,7 +233,7 @@ def _steps(steps: Steps) -> Any:
         else:
             order = steps.order if steps.form == "rows" else None
             core = _core.Steps(steps.lengths, steps.T, steps.packed, steps.form == "one", steps.resets, order)
-        object.__setattr__(steps, "core", core)
+        steps.core = core
     return core
 
 

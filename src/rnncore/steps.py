@@ -26,7 +26,9 @@ FORMS = {"grid": False, "one": False, "list": True, "flat": True, "rows": True}
 
 
 class Steps:
-    """The steps of a batch whose sequences differ in length, or are reset. Frozen; made once, kept for ``backward``.
+    """The steps of a batch whose sequences differ in length, or are reset.
+
+    They are made once, kept for ``backward`` and never changed.
 
     lengths: int64 (B,), in the order of the user's batch. form: one of FORMS. packed: whether arrays are. resets: of
     each step, in the arrays of the call, whether the states before it are zero; None for none. full: whether all steps
@@ -73,22 +75,9 @@ class Steps:
         B, packed = len(lengths), FORMS[form]
         count = int(lengths.sum()) if count is None else count
         full = not packed and count == T * B
-        put = object.__setattr__  # one by one: a small net with resets would wait for a loop
-        put(self, "T", T)
-        put(self, "B", B)
-        put(self, "count", count)
-        put(self, "form", form)
-        put(self, "packed", packed)
-        put(self, "full", full)
-        put(self, "lengths", lengths)
-        put(self, "resets", resets)
-        put(self, "given", given)
-        put(self, "core", None)
-
-    def _set(self, **values: Any) -> None:
-        put = object.__setattr__
-        for name, value in values.items():
-            put(self, name, value)
+        self.T, self.B, self.count = T, B, count
+        self.form, self.packed, self.full = form, packed, full
+        self.lengths, self.resets, self.given, self.core = lengths, resets, given, None
 
     def __getattr__(self, name: str) -> Indices:
         """Make the tables, and return one of them."""
@@ -105,15 +94,10 @@ class Steps:
         address = (np.cumsum(lengths) - lengths)[sequence] + step if self.packed else place
         if self.form == "rows":
             address = np.arange(self.count)
-        self._set(order=order, start=start, address=address, place=place, by_place=np.argsort(place))
+        self.order, self.start, self.address = order, start, address
+        self.place, self.by_place = place, np.argsort(place)
         table: Indices = object.__getattribute__(self, name)
         return table
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{name} of Steps cannot be changed")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"{name} of Steps cannot be changed")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.lengths, self.T, self.form, self.resets)
