@@ -203,9 +203,10 @@ def test_what_is_said_of_windows_and_agents() -> None:
     torch = [row["torch, detach"] / row["rnncore, truncate"] for row in rows]
     assert f"take {min(plain):.1f} to {max(plain):.1f} times as long as the plain gradient. PyTorch" in text
     assert f"takes {min(torch):.1f} to {max(torch):.1f} times as long as that." in text
+    resets = of_intel("resets", "6-207")["rows"]
     most = {
         (name, small): max(
-            row["ratios"][0] for row in of_intel("resets")["rows"] if row["pass"] == name and (row["H"] == 32) == small
+            row["ratios"][0] for row in resets if row["pass"] == name and (row["H"] == 32) == small
         )
         for name in ("bptt", "forward and backward") for small in (True, False)
     }  # fmt: skip
@@ -220,6 +221,15 @@ def test_what_is_said_of_windows_and_agents() -> None:
     assert f"takes {min(step):.2f} to {max(step):.2f} us at H = 32" in text
     assert f"`forward` takes {min(call):.1f} to {max(call):.1f} us" in text
     assert f"at {min(rates):.2f} to {max(rates):.2f} of the rate" in text
+
+
+def test_what_is_said_of_outputs() -> None:
+    text = re.sub(r"\s+", " ", (ROOT / "docs" / "speed.md").read_text())
+    best = [
+        {int(V): seconds[1] for V, seconds in row["seconds"].items()} for row in of_intel("outputs", "6-207")["rows"]
+    ]
+    ratios = [times[V] / times[-(-V // 16) * 16] for times in best for V in times if V % 16]
+    assert f"take {min(ratios):.2f} to {max(ratios):.2f} of the time of the next multiple of 16" in text
 
 
 def test_what_is_said_of_options() -> None:
