@@ -127,11 +127,12 @@ struct Steps {
   ptrdiff_t count, longest;  // steps that exist, in all and of the longest sequence
   bool packed;               // the arrays of the call have no holes
   const int64_t *lengths, *order, *start, *by_place;
+  const int64_t* rank;            // of each row, its place in by_place
   const int64_t *address, *read;  // of each row, in the arrays of the call, and of what is read; null: the row itself
   const bool* resets;             // of each row, whether the states before it are zero; null: of none
 
   static Steps grid(ptrdiff_t T, ptrdiff_t B) {
-    return {T, B, T * B, T, false, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+    return {T, B, T * B, T, false, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
   }
 
   bool full() const { return !lengths; }
@@ -148,8 +149,8 @@ struct Steps {
 inline Steps last_steps(const Steps& of) {
   if (of.full()) return Steps::grid(of.T > 0 ? 1 : 0, of.B);
   const ptrdiff_t count = of.longest > 0 ? of.start[1] : 0;
-  return {1,        of.B,     count,       count > 0 ? 1 : 0, false,    of.lengths,
-          of.order, of.start, of.by_place, of.order,          of.order, nullptr};
+  return {1,        of.B,        count,   count > 0 ? 1 : 0, false,    of.lengths, of.order,
+          of.start, of.by_place, of.rank, of.order,          of.order, nullptr};
 }
 
 // One of the two: tokens (N) or vectors (N, X), where Steps::read says.

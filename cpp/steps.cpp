@@ -25,6 +25,7 @@ void PackedSteps::pack(ptrdiff_t T, bool packed) {
   start_.resize(static_cast<size_t>(longest) + 1);
   address_.resize(static_cast<size_t>(count));
   by_place_.resize(static_cast<size_t>(count));
+  rank_.resize(static_cast<size_t>(count));
   steps_ = {T,
             static_cast<ptrdiff_t>(lengths_.size()),
             count,
@@ -34,6 +35,7 @@ void PackedSteps::pack(ptrdiff_t T, bool packed) {
             order_.data(),
             start_.data(),
             by_place_.data(),
+            rank_.data(),
             address_.data(),
             address_.data(),
             nullptr};
@@ -67,15 +69,14 @@ void PackedSteps::number_rows() {
   for (size_t b = 0; b < there.size(); begin += lengths_[b++])
     there[b] = {static_cast<int64_t>(b), lengths_[b], 0, begin};
   for (size_t p = 0; p < order_.size(); ++p) there[static_cast<size_t>(order_[p])].position = static_cast<int64_t>(p);
-  int64_t row = 0;
-  int64_t* by_place = by_place_.data();
+  int64_t row = 0, rank = 0;
   for (int64_t t = 0; t < steps_.longest; ++t) {
     start_[static_cast<size_t>(t)] = row;
     const auto ended = [t](const Sequence& sequence) { return sequence.length <= t; };
     there.erase(std::remove_if(there.begin(), there.end(), ended), there.end());
     for (const Sequence& sequence : there) {
       const int64_t own = row + sequence.position;
-      *by_place++ = own;
+      by_place_[static_cast<size_t>(rank)] = own, rank_[static_cast<size_t>(own)] = rank++;
       address_[static_cast<size_t>(own)] = steps_.packed ? sequence.begin + t : t * steps_.B + sequence.b;
     }
     row += static_cast<int64_t>(there.size());

@@ -27,7 +27,7 @@ class PackedSteps {
   void number_rows();
   void take_resets(const uint8_t* resets);
 
-  std::vector<int64_t> lengths_, order_, start_, address_, by_place_;
+  std::vector<int64_t> lengths_, order_, start_, address_, by_place_, rank_;
   std::unique_ptr<bool[]> resets_;
   bool one_;
   Steps steps_;

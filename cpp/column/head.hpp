@@ -35,10 +35,10 @@ template <class Real>
 struct Head {
   Index V, H, ldV, ldH;  // H: as many numbers as it reads
   const Real* h;         // (N, ldH): what it reads, by rows
-  bool y_by_row;         // y is kept for the way back, or for a span only
+  bool y_is_kept;        // for the way back, in the order of places; else y is of a span only
   Limits limits;
   Panels<Real> W_hy, W_hy_back;  // W_hy_back: transposed
-  Real* y;                       // (N, ldV) by rows, or (threads, rows, ldV): y_t, then dy_t
+  Real* y;                       // (N, ldV), or (threads, rows, ldV): y_t, then dy_t
   Real* e;                       // (threads, ldV): scratch, a row of the softmax
 
   // count: how many rows there are; h: theirs
@@ -48,10 +48,10 @@ struct Head {
         ldV(linear::padded<Real>(V)),
         ldH(h.stride),
         h(h.at),
-        y_by_row(ways.forward && ways.back),
+        y_is_kept(ways.forward && ways.back),
         limits(limits) {
     const bool forward = ways.forward, back = ways.back && ways.dy;
-    const Index rows = y_by_row ? count : limits.threads * limits.rows;
+    const Index rows = y_is_kept ? count : limits.threads * limits.rows;
     const linear::Use use{count, limits.spans, limits.threads};
     W_hy = linear::fit_panels<Real>(arena, forward ? V : 0, H, use);
     W_hy_back = linear::fit_panels<Real>(arena, back ? H : 0, V, use);
@@ -68,7 +68,7 @@ struct Head {
   void pack(int part, int parts) const { linear::pack(W_hy, part, parts), linear::pack(W_hy_back, part, parts); }
 
   Rows<Real> y_of(const Span& span, const Share& share) const {
-    return y_by_row ? span.by_row(y, ldV) : Rows<Real>{y + share.area() * limits.rows * ldV, ldV};
+    return y_is_kept ? span.by_rank(y, ldV) : Rows<Real>{y + share.area() * limits.rows * ldV, ldV};
   }
 
   // y_t = b_y + W_hy h_t for the rows of a span.
@@ -88,7 +88,7 @@ struct Head {
   // dh_t as far as it comes through y_t: W_hy^T dy_t. dy: as the loss left it, or the user's own.
   void backward(const Span& span, const Share& share, const Real* own_dy, Rows<Real> dh, Look& look) const {
     const Index i = share.from(span.count), end = share.to(span.count);
-    const Rows<const Real> dy = own_dy ? span.by_address(own_dy, V) : Rows<const Real>(span.by_row(y, ldV));
+    const Rows<const Real> dy = own_dy ? span.by_address(own_dy, V) : Rows<const Real>(span.by_rank(y, ldV));
     linear::product(dy.from(i), end - i, W_hy_back, dh.from(i), look);
   }
 };
@@ -130,7 +130,7 @@ struct Sums {
     const Index j0 = shard.j0, count = shard.j1 - j0;
     if (count == 0) return;
     const bool before = rows.has_block_before;
-    const Rows<const Real> dy = own_dy ? rows.by_address(own_dy, V) : rows.by_row(head.y, head.ldV);
+    const Rows<const Real> dy = own_dy ? rows.by_address(own_dy, V) : rows.by_rank(head.y, head.ldV);
     const Rows<const Real> h = rows.by_row(head.h, head.ldH).columns_from(j0);
     linear::outer_sum<Real>({dy, V, before && !(own_dy && rows.rows)}, {h, count, before}, blocks, first, dW_hy + j0, H,
                             scratch, look);

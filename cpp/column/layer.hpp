@@ -179,8 +179,8 @@ struct Backward {
   // da and du of a span, or of two chunks, or of all rows where the sums come later or others read them. made: whether
   // this call computes them.
   void take_gates(Arena& arena, const Problem<Real>& problem, bool made) {
-    const bool by_row = problem.gates || (limits.threads > 1 && !limits.shared_rows);
-    const Index rows = by_row ? N : limits.shared_rows ? 2 * limits.shared_rows : limits.rows;
+    const bool all = problem.gates || (limits.threads > 1 && !limits.shared_rows);
+    const Index rows = all ? N : limits.shared_rows ? 2 * limits.shared_rows : limits.rows;
     const auto take = [&](Index number) {
       if (!problem.gates) return arena.take_rows<Real>(rows, n.G, n.ldG);
       Real* const given = problem.gates + number * N * n.ldG;
@@ -188,7 +188,7 @@ struct Backward {
       return given;
     };
     Real *const da = take(0), *const du = n.cell.splits ? take(1) : da;
-    gates = {da, du, n.ldG, by_row, limits.shared_rows};
+    gates = {da, du, n.ldG, all, problem.gates != nullptr, limits.shared_rows};
   }
 
   Rows<Real> dh_of(const Share& share) const { return {dh + share.area() * limits.rows * n.ldH, n.ldH}; }
@@ -228,7 +228,7 @@ struct Backward {
         step.h_prev = place.of(trace.h, n.ldH, span.row_before(t));
         step.h_now = place.of(trace.h, n.ldH, n.B + span.row(t));
         step.kept_now = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
-        step.da = of_step(da, step.first, span.row(t)), step.du = of_step(du, step.first, span.row(t));
+        step.da = gates.of_step(da, span, t), step.du = gates.of_step(du, span, t);
       }
       ZerosInPlace<Real> in_place = resets.zeros_of(share);
       moves = resets.take(step, span, t, share, units, n.cell.passes, in_place) || !span.is_grid();

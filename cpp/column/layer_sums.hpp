@@ -72,7 +72,7 @@ struct Sums {
                         const linear::Copies<Real>& scratch, Look& look) const {
     const Index g0 = shard.g0, count = shard.g1 - g0, before = n.G_before_reset(), end = shard.g1;
     const Rows<const Real> da = gates.of(gates.da, rows), du = gates.of(gates.du, rows);
-    const bool gates_before = rows.has_block_before && gates.by_row;
+    const bool gates_before = rows.has_block_before && gates.all;
     const auto recurrent = [&](Index from, Index to, Rows<const Real> operand) {
       if (from < to)
         linear::outer_sum<Real>({du.columns_from(from), to - from, gates_before}, {operand, n.H, rows.has_block_before},

@@ -96,9 +96,9 @@ struct Shard {
 struct Span {
   const Steps& steps;
   Index t0, t1, p0, p1, count;
-  const int64_t* rows;               // null: they lie one after the other
-  const int64_t *addresses, *reads;  // as steps.address and steps.read; null: they are the rows
-  const Index* firsts;               // the number at which each step begins, where rows are listed
+  const int64_t* rows;                       // null: they lie one after the other
+  const int64_t *addresses, *reads, *ranks;  // as steps.address, read and rank; null: they are the rows
+  const Index* firsts;                       // the number at which each step begins, where rows are listed
 
   // scratch: scratch_size numbers
   Span(const Steps& steps, Index t0, Index t1, const Share& share, int64_t* scratch, Index most_rows)
@@ -110,6 +110,7 @@ struct Span {
         rows(nullptr),
         addresses(nullptr),
         reads(nullptr),
+        ranks(nullptr),
         firsts(nullptr) {
     const bool whole = p0 == 0 && p1 >= steps.there(t0);
     if (whole || t1 - t0 == 1) {
@@ -117,11 +118,12 @@ struct Span {
       count = whole ? steps.row(t1) - steps.row(t0) : there(t0);
       if (steps.address) addresses = steps.address + first;
       if (steps.read) reads = steps.read + first;
+      if (steps.rank) ranks = steps.rank + first;
     } else {
       list_rows(scratch, most_rows);
     }
   }
-  static Index scratch_size(const Chunks& chunks, Index most_rows) { return 3 * most_rows + chunks.most_steps() + 1; }
+  static Index scratch_size(const Chunks& chunks, Index most_rows) { return 4 * most_rows + chunks.most_steps() + 1; }
 
   // Whether the rows of all steps lie at the same distance from their numbers, and so do those of the steps before.
   bool is_grid() const { return steps.full() && !rows && p0 == 0; }
@@ -133,10 +135,14 @@ struct Span {
   Index address(Index i) const { return number(addresses, i); }
   Index read(Index i) const { return number(reads, i); }
 
-  // These rows of an array by rows, of an array of the call, and of what is read.
+  // These rows of an array by rows, of one in the order of places, of an array of the call, and of what is read.
   template <class Real>
   Rows<Real> by_row(Real* at, Index stride) const {
     return rows ? Rows<Real>{at, stride, rows} : Rows<Real>{at + row(t0) * stride, stride};
+  }
+  template <class Real>
+  Rows<Real> by_rank(Real* at, Index stride) const {
+    return ranks ? Rows<Real>{at, stride, ranks} : by_row(at, stride);
   }
   template <class Real>
   Rows<Real> by_address(Real* at, Index stride) const {
@@ -152,7 +158,7 @@ struct Span {
   Index there(Index t) const { return max_of(0, min_of(p1, steps.there(t)) - p0); }
   void list_rows(int64_t* scratch, Index most_rows) {
     int64_t* const listed = scratch;
-    Index* const starts = reinterpret_cast<Index*>(scratch + 3 * most_rows);
+    Index* const starts = reinterpret_cast<Index*>(scratch + 4 * most_rows);
     count = 0;
     for (Index t = t0; t < t1; ++t) {
       starts[t - t0] = count;
@@ -162,6 +168,7 @@ struct Span {
     rows = listed, firsts = starts;
     addresses = pick(steps.address, scratch + most_rows);
     reads = steps.read == steps.address ? addresses : pick(steps.read, scratch + 2 * most_rows);
+    ranks = pick(steps.rank, scratch + 3 * most_rows);
   }
   const int64_t* pick(const int64_t* numbers, int64_t* found) const {
     for (Index i = 0; numbers && i < count; ++i) found[i] = numbers[rows[i]];
@@ -175,6 +182,7 @@ struct SumRows {
   const int64_t* rows;               // null: the full grid, where they lie one after the other
   int64_t* before;                   // of h of the step before; null: likewise
   const int64_t *addresses, *reads;  // as steps.address and steps.read; null: they are the rows
+  const int64_t* ranks = nullptr;    // as steps.rank; null: they lie one after the other
   const bool* resets = nullptr;      // of these rows, on the full grid, if there are any: before is not listed yet
   Index zeros;                       // a row of zeros in h
   bool has_block_before;             // whether arrays by rows hold the rows of the block before in front
@@ -209,8 +217,8 @@ struct SumRows {
   // Those of the sequence at a position alone, of the steps [t0, t1), one block of the sums as if it were the only one.
   SumRows(const Steps& steps, Index p, Index t0, Index t1, int64_t* scratch)
       : row0(0), count(t1 - t0), addresses(nullptr), reads(nullptr), zeros(zeros_of(steps)), has_block_before(false) {
-    Index* const ends = reinterpret_cast<Index*>(scratch + 4 * count);
-    int64_t *const own = scratch, *const earlier = scratch + count;
+    Index* const ends = reinterpret_cast<Index*>(scratch + 5 * count);
+    int64_t *const own = scratch, *const earlier = scratch + count, *const listed = scratch + 4 * count;
     for (Index i = 0; i < count; ++i) {
       const Index t = t0 + i;
       own[i] = steps.row(t) + p;
@@ -218,11 +226,12 @@ struct SumRows {
       earlier[i] = is_reset ? zeros : t > 0 ? steps.B + steps.row(t - 1) + p : p;
     }
     rows = own, before = earlier, ends[0] = 0, ends[1] = count;
+    ranks = steps.rank ? pick(steps.rank, listed) : rows;
     blocks = {ends, 1};
     addresses = pick(steps.address, scratch + 2 * count);
     reads = steps.read == steps.address ? addresses : pick(steps.read, scratch + 3 * count);
   }
-  static constexpr Index scratch_size_of_one = 4 * linear::block + 2;
+  static constexpr Index scratch_size_of_one = 5 * linear::block + 2;
 
   // Calls f with as many blocks at a time as are no larger together than one can be, from the last on.
   template <class Function>
@@ -233,11 +242,16 @@ struct SumRows {
     }
   }
 
-  // These rows of an array by rows, of the h before, which begins with the initial states, of an array of the call, and
-  // of what is read. Where steps are reset only the blocks' rows of the h before are listed.
+  // These rows of an array by rows, of one in the order of places, of the h before, which begins with the initial
+  // states, of an array of the call, and of what is read. Where steps are reset only the blocks' rows of the h before
+  // are listed.
   template <class Real>
   Rows<const Real> by_row(const Real* at, Index stride) const {
     return rows ? Rows<const Real>{at, stride, rows} : Rows<const Real>{at + row0 * stride, stride};
+  }
+  template <class Real>
+  Rows<const Real> by_rank(const Real* at, Index stride) const {
+    return ranks ? Rows<const Real>{at, stride, ranks} : Rows<const Real>{at + row0 * stride, stride};
   }
   template <class Real>
   Rows<const Real> by_row_before(const Real* h, Index stride, Blocks blocks) const {

@@ -38,12 +38,6 @@ struct Place {
   }
 };
 
-// Listed rows of a step lie one after the other: the list is not needed.
-template <class Real>
-Rows<Real> of_step(Rows<Real> rows, Index first, Index row) {
-  return rows.index ? Place{first}.of(rows.at, rows.stride, row) : rows;
-}
-
 // What the way forward leaves for the way back: by rows, and, before them in h, the initial states by positions.
 template <class Real>
 struct Trace {
@@ -117,26 +111,34 @@ struct Trace {
   }
 };
 
-// Where da and du lie: by rows for the weights' gradients to come, or by the numbers of the span that is being summed.
+// Where da and du lie: all of them, for the weights' gradients to come, or those of the chunk that is being summed; in
+// the order of places, in which they are summed, or by rows in memory of the caller's.
 template <class Real>
 struct GateGradients {
   Real *da, *du;  // du is da unless the cell splits
   Index ld;
-  bool by_row;        // all of them; else those of a chunk
+  bool all, by_row;
   Index shared_rows;  // as Limits has it: while some threads sum a chunk, others may be at the next
 
   Rows<Real> of(Real* at, const Span& span) const {
-    return span.by_row(at - first_row(span.steps.row(span.t0)) * ld, ld);
+    Real* const first = at - first_row(span.steps.row(span.t0)) * ld;
+    return by_row ? span.by_row(first, ld) : span.by_rank(first, ld);
   }
   Rows<const Real> of(const Real* at, const SumRows& rows) const {
-    return rows.by_row(at - first_row(rows.row0) * ld, ld);
+    const Real* const first = at - first_row(rows.row0) * ld;
+    return by_row ? rows.by_row(first, ld) : rows.by_rank(first, ld);
+  }
+  // Those of one step of a span. By rows they lie one after the other, and need no list.
+  Rows<Real> of_step(Rows<Real> of_span, const Span& span, Index t) const {
+    const bool listed = of_span.index && (by_row || !span.ranks);
+    return listed ? Place{span.first(t)}.of(of_span.at, ld, span.row(t)) : of_span;
   }
 
  private:
   // The row that lies at the beginning of the memory, of a chunk that begins with this one.
   Index first_row(Index row) const {
     const bool is_odd = shared_rows && row / shared_rows % 2 != 0;
-    return by_row ? 0 : is_odd ? row - shared_rows : row;
+    return all ? 0 : is_odd ? row - shared_rows : row;
   }
 };
 
