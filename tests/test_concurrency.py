@@ -107,6 +107,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ctrl_c_stops_a_long_call(threads: int) -> None:
     """The call would take minutes; what comes after it works."""
@@ -316,6 +317,7 @@ print("stopped", stopped > 0)
 """
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that send signals")
 @pytest.mark.parametrize("threads", [2, 3, 6])
 @pytest.mark.parametrize(
     ("B", "H", "V", "bidirectional"),

@@ -73,8 +73,11 @@ class Saver:
         return f"saved {self.path} at iteration {self.saved_at}; continue with: {again}"
 
 
-STOPPED = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
-"""What is said of a training that a signal has stopped: Ctrl-C, the system, or a terminal that was closed."""
+STOPPED = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up", "SIGBREAK": "interrupted"}
+"""What is said of a training that a signal has stopped: Ctrl-C, the system, a terminal that was closed, Ctrl-Break.
+
+Windows has no SIGHUP, and other systems no SIGBREAK.
+"""
 
 
 class Stop:
@@ -90,7 +93,7 @@ class Stop:
 
     def __enter__(self) -> Stop:
         self._before: dict[int, Any] = {}
-        known = [getattr(signal, name) for name in STOPPED if hasattr(signal, name)]  # Windows has no SIGHUP
+        known = [getattr(signal, name) for name in STOPPED if hasattr(signal, name)]
         for number in known:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and background jobs have it
                 with contextlib.suppress(ValueError):  # only the main thread hears signals
