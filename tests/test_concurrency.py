@@ -190,7 +190,7 @@ def cores_of_quota(root: Path, groups: str, files: dict[str, str]) -> int:
     """What the core finds in a made-up system."""
     for name, text in ({"proc/self/cgroup": groups} | files).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_text(text, newline="\n")
     return _core.cores_of_quota(str(root))
 
 
