@@ -12,19 +12,18 @@ import rnncore
 # POSIX's own names, which are taken away after the libraries are there that also ask for them.
 LACKS = {
     "win32": {
-        "os": ("fork", "fchown", "fchmod", "chown", "geteuid", "getuid", "mkfifo", "sched_getaffinity", "sched_setaffinity",
-               "register_at_fork", "sysconf", "O_NONBLOCK"),
-        "signal": ("SIGHUP", "SIGALRM", "SIGKILL", "setitimer", "pthread_sigmask", "alarm"),
+        "os": "fork fchown fchmod chown geteuid getuid mkfifo sched_getaffinity sysconf register_at_fork O_NONBLOCK",
+        "signal": "SIGHUP SIGALRM SIGKILL setitimer pthread_sigmask alarm",
     },
-    "darwin": {"os": ("sched_getaffinity", "sched_setaffinity"), "signal": ()},
-}  # fmt: skip
+    "darwin": {"os": "sched_getaffinity sched_setaffinity", "signal": ""},
+}
 PROGRAM = """
 import os, signal, sys
 import numpy as np, tqdm
 
 folder, system, lacks = {folder!r}, {system!r}, {lacks!r}
 for module in (os, signal):
-    for name in lacks[module.__name__]:
+    for name in lacks[module.__name__].split():
         if hasattr(module, name):
             delattr(module, name)
 sys.platform = system

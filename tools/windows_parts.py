@@ -71,7 +71,8 @@ def headers(library: str, directory: Path) -> None:
     (directory / "pyconfig.h").write_text(CONFIGURATION)
     exports = pefile.PE(library).DIRECTORY_ENTRY_EXPORT.symbols
     _define(Path(library).name, [symbol.name.decode() for symbol in exports if symbol.name], directory / "python.def")
-    command = ["dlltool", "-m", "i386:x86-64", "-d", str(directory / "python.def"), "-l", str(directory / "python.lib")]
+    made = directory / Path(library).with_suffix(".lib").name  # CMake reads the version of Python in its name
+    command = ["dlltool", "-m", "i386:x86-64", "-d", str(directory / "python.def"), "-l", str(made)]
     subprocess.run([*COMPILER, *command], check=True)
 
 

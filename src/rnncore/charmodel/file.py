@@ -166,7 +166,7 @@ def digest(text: str) -> str:
 def require_place(path: str | Path) -> None:
     """Raise OSError or ModelFileError, before any training, if no file can be written at ``path``."""
     if not os.path.basename(path):
-        raise ModelFileError(f"{str(path)!r}: not the name of a file, so a model cannot be saved there")
+        raise ModelFileError(f"'{path}': not the name of a file, so a model cannot be saved there")
     with contextlib.suppress(FileNotFoundError):  # other errors, such as a name that is too long, it would meet again
         before = os.stat(path)
         if not stat.S_ISREG(before.st_mode):

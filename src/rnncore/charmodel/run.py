@@ -7,6 +7,7 @@ import contextlib
 import math
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections import deque
@@ -66,11 +67,16 @@ class Saver:
             return "the model is not saved: that takes --save FILE"
         if self.saved_at is None:
             return "nothing new to save"
-        again = f"python -m rnncore train --resume {shlex.quote(self.path)}"
+        again = f"python -m rnncore train --resume {as_typed(self.path)}"
         if file.path_from(self.path, self.source) == "":  # a pipe cannot be read again
             encoding = "" if self.source.encoding == UTF_8 else f" --encoding {self.source.encoding}"
             again += f" --text FILE{encoding}, a file of the same text"
         return f"saved {self.path} at iteration {self.saved_at}; continue with: {again}"
+
+
+def as_typed(path: str) -> str:
+    """Return a path as one types it in a terminal of this system."""
+    return subprocess.list2cmdline([path]) if sys.platform == "win32" else shlex.quote(path)
 
 
 STOPPED = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up", "SIGBREAK": "interrupted"}
