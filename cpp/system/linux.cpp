@@ -9,7 +9,7 @@
 
 namespace rnncore::system {
 
-void name_this_thread(const char* name) { pthread_setname_np(pthread_self(), name); }
+void name_thread(std::thread& thread) { pthread_setname_np(thread.native_handle(), "rnncore"); }
 
 int cores_of_process() {
   cpu_set_t cores;

@@ -1,4 +1,3 @@
-#include <pthread.h>
 #include <sys/sysctl.h>
 
 #include "system.hpp"
@@ -16,7 +15,7 @@ int64_t number_of(const char* name) {
 
 }  // namespace
 
-void name_this_thread(const char* name) { pthread_setname_np(name); }
+void name_thread(std::thread&) {}  // a thread names itself alone
 
 int cores_of_process() {
   const int64_t count = number_of("hw.activecpu");

@@ -14,7 +14,9 @@ namespace rnncore {
 // A thread, and what it is to do next.
 class Worker {
  public:
-  Worker() : thread_(system::start_thread([](void* own) { static_cast<Worker*>(own)->work(); }, this)) {}
+  Worker() : thread_(system::start_thread([](void* own) { static_cast<Worker*>(own)->work(); }, this)) {
+    system::name_thread(thread_);
+  }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
@@ -30,7 +32,6 @@ class Worker {
 
  private:
   void work() {
-    system::name_this_thread("rnncore");
     for (unsigned idle = 0;; idle += 2) {
       turn_.wait_while(idle);
       task_(argument_, number_);

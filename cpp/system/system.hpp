@@ -28,8 +28,8 @@ inline void* first_aligned(void* mapping) {
 // std::system_error if the system gives none.
 std::thread start_thread(void (*run)(void*), void* argument);
 
-// Gives the calling thread a name, for those who list threads.
-void name_this_thread(const char* name);
+// Gives a thread the name "rnncore", for those who list threads.
+void name_thread(std::thread& thread);
 
 // Has a function called in each forked child. Returns 0, or the number of the error.
 int call_in_children(void (*forget)());

@@ -7,7 +7,6 @@
 #include <cpuid.h>
 #endif
 
-#include <string>
 #include <vector>
 
 #include "system.hpp"
@@ -31,9 +30,7 @@ void unmap_pages(void* mapping, size_t) { VirtualFree(mapping, 0, MEM_RELEASE); 
 
 std::thread start_thread(void (*run)(void*), void* argument) { return std::thread(run, argument); }
 
-void name_this_thread(const char* name) {
-  SetThreadDescription(GetCurrentThread(), std::wstring(name, name + std::char_traits<char>::length(name)).c_str());
-}
+void name_thread(std::thread& thread) { SetThreadDescription(thread.native_handle(), L"rnncore"); }
 
 int call_in_children(void (*)()) { return 0; }
 

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import stat
+import sys
 import tempfile
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
@@ -178,6 +179,9 @@ def require_place(path: str | Path) -> None:
         raise ModelFileError(f"{path}: there is no directory {folder} to save in")
     try:
         tempfile.TemporaryFile(dir=folder).close()
+        if sys.platform == "win32" and not os.path.exists(path):  # it says so of names that are too long, too
+            open(path, "xb").close()
+            os.unlink(path)
     except OSError as error:
         raise ModelFileError(f"{path}: the directory {folder} is not writable: {error.strerror}") from error
 
