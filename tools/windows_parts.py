@@ -48,8 +48,8 @@ typedef int64_t Py_ssize_t;
 #define HAVE_STDDEF_H 1
 """
 
-# Wine 8 has no functions of complex numbers. NumPy asks for their parts as it is imported; no test needs the others.
-PARTS = {"creal": "__real__ z", "cimag": "__imag__ z"}
+# Wine 8 has no functions of complex numbers. NumPy calls some as it is imported; no test needs what the others return.
+PARTS = {"creal": "__real__ z", "cimag": "__imag__ z", "cabs": "hypot(__real__ z, __imag__ z)"}
 COMPLEX = "abs acos acosh arg asin asinh atan atanh cos cosh exp imag log pow proj real sin sinh sqrt tan tanh conj"
 FROM, TO = b"api-ms-win-crt-math-l1-1-0.dll", b"rnncore-crt-math-l1-1-0xxx.dll"
 
@@ -86,12 +86,12 @@ def numpy(packages: str, directory: Path) -> None:
                 names |= {symbol.name.decode() for symbol in entry.imports}
                 module.write_bytes(data.replace(FROM, TO))
     lacking = {f"c{name}{suffix}" for name in COMPLEX.split() for suffix in ("", "f", "l")} & names
-    code, exports = "void abort(void);\n", [f"{name}=ucrtbase.{name}" for name in sorted(names - lacking)]
+    code, exports = "#include <math.h>\n", [f"{name}=ucrtbase.{name}" for name in sorted(names - lacking)]
     for name in sorted(lacking):
         part = PARTS.get(name.rstrip("fl"))
         number = "float" if name[-1] == "f" else "double"
-        body = f"{number} own_{name}({number} _Complex z) {{ return {part}; }}"
-        code += (body if part else f"void own_{name}(void) {{ abort(); }}") + "\n"
+        returned = number if part else f"{number} _Complex"
+        code += f"{returned} own_{name}({number} _Complex z) {{ return {part or '0 / 0.0 * z'}; }}\n"
         exports.append(f"{name}=own_{name}")
     (directory / "math.c").write_text(code)
     _define(TO.decode(), exports, directory / "math.def")
