@@ -194,6 +194,7 @@ def cores_of_quota(root: Path, groups: str, files: dict[str, str]) -> int:
     return _core.cores_of_quota(str(root))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="control groups are Linux's")
 @pytest.mark.parametrize(
     ("groups", "files", "cores"),
     [
