@@ -1,5 +1,7 @@
 #include "dispatch.hpp"
 
+#include "system/system.hpp"
+
 namespace rnncore {
 
 namespace baseline {
@@ -18,11 +20,8 @@ const InstructionSet* instruction_sets() {
   static const InstructionSet sets[instruction_set_count] = {
       {"baseline", true, &baseline::column},
 #ifdef RNNCORE_X86
-      {"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), &avx2::column},
-      {"avx512",
-       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"),
-       &avx512::column},
+      {"avx2", system::has_avx2(), &avx2::column},
+      {"avx512", system::has_avx512(), &avx512::column},
 #endif
   };
   return sets;

@@ -201,7 +201,7 @@ def main() -> None:
     digests = {name: digest(results("numpy")) for name, results in CASES.items()}
     text = json.dumps(digests, indent=2) + "\n"
     if arguments.write:
-        FILE.write_text(text)
+        FILE.write_text(text, "utf-8")
     else:
         print(text, end="")
 

@@ -107,6 +107,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ctrl_c_stops_a_long_call(threads: int) -> None:
     """The call would take minutes; what comes after it works."""
@@ -189,10 +190,11 @@ def cores_of_quota(root: Path, groups: str, files: dict[str, str]) -> int:
     """What the core finds in a made-up system."""
     for name, text in ({"proc/self/cgroup": groups} | files).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_text(text, newline="\n")
     return _core.cores_of_quota(str(root))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="control groups are Linux's")
 @pytest.mark.parametrize(
     ("groups", "files", "cores"),
     [
@@ -316,6 +318,7 @@ print("stopped", stopped > 0)
 """
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that send signals")
 @pytest.mark.parametrize("threads", [2, 3, 6])
 @pytest.mark.parametrize(
     ("B", "H", "V", "bidirectional"),

@@ -19,7 +19,7 @@ import json, warnings
 import golden
 from rnncore import _cpp
 assert _cpp.instruction_sets() == ["baseline"], _cpp.instruction_sets()
-digests = json.loads(golden.FILE.read_text())
+digests = json.loads(golden.FILE.read_text("utf-8"))
 wrong = [name for name, case in golden.CASES.items() if golden.digest(case("cpp.baseline")) != digests[name]]
 print(len(digests), "digests, wrong:", wrong)
 """

@@ -35,6 +35,7 @@ def test_a_device_stays_one() -> None:
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o664])
 def test_a_file_keeps_its_mode_also_through_a_link(tmp_path: Path, mode: int) -> None:
     file, link = tmp_path / "file", tmp_path / "link"

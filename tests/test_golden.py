@@ -5,7 +5,7 @@ import json
 import pytest
 from golden import CASES, FILE, digest
 
-DIGESTS = json.loads(FILE.read_text())
+DIGESTS = json.loads(FILE.read_text("utf-8"))
 
 
 def test_everything_has_a_digest() -> None:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not FILES.is_dir(), reason="the files are not be
 
 
 def expected(name: str) -> str:
-    found: str = json.loads((FILES / "expected.json").read_text())[name]
+    found: str = json.loads((FILES / "expected.json").read_text("utf-8"))[name]
     return found
 
 

@@ -22,7 +22,7 @@ def refused() -> dict[frozenset[str], str]:
     """The pairs of the page's table, and how their messages begin."""
     if not PAGE.exists():
         pytest.skip("the pages are not beside these tests")
-    rows = re.findall(r"^\| (?!option|---)(.+?) \| (.+?) \| (.+?) \|$", PAGE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| (?!option|---)(.+?) \| (.+?) \| (.+?) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
     return {frozenset((one, other)): message for one, other, message in rows}
 
 

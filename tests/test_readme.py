@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 DOCUMENTS = [path for path in PAGES if path.exists()]
 PACKAGE = Path(rnncore.__file__).parent
-SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>>" in path.read_text()]
+SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>>" in path.read_text("utf-8")]
 LIBRARIES = ("torch", "jax", "mpi4py")
 """What some examples need, and not everybody has."""
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -23,7 +23,7 @@ FENCE = re.compile(r"^```(?P<language>\w+)[^\n]*\n(?P<code>.*?)^```", re.MULTILI
 
 def blocks(document: Path, language: str) -> Iterator[tuple[int, str]]:
     """The line at which each fenced block of a language begins, and its code."""
-    text = document.read_text()
+    text = document.read_text("utf-8")
     for match in FENCE.finditer(text):
         if match["language"] == language:
             yield text.count("\n", 0, match.start("code")) + 1, match["code"]
@@ -45,7 +45,7 @@ def test_python_blocks_run(document: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def skip_without_libraries(file: Path) -> None:
     for library in LIBRARIES:
-        if re.search(rf"^(\s*>>> )?(import|from) {library}\b", file.read_text(), re.MULTILINE):
+        if re.search(rf"^(\s*>>> )?(import|from) {library}\b", file.read_text("utf-8"), re.MULTILINE):
             pytest.importorskip(library, reason=f"{library} is not installed")
 
 

@@ -27,7 +27,7 @@ def test_a_model_in_training(cell: str) -> None:
     """With its vocabulary it writes as the command does, and with its optimizer it goes on."""
     saved = rnncore.load(FILES / f"model_{cell}.npz")
     assert saved.vocabulary is not None
-    assert list(saved.vocabulary) == sorted(set((FILES / "text.txt").read_text()))
+    assert list(saved.vocabulary) == sorted(set((FILES / "text.txt").read_text("utf-8")))
     assert saved.params.cell == cell
     assert isinstance(saved.optimizer, rnncore.optim.Adam)
     with np.load(FILES / f"model_{cell}.npz") as file:

@@ -1,32 +1,24 @@
 #include "memory.hpp"
 
-#include <sys/mman.h>
-
 #include <atomic>
-#include <cstdint>
 #include <new>
 #include <thread>
 
 #include "../tuning.hpp"
+#include "system.hpp"
 
 namespace rnncore {
 
 using tuning::huge_page;
 
 Pages::Pages(size_t bytes) : size_(bytes) {
-  void* const mapped = mmap(nullptr, bytes + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) throw std::bad_alloc();
-  mapped_ = mapped;
-  const uintptr_t aligned = (reinterpret_cast<uintptr_t>(mapped) + huge_page - 1) / huge_page * huge_page;
-  at_ = reinterpret_cast<void*>(aligned);
-#if defined(MADV_HUGEPAGE)
-  // Fewer faults and fewer misses of the address cache; without such pages nothing is lost.
-  if (bytes > huge_page) madvise(at_, bytes, MADV_HUGEPAGE);
-#endif
+  const system::Mapped mapped = system::map_pages(bytes);
+  if (!mapped.mapping) throw std::bad_alloc();
+  mapping_ = mapped.mapping, at_ = mapped.at;
 }
 
 Pages::~Pages() {
-  if (mapped_) munmap(mapped_, size_ + huge_page);
+  if (mapping_) system::unmap_pages(mapping_, size_);
 }
 
 namespace {

@@ -17,7 +17,7 @@ class Pages {
   ~Pages();
   Pages(Pages&& other) noexcept { *this = std::move(other); }
   Pages& operator=(Pages&& other) noexcept {
-    std::swap(mapped_, other.mapped_), std::swap(at_, other.at_), std::swap(size_, other.size_);
+    std::swap(mapping_, other.mapping_), std::swap(at_, other.at_), std::swap(size_, other.size_);
     return *this;
   }
 
@@ -25,7 +25,7 @@ class Pages {
   size_t size() const { return size_; }
 
  private:
-  void *mapped_ = nullptr, *at_ = nullptr;
+  void *mapping_ = nullptr, *at_ = nullptr;
   size_t size_ = 0;
 };
 

@@ -1,89 +1,27 @@
 #include "pool.hpp"
 
-#include <pthread.h>
-#include <signal.h>
-
-#if defined(__linux__)
-#include <sched.h>
-#endif
-
 #include <atomic>
-#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
 
+#include "system.hpp"
 #include "waiting.hpp"
 
 namespace rnncore {
-namespace {
-
-// The cores on which workers may run: those of the thread that calls, but for its own, where the system may put them
-// and leave them for milliseconds although another core has nothing to do.
-class OtherCores {
- public:
-  // None, until known.
-  OtherCores() = default;
-  explicit OtherCores([[maybe_unused]] size_t workers) {
-#if defined(__linux__)
-    is_known_ = sched_getaffinity(0, sizeof(cores_), &cores_) == 0;
-    const int here = is_known_ ? sched_getcpu() : -1;
-    if (here >= 0 && here<CPU_SETSIZE&& static_cast<size_t>(CPU_COUNT(&cores_))> workers)
-      CPU_CLR(static_cast<size_t>(here), &cores_);
-#endif
-  }
-
-  // Whether the thread has been given these cores, if that is more than it has; then they are its own.
-  void give_to([[maybe_unused]] std::thread& thread, [[maybe_unused]] OtherCores& had) const {
-#if defined(__linux__)
-    if (!is_known_ || (had.is_known_ && CPU_EQUAL(&had.cores_, &cores_))) return;
-    if (pthread_setaffinity_np(thread.native_handle(), sizeof(cores_), &cores_) == 0) had = *this;
-#endif
-  }
-
- private:
-#if defined(__linux__)
-  cpu_set_t cores_{};
-  bool is_known_ = false;
-#endif
-};
-
-// Threads that are started meanwhile get no signals, whose handlers belong to the program's own threads. Faults are no
-// such signals: they concern the thread that makes them.
-class WithoutSignals {
- public:
-  WithoutSignals() {
-    sigset_t blocked;
-    sigfillset(&blocked);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&blocked, fault);
-    pthread_sigmask(SIG_SETMASK, &blocked, &before_);
-  }
-  ~WithoutSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  WithoutSignals(const WithoutSignals&) = delete;
-  WithoutSignals& operator=(const WithoutSignals&) = delete;
-
- private:
-  sigset_t before_;
-};
-
-}  // namespace
 
 // A thread, and what it is to do next.
 class Worker {
  public:
-  Worker() {
-    const WithoutSignals meanwhile;
-    thread_ = std::thread([this] { work(); });
-#if defined(__linux__)
-    pthread_setname_np(thread_.native_handle(), "rnncore");  // for those who list threads
-#endif
+  Worker() : thread_(system::start_thread([](void* own) { static_cast<Worker*>(own)->work(); }, this)) {
+    system::name_thread(thread_);
   }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  void give(const OtherCores& cores, void (*task)(void*, int), void* argument, int number) {
-    cores.give_to(thread_, cores_);
+  void give(const system::Cores& cores, void (*task)(void*, int), void* argument, int number) {
+    system::keep_to(cores, thread_, cores_);
     task_ = task, argument_ = argument, number_ = number;
     turn_.change(turn_.value() + 1);
   }
@@ -105,7 +43,7 @@ class Worker {
   void (*task_)(void*, int) = nullptr;
   void* argument_ = nullptr;
   int number_ = 0;
-  OtherCores cores_;  // where the thread is kept to
+  system::Cores cores_;  // where the thread is kept to
   std::thread thread_;
 };
 
@@ -115,7 +53,7 @@ class Pool {
   // The process's own, never destroyed. A fork has none of its parent's threads, and their locks may be held for ever:
   // the child forgets them all.
   static Pool& of_process() {
-    if (forgets_at_fork_ != 0) throw std::system_error(forgets_at_fork_, std::generic_category(), "pthread_atfork");
+    if (forgets_at_fork_ != 0) throw std::system_error(forgets_at_fork_, std::generic_category(), "rnncore");
     Pool* found = pool_.load(std::memory_order_acquire);
     if (found) return *found;
     auto made = std::make_unique<Pool>();
@@ -147,7 +85,7 @@ class Pool {
 };
 
 std::atomic<Pool*> Pool::pool_{nullptr};
-const int Pool::forgets_at_fork_ = pthread_atfork(nullptr, nullptr, [] { pool_.store(nullptr); });
+const int Pool::forgets_at_fork_ = system::call_in_children([] { pool_.store(nullptr); });
 
 Team::Team(int workers) : pool_(Pool::of_process()) { pool_.take(static_cast<size_t>(workers), workers_); }
 
@@ -157,7 +95,7 @@ Team::~Team() {
 }
 
 void Team::begin(void (*task)(void*, int), void* argument) {
-  const OtherCores cores(workers_.size());
+  const system::Cores cores = system::other_cores(workers_.size());
   int number = 0;
   for (Worker* worker : workers_) worker->give(cores, task, argument, ++number);
 }

@@ -1,7 +1,5 @@
 #include "processor.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -13,6 +11,7 @@
 
 #include "../tuning.hpp"
 #include "memory.hpp"
+#include "system.hpp"
 
 namespace rnncore {
 
@@ -20,6 +19,7 @@ tuning::Chosen tuning::chosen{};
 
 namespace {
 
+// The usual page. On larger ones rows as far apart share a page, and a load finds that it takes fewer translations.
 constexpr ptrdiff_t page = 4096, none = std::numeric_limits<ptrdiff_t>::max();
 
 // How long a load takes that waits for the one before, over a line of each of so many pages: in no order that a
@@ -51,12 +51,9 @@ bool has_pages_at_hand() try {
   return false;
 }
 
-ptrdiff_t l2_bytes() {
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-  const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  if (size > 0) return size;
-#endif
-  return tuning::usual_l2_bytes;
+ptrdiff_t far_weights_bytes() {
+  const ptrdiff_t l2 = system::l2_bytes();
+  return (l2 > 0 ? l2 : tuning::usual_l2_bytes) / 2;
 }
 
 // The number of "name=number".
@@ -73,7 +70,7 @@ ptrdiff_t number_of(const std::string& word) {
 
 void choose_numbers(const char* said) {
   tuning::Chosen& chosen = tuning::chosen;
-  chosen = {has_pages_at_hand() ? none : tuning::far_row_bytes, l2_bytes() / 2};
+  chosen = {has_pages_at_hand() ? none : tuning::far_row_bytes, far_weights_bytes()};
   std::istringstream words(said ? said : "");
   for (std::string word; words >> word;) {
     const std::string name = word.substr(0, word.find('='));

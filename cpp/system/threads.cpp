@@ -1,16 +1,13 @@
 #include "threads.hpp"
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <thread>
 
 #include "../tuning.hpp"
 #include "pool.hpp"
 #include "rounding.hpp"
+#include "system.hpp"
 #include "waiting.hpp"
 
 namespace rnncore {
@@ -49,15 +46,6 @@ class Participant {
   Meeting* before_;
 };
 
-int affine_cores() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
-#endif
-  const unsigned count = std::thread::hardware_concurrency();
-  return count ? static_cast<int>(count) : 1;
-}
-
 // The quota, read again after some seconds, since it can be changed while a process runs. Nobody waits for a lock: a
 // fork may come at any time.
 int quota_now() {
@@ -68,7 +56,7 @@ int quota_now() {
   const Clock::rep now = Clock::now().time_since_epoch().count(), last = read_at.load(std::memory_order_relaxed);
   int found = quota.load(std::memory_order_relaxed);
   if (found < 0 || now - last > holds.count()) {
-    found = cores_of_quota("");
+    found = system::cores_of_quotas();
     quota.store(found, std::memory_order_relaxed), read_at.store(now, std::memory_order_relaxed);
   }
   return found;
@@ -95,7 +83,7 @@ void run_in_parallel(int threads, void (*task)(void*, int), void* argument) {
 }
 
 int usable_cores() {
-  const int cores = affine_cores(), quota = quota_now();
+  const int cores = system::cores_of_process(), quota = quota_now();
   return quota ? std::min(cores, quota) : cores;
 }
 

@@ -6,6 +6,7 @@ import io
 import os
 import secrets
 import stat
+import sys
 import zipfile
 from collections.abc import Callable
 from typing import IO, Any
@@ -52,8 +53,8 @@ def _write_into(path: str, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def _take_over(file: int, before: os.stat_result) -> None:
-    """Give an open file the mode and, where this process may, the owner that another has."""
-    if hasattr(os, "fchown"):
+    """Give an open file the mode and, where this process may, the owner that another has: Windows has neither."""
+    if sys.platform != "win32":
         with contextlib.suppress(PermissionError):
             os.fchown(file, before.st_uid, before.st_gid)
         os.fchmod(file, stat.S_IMODE(before.st_mode))

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import stat
+import sys
 import tempfile
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
@@ -166,7 +167,7 @@ def digest(text: str) -> str:
 def require_place(path: str | Path) -> None:
     """Raise OSError or ModelFileError, before any training, if no file can be written at ``path``."""
     if not os.path.basename(path):
-        raise ModelFileError(f"{str(path)!r}: not the name of a file, so a model cannot be saved there")
+        raise ModelFileError(f"'{path}': not the name of a file, so a model cannot be saved there")
     with contextlib.suppress(FileNotFoundError):  # other errors, such as a name that is too long, it would meet again
         before = os.stat(path)
         if not stat.S_ISREG(before.st_mode):
@@ -178,6 +179,9 @@ def require_place(path: str | Path) -> None:
         raise ModelFileError(f"{path}: there is no directory {folder} to save in")
     try:
         tempfile.TemporaryFile(dir=folder).close()
+        if sys.platform == "win32" and not os.path.exists(path):  # it says so of names that are too long, too
+            open(path, "xb").close()
+            os.unlink(path)
     except OSError as error:
         raise ModelFileError(f"{path}: the directory {folder} is not writable: {error.strerror}") from error
 

@@ -7,6 +7,7 @@ import contextlib
 import math
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections import deque
@@ -66,15 +67,23 @@ class Saver:
             return "the model is not saved: that takes --save FILE"
         if self.saved_at is None:
             return "nothing new to save"
-        again = f"python -m rnncore train --resume {shlex.quote(self.path)}"
+        again = f"python -m rnncore train --resume {as_typed(self.path)}"
         if file.path_from(self.path, self.source) == "":  # a pipe cannot be read again
             encoding = "" if self.source.encoding == UTF_8 else f" --encoding {self.source.encoding}"
             again += f" --text FILE{encoding}, a file of the same text"
         return f"saved {self.path} at iteration {self.saved_at}; continue with: {again}"
 
 
-STOPPED = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
-"""What is said of a training that a signal has stopped: Ctrl-C, the system, or a terminal that was closed."""
+def as_typed(path: str) -> str:
+    """Return a path as one types it in a terminal of this system."""
+    return subprocess.list2cmdline([path]) if sys.platform == "win32" else shlex.quote(path)
+
+
+STOPPED = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up", "SIGBREAK": "interrupted"}
+"""What is said of a training that a signal has stopped: Ctrl-C, the system, a terminal that was closed, Ctrl-Break.
+
+Windows has no SIGHUP, and other systems no SIGBREAK.
+"""
 
 
 class Stop:
@@ -90,7 +99,7 @@ class Stop:
 
     def __enter__(self) -> Stop:
         self._before: dict[int, Any] = {}
-        known = [getattr(signal, name) for name in STOPPED if hasattr(signal, name)]  # Windows has no SIGHUP
+        known = [getattr(signal, name) for name in STOPPED if hasattr(signal, name)]
         for number in known:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and background jobs have it
                 with contextlib.suppress(ValueError):  # only the main thread hears signals
