@@ -1,8 +1,8 @@
 // Which rows of a batch a thread works on, and in which order.
 //
 // rnncore/steps.py tells rows, places and addresses apart. A row is where a step lies in the memory of a call, a
-// position is that of its sequence, longest first: row(t) + p is step t of the sequence at position p. A rank is where a
-// row is in the order of places, in which the gradients' sums run.
+// position is that of its sequence, longest first: row(t) + p is step t of the sequence at position p. A rank is where
+// a row is in the order of places, in which the gradients' sums run.
 #pragma once
 
 #include "arena.hpp"
