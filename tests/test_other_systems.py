@@ -1,4 +1,4 @@
-"""What Windows and macOS have not is not used there: their lack is put on here. tools/windows has the real Windows."""
+"""The package works without what Windows and macOS lack, which is removed here. tools/windows runs a Windows Python."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 import rnncore
 
-# POSIX's own names, which are taken away after the libraries are there that also ask for them.
+# Names that these systems lack. They are removed after the other libraries, which also use them, are imported.
 LACKS = {
     "win32": {
         "os": "fork fchown fchmod chown geteuid getuid mkfifo sched_getaffinity sysconf register_at_fork O_NONBLOCK",

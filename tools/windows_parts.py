@@ -1,4 +1,4 @@
-"""For tools/windows: what takes more than a command. Each function makes files in its last argument, a directory.
+"""Makes what tools/windows needs and no single command makes. Each function writes into its last argument, a directory.
 
 tools/windows_parts.py (embedded | headers | numpy) ARGUMENTS DIRECTORY
 """

@@ -5,7 +5,7 @@
 namespace rnncore::system {
 namespace {
 
-// A number of the system's, 0 if it has none of that name. They have four bytes or eight; the processors are
+// The number that the system knows by this name, or 0. It has four bytes or eight, and the processors are
 // little-endian.
 int64_t number_of(const char* name) {
   int64_t number = 0;
@@ -15,7 +15,7 @@ int64_t number_of(const char* name) {
 
 }  // namespace
 
-void name_thread(std::thread&) {}  // a thread names itself alone
+void name_thread(std::thread&) {}  // on macOS only a thread itself can set its name
 
 int cores_of_process() {
   const int64_t count = number_of("hw.activecpu");
@@ -28,7 +28,7 @@ Cores other_cores(size_t) { return {}; }
 
 void keep_to(const Cores&, std::thread&, Cores&) {}
 
-// Of the fast cores, where there are others.
+// Where there are fast and slow cores, that of the fast ones.
 ptrdiff_t l2_bytes() {
   const int64_t fast = number_of("hw.perflevel0.l2cachesize");
   return static_cast<ptrdiff_t>(fast > 0 ? fast : number_of("hw.l2cachesize"));

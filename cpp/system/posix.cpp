@@ -1,4 +1,4 @@
-// What Linux and macOS have in common.
+// What is the same on Linux and macOS.
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -26,8 +26,8 @@ void unmap_pages(void* mapping, size_t bytes) { munmap(mapping, bytes + huge_pag
 
 namespace {
 
-// Threads that are started meanwhile get no signals. Faults are no such signals: they concern the thread that makes
-// them.
+// Blocks signals while a thread is started, which inherits that. Faults are not blocked: they belong to the thread that
+// causes them.
 class WithoutSignals {
  public:
   WithoutSignals() {

@@ -1,5 +1,5 @@
-// What operating systems have apart. posix.cpp is what Linux and macOS have in common; the rest of each is a file of
-// its own: linux.cpp, macos.cpp, windows.cpp.
+// What differs between operating systems. posix.cpp is for Linux and macOS; linux.cpp, macos.cpp and windows.cpp are
+// for one system each.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,8 @@
 
 namespace rnncore::system {
 
-// So many bytes of zeros from a multiple of tuning::huge_page on, in pages of that size where the system has such. The
-// mapping begins earlier; null if the system gives none.
+// Memory from the system, filled with zeros. `at` is a multiple of tuning::huge_page, and pages have that size where
+// the system has such pages; the mapping begins before it. Both are null if the system gives no memory.
 struct Mapped {
   void *mapping = nullptr, *at = nullptr;
 };
@@ -24,37 +24,39 @@ inline void* first_aligned(void* mapping) {
   return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(mapping) + unit - 1) / unit * unit);
 }
 
-// Starts a thread that hears none of the signals whose handlers belong to the program's own threads. Throws
-// std::system_error if the system gives none.
+// Starts a thread that receives no signals: their handlers belong to the program's own threads. Throws
+// std::system_error if the system gives no thread.
 std::thread start_thread(void (*run)(void*), void* argument);
 
 // Gives a thread the name "rnncore", for those who list threads.
 void name_thread(std::thread& thread);
 
-// Has a function called in each forked child. Returns 0, or the number of the error.
+// Registers a function that is called in each forked child. Returns 0, or the number of the error.
 int call_in_children(void (*forget)());
 
-// On how many cores the system lets this process run, and how many its CPU quotas are worth, 0 if it has none.
+// How many cores this process may run on, and how many whole cores its CPU quotas allow, 0 if there is no quota.
 int cores_of_process();
 int cores_of_quotas();
 
-// Cores, a bit for each. None, until known.
+// A set of cores, a bit for each; no core is in it while it is not known.
 struct Cores {
   uint64_t bits[16]{};
   bool are_known = false;
 };
 
-// The cores on which workers may run: those of the thread that calls, but for its own, where the system may put them
-// and leave them for milliseconds although another core has nothing to do. Linux does; elsewhere they stay unknown.
+// The cores on which workers may run: those of the calling thread, except the one that it runs on. Linux may put a
+// worker on that core and leave it there for milliseconds although another core is idle. On other systems the set is
+// not known.
 Cores other_cores(size_t workers);
 
-// Keeps a thread to these cores, if they are known and others than it had; then they are what it has.
+// Restricts a thread to these cores, if they are known and differ from `had`, the cores of the last call; then it sets
+// `had` to them.
 void keep_to(const Cores& cores, std::thread& thread, Cores& had);
 
 // The size of the L2 cache of a core, 0 if the system does not say.
 ptrdiff_t l2_bytes();
 
-// Whether the processor has AVX2 and FMA; and also what "avx512" in CMakeLists.txt is compiled for.
+// Whether the processor has what "avx2" and "avx512" in CMakeLists.txt are compiled for.
 bool has_avx2();
 bool has_avx512();
 

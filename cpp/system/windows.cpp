@@ -1,4 +1,4 @@
-// Windows. It has no fork, and no signals that a thread could be handed.
+// Windows has no fork, and no signals that are sent to a thread.
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
 #include <windows.h>
@@ -15,8 +15,8 @@ namespace rnncore::system {
 
 using tuning::huge_page;
 
-// Addresses for the mapping and an aligned part of it, but memory for that part alone: Windows promises no more than
-// it has.
+// Reserves addresses for the whole mapping, and commits memory for its aligned part only: Windows counts committed
+// memory as used.
 Mapped map_pages(size_t bytes) {
   void* const mapping = VirtualAlloc(nullptr, bytes + huge_page, MEM_RESERVE, PAGE_READWRITE);
   if (!mapping) return {};
@@ -34,7 +34,7 @@ void name_thread(std::thread& thread) { SetThreadDescription(thread.native_handl
 
 int call_in_children(void (*)()) { return 0; }
 
-// Of its first processor group, where it begins.
+// Those of one processor group, in which a process starts.
 int cores_of_process() {
   DWORD_PTR mask = 0, all = 0;
   int count = 0;
@@ -62,10 +62,10 @@ ptrdiff_t l2_bytes() {
 #if defined(__x86_64__)
 namespace {
 
-// Not __builtin_cpu_supports: clang's library for it is not linked where Microsoft's is.
+// __builtin_cpu_supports needs a library of clang that is not linked together with Microsoft's libraries.
 struct Features {
   unsigned ecx_1 = 0, ebx_7 = 0;
-  unsigned saved = 0;  // what of the registers the system saves
+  unsigned saved = 0;  // which registers the system saves
 
   Features() {
     unsigned eax, ebx, ecx, edx, high;
