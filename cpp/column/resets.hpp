@@ -5,10 +5,14 @@
 
 namespace rnncore::RNNCORE_ISA::layer {
 
-// The first reset of [i, rows), or rows.
-inline Index next_reset(const bool* resets, Index i, Index rows) {
-  const void* const found = i < rows ? memchr(resets + i, true, static_cast<size_t>(rows - i)) : nullptr;
-  return found ? static_cast<const bool*>(found) - resets : rows;
+// Visits the rows that are reset, in ascending order. Most are not, and are passed by eight at a time.
+template <class Visit>
+RNNCORE_INLINE void each_reset(const bool* resets, Index rows, Visit visit) {
+  Index i = 0;
+  for (uint64_t word; i + Index{sizeof(word)} <= rows; i += Index{sizeof(word)})
+    for (memcpy(&word, resets + i, sizeof(word)); word; word &= word - 1) visit(i + __builtin_ctzll(word) / 8);
+  for (; i < rows; ++i)
+    if (resets[i]) visit(i);
 }
 
 // Zeros in some rows of h, as long as this lives: those before steps that are reset, if they are few and only one
@@ -30,10 +34,11 @@ class ZerosInPlace {
   bool take(const bool* resets, Index rows, Index row) {
     if (!saved) return false;
     Index found = 0;
-    for (Index i = next_reset(resets, 0, rows); i < rows; i = next_reset(resets, i + 1, rows)) {
-      if (found == most) return false;
-      at[found++] = row + i;
-    }
+    each_reset(resets, rows, [&](Index i) {
+      if (found < most) at[found] = row + i;
+      ++found;
+    });
+    if (found > most) return false;
     for (; count < found; ++count) {
       Real* const to = h + at[count] * ld;
       copy(to, ld, saved + count * ld), fill(to, ld, Real(0));
@@ -79,7 +84,7 @@ struct Resets {
   // listed; returns whether it is listed.
   bool take(cells::Step<Real>& step, const Span& span, Index t, const Share& share, const Units<Real>& units,
             bool reads_h, ZerosInPlace<Real>& in_place) const {
-    const bool* const resets = at(step, span, t);
+    const bool* const resets = reads_h || trace.n.other_states() ? at(step, span, t) : nullptr;
     if (!resets) return false;
     take_others(step, span, resets, units);
     if (!reads_h) return false;
@@ -96,13 +101,12 @@ struct Resets {
     const bool* const resets = at(step, span, t);
     if (!resets) return;
     const Real nothing = t > 0 ? Real(-0.0) : Real(0);
-    const Index rows = step.last - step.first;
-    for (Index r = next_reset(resets, 0, rows); r < rows; r = next_reset(resets, r + 1, rows)) {
+    each_reset(resets, step.last - step.first, [&](Index r) {
       const Index i = step.first + r;
       fill(through_h(i) + step.begin, step.end - step.begin, nothing);
       for (Index k = 0; k < trace.n.other_states(); ++k)
         fill(step.dothers.at(i, k, step.begin), step.end - step.begin, nothing);
-    }
+    });
   }
 
  private:

@@ -57,7 +57,10 @@ class CppEngine:
         if found is None:
             return None
         y, h, tape, last, read, first, resets = found
-        divided = steps if type(steps) is Steps else None if resets is None else full_steps(resets)
+        divided = steps if type(steps) is Steps else None
+        if divided is None and resets is not None:
+            divided = full_steps(resets)
+            divided.core = resets  # as _steps makes it
         return y, h, last, (net, read, first, divided, h, tape, options.last)
 
     def backward(

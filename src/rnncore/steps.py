@@ -24,6 +24,8 @@ FORMS = {"grid": False, "one": False, "list": True, "flat": True, "rows": True}
 "flat": one array, with ``offsets``, one sequence after the other; "rows": step by step, in the order of the engines.
 """
 
+TABLES = "order", "start", "address", "place", "by_place"
+
 
 class Steps:
     """The steps of a batch whose sequences differ in length, or are reset.
@@ -39,12 +41,13 @@ class Steps:
     arrays of the call, counted in steps. place (N,): of each row, t*B + b. by_place (N,): the rows in ascending order
     of places.
     All are int64 and contiguous. core: the same as the compiled core has it, made by ``_cpp`` when first needed.
-    The tables, from ``order`` on, are made when one is first needed; the compiled core makes its own.
+    The tables, from ``order`` on, are made when one is first needed, and of ``full_steps`` all but resets; the compiled
+    core makes its own.
     """
 
     __slots__ = (
         *("B", "T", "count", "form", "full", "given", "lengths", "packed", "resets", "core"),
-        *("address", "by_place", "order", "place", "start"),
+        *TABLES,
     )
     T: int
     B: int
@@ -79,10 +82,20 @@ class Steps:
         self.form, self.packed, self.full = form, packed, full
         self.lengths, self.resets, self.given, self.core = lengths, resets, given, None
 
-    def __getattr__(self, name: str) -> Indices:
-        """Make the tables, and return one of them."""
-        if name not in ("order", "start", "address", "place", "by_place"):
+    def __getattr__(self, name: str) -> Any:
+        """Make the tables, or of ``full_steps`` all else, and return what is asked for."""
+        if name not in Steps.__slots__:
             raise AttributeError(f"Steps has no {name!r}")
+        if name in TABLES:
+            self._make_tables()
+        else:
+            resets = self.resets
+            assert resets is not None  # as nobody else leaves anything to be made
+            T, B = resets.shape if resets.ndim == 2 else (len(resets), 1)
+            Steps.__init__(self, np.full(B, T, np.int64), T, "grid" if resets.ndim == 2 else "one", resets, T * B)
+        return object.__getattribute__(self, name)
+
+    def _make_tables(self) -> None:
         lengths, B = self.lengths, self.B
         order = np.argsort(-lengths, kind="stable") if self.given is None else self.given
         longest = int(lengths[order[0]])
@@ -96,8 +109,6 @@ class Steps:
             address = np.arange(self.count)
         self.order, self.start, self.address = order, start, address
         self.place, self.by_place = place, np.argsort(place)
-        table: Indices = object.__getattribute__(self, name)
-        return table
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.lengths, self.T, self.form, self.resets)
@@ -165,11 +176,13 @@ def grid_steps(lengths: Indices, T: int) -> Steps | None:
 
 
 def full_steps(resets: Mask) -> Steps:
-    """Return the steps of a full grid (T, B), or of one sequence (T,), with resets, an array of our own."""
-    T, B = resets.shape if resets.ndim == 2 else (len(resets), 1)
-    lengths = np.empty(B, np.int64)
-    lengths.fill(T)
-    return Steps(lengths, T, "grid" if resets.ndim == 2 else "one", resets, T * B)
+    """Return the steps of a full grid (T, B), or of one sequence (T,), with resets, an array of our own.
+
+    They cost a small net's call more than anything else about resets: so they are made when they are needed.
+    """
+    steps = Steps.__new__(Steps)
+    steps.resets = resets
+    return steps
 
 
 def last_steps(lengths: Indices) -> Steps | None:
