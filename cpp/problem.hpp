@@ -127,7 +127,7 @@ struct Steps {
   ptrdiff_t count, longest;  // steps that exist, in all and of the longest sequence
   bool packed;               // the arrays of the call have no holes
   const int64_t *lengths, *order, *start, *by_place;
-  const int64_t* rank;            // of each row, its place in by_place
+  const int64_t* rank;            // of each row, where it is in by_place; null: the row itself
   const int64_t *address, *read;  // of each row, in the arrays of the call, and of what is read; null: the row itself
   const bool* resets;             // of each row, whether the states before it are zero; null: of none
 
@@ -143,6 +143,7 @@ struct Steps {
   ptrdiff_t sequence(ptrdiff_t position) const { return full() ? position : order[position]; }
   ptrdiff_t length(ptrdiff_t sequence) const { return full() ? T : lengths[sequence]; }
   ptrdiff_t address_of(ptrdiff_t row) const { return address ? address[row] : row; }
+  ptrdiff_t rank_of(ptrdiff_t row) const { return rank ? rank[row] : row; }
 };
 
 // The steps of the output layer where it reads the last state of each sequence only: one, of those that have any.

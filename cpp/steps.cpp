@@ -40,6 +40,7 @@ void PackedSteps::pack(ptrdiff_t T, bool packed) {
             address_.data(),
             nullptr};
   number_rows();
+  if (std::is_sorted(rank_.begin(), rank_.end())) steps_.rank = nullptr;
 }
 
 void PackedSteps::take_resets(const uint8_t* resets) {

@@ -31,23 +31,35 @@ void apply_loss(Rows<Real> y, Index rows, Index V, const Labels<Real>& labels, A
   }
 }
 
+// What the output layer reads, (N, ld): by rows, or in the order of places.
+template <class Real>
+struct Read {
+  const Real* h;
+  Index ld;
+  bool by_row;
+
+  template <class Some>
+  Rows<const Real> of(const Some& rows) const {
+    return by_row ? rows.by_row(h, ld) : rows.by_rank(h, ld);
+  }
+};
+
 template <class Real>
 struct Head {
-  Index V, H, ldV, ldH;  // H: as many numbers as it reads
-  const Real* h;         // (N, ldH): what it reads, by rows
-  bool y_is_kept;        // for the way back, in the order of places; else y is of a span only
+  Index V, H, ldV;  // H: as many numbers as it reads
+  Read<Real> read;
+  bool y_is_kept;  // for the way back, in the order of places; else y is of a span only
   Limits limits;
   Panels<Real> W_hy, W_hy_back;  // W_hy_back: transposed
   Real* y;                       // (N, ldV), or (threads, rows, ldV): y_t, then dy_t
   Real* e;                       // (threads, ldV): scratch, a row of the softmax
 
-  // count: how many rows there are; h: theirs
-  Head(Arena& arena, const Net& net, const Real* flat, Index count, Rows<const Real> h, Limits limits, Ways ways)
+  // count: how many rows there are
+  Head(Arena& arena, const Net& net, const Real* flat, Index count, Read<Real> read, Limits limits, Ways ways)
       : V(net.V),
         H(net.W()),
         ldV(linear::padded<Real>(V)),
-        ldH(h.stride),
-        h(h.at),
+        read(read),
         y_is_kept(ways.forward && ways.back),
         limits(limits) {
     const bool forward = ways.forward, back = ways.back && ways.dy;
@@ -74,7 +86,7 @@ struct Head {
   // y_t = b_y + W_hy h_t for the rows of a span.
   void forward(const Span& span, const Share& share, Look& look) const {
     const Index i = share.from(span.count), end = share.to(span.count);
-    linear::product(Rows<const Real>(span.by_row(h, ldH)).from(i), end - i, W_hy, y_of(span, share).from(i), look);
+    linear::product(read.of(span).from(i), end - i, W_hy, y_of(span, share).from(i), look);
   }
 
   // Losses, and y replaced by dy.
@@ -131,7 +143,7 @@ struct Sums {
     if (count == 0) return;
     const bool before = rows.has_block_before;
     const Rows<const Real> dy = own_dy ? rows.by_address(own_dy, V) : rows.by_rank(head.y, head.ldV);
-    const Rows<const Real> h = rows.by_row(head.h, head.ldH).columns_from(j0);
+    const Rows<const Real> h = head.read.of(rows).columns_from(j0);
     linear::outer_sum<Real>({dy, V, before && !(own_dy && rows.rows)}, {h, count, before}, blocks, first, dW_hy + j0, H,
                             scratch, look);
     if (has_bias(shard)) linear::row_sum(dy, V, blocks, db_y);

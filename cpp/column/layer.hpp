@@ -73,10 +73,8 @@ struct Forward {
     for (Index t = span.t0; t < span.t1; ++t) {
       trace.go_to(step, span, t);
       if (moves) {
-        const Place place{step.first};
-        step.h_prev = place.of(trace.h, n.ldH, span.row_before(t));
-        step.h = place.of(trace.h, n.ldH, n.B + span.row(t));
-        step.kept = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
+        step.h_prev = trace.h_before(span, t), step.h = trace.h_of(span, t);
+        step.kept = trace.fields(Place{step.first}.of(trace.tape, n.tape_row(), span.row(t)));
       }
       ZerosInPlace<Real> in_place = resets.zeros_of(share);
       moves = resets.take(step, span, t, share, units, true, in_place) || !span.is_grid();
@@ -225,8 +223,7 @@ struct Backward {
       trace.go_to(step, span, t);
       const Place place{step.first};
       if (moves) {
-        step.h_prev = place.of(trace.h, n.ldH, span.row_before(t));
-        step.h_now = place.of(trace.h, n.ldH, n.B + span.row(t));
+        step.h_prev = trace.h_before(span, t), step.h_now = trace.h_of(span, t);
         step.kept_now = trace.fields(place.of(trace.tape, n.tape_row(), span.row(t)));
         step.da = gates.of_step(da, span, t), step.du = gates.of_step(du, span, t);
       }

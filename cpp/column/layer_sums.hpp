@@ -89,11 +89,10 @@ struct Sums {
       token_gradients(rows, blocks, shard, da);
     }
     {
-      ZerosInPlace<Real> zeros(trace, saved);
-      const bool in_place = rows.resets && zeros.take(rows.resets, rows.count, rows.row0);
-      const Rows<const Real> h =
-          in_place ? Rows<const Real>{trace.h + rows.row0 * n.ldH, n.ldH} : rows.by_row_before(trace.h, n.ldH, blocks);
-      recurrent(g0, min_of(end, before), h);
+      const Rows<Real> h{trace.h + rows.row0 * n.ldH, n.ldH};
+      ZerosInPlace<Real> zeros(n.ldH, saved);
+      const bool in_place = rows.resets && zeros.take(rows.resets, rows.count, h);
+      recurrent(g0, min_of(end, before), in_place ? h : rows.by_row_before(trace.h, n.ldH, blocks));
     }
     if (n.shape().gates_after_reset)
       recurrent(max_of(g0, before), end, rows.by_row(trace.tape, n.tape_row()).columns_from(n.q_at()));

@@ -49,7 +49,7 @@ struct OneLayer {
   layer::Forward<Real> forward_layer;
   layer::Backward<Real> backward_layer;
   Steps head_steps;  // those of the output layer
-  Real* last_h;      // (B, ldH): what it reads, if that is last states, by positions
+  Real* last_h;      // (B, ldH): what it reads, if that is last states, in the order of places
   Index* positions;  // (B): of each sequence, where gradients of each may be asked for, null on the full grid
   head::Head<Real> head;
   AllSums<Real> sums;
@@ -75,8 +75,8 @@ struct OneLayer {
         head_steps(problem.last ? last_steps(steps) : steps),
         last_h(arena.take<Real>(problem.last ? n.B * n.ldH : 0)),
         positions(arena.take<Index>(ways.sums && !steps.full() ? n.B : 0)),
-        head(arena, problem.net, problem.flat, head_steps.count, {problem.last ? last_h : trace.h + n.B * n.ldH, n.ldH},
-             passes.limits, ways),
+        head(arena, problem.net, problem.flat, head_steps.count,
+             {problem.last ? last_h : trace.h + n.B * n.ldH, n.ldH, false}, passes.limits, ways),
         sums{problem.net,
              {arena, trace, backward_layer.gates, problem.inputs, steps.count, ways.sums ? machine.threads : 0},
              {arena, head, ways.sums && ways.dy},
@@ -190,7 +190,7 @@ struct OneLayer {
   void forward(const Span& span, const Share& share, Look& look) const {
     forward_layer.forward(span, share, look, [&] { passes.meet(share); });
     if (!problem.last && head.V > 0) forward_head(span, share, look);
-    if (!losses) take(span.by_row(trace.h + n.B * n.ldH, n.ldH), span, share, n.H, outputs.h);
+    if (!losses) take(span.by_rank(trace.h + n.B * n.ldH, n.ldH), span, share, n.H, outputs.h);
   }
 
   // y of a span, and the losses or a result of forward.
@@ -217,7 +217,7 @@ struct OneLayer {
     const Span span = last_span(share);
     for (Index i = share.from(span.count); i < share.to(span.count); ++i) {
       const Index p = span.p0 + i, t = steps.length(steps.sequence(p)) - 1;
-      copy(trace.h + (n.B + steps.row(t) + p) * n.ldH, n.ldH, last_h + p * n.ldH);
+      copy(trace.h_at(steps, steps.row(t) + p), n.ldH, last_h + head_steps.rank_of(p) * n.ldH);
     }
   }
 

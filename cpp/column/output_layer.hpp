@@ -31,11 +31,11 @@ struct OutputLayer {
         steps(steps),
         ways(ways),
         passes(arena, steps, machine, Sharing::rows, 1),
-        head(arena, net, flat, steps.count, {h.at, h.stride}, passes.limits, ways),
+        head(arena, net, flat, steps.count, {h.at, h.stride, true}, passes.limits, ways),
         sums(arena, head, ways.sums && ways.dy),
         net(net) {
     passes.take_scratch(arena, ways, SumRows::scratch_size(steps, passes.chunks.most_rows(steps.B)),
-                        max_of(head.ldH, head.ldV));
+                        max_of(head.read.ld, head.ldV));
   }
 
   bool run() {

@@ -23,34 +23,32 @@ class ZerosInPlace {
   static constexpr Index most = tuning::rows_zeroed_in_place;
 
   // saved: (most, ldH) scratch, or null where several threads read h
-  ZerosInPlace(const Trace<Real>& trace, Real* saved) : h(trace.h), ld(trace.n.ldH), saved(saved) {}
+  ZerosInPlace(Index ld, Real* saved) : ld(ld), saved(saved) {}
   ~ZerosInPlace() {
-    for (Index k = 0; k < count; ++k) copy(saved + k * ld, ld, h + at[k] * ld);
+    for (Index k = 0; k < count; ++k) copy(saved + k * ld, ld, at[k]);
   }
   ZerosInPlace(const ZerosInPlace&) = delete;
   ZerosInPlace& operator=(const ZerosInPlace&) = delete;
 
-  // Makes zeros of those rows from `row` on whose steps are reset. Returns false, and does nothing, if they are many.
-  bool take(const bool* resets, Index rows, Index row) {
+  // Makes zeros of those rows of h whose steps are reset. Returns false, and does nothing, if they are many.
+  bool take(const bool* resets, Index rows, Rows<Real> h) {
     if (!saved) return false;
     Index found = 0;
     each_reset(resets, rows, [&](Index i) {
-      if (found < most) at[found] = row + i;
+      if (found < most) at[found] = h(i);
       ++found;
     });
     if (found > most) return false;
     for (; count < found; ++count) {
-      Real* const to = h + at[count] * ld;
-      copy(to, ld, saved + count * ld), fill(to, ld, Real(0));
+      copy(at[count], ld, saved + count * ld), fill(at[count], ld, Real(0));
     }
     return true;
   }
 
  private:
-  Real* h;
   Index ld;
-  Real* saved;
-  Index at[most], count = 0;
+  Real *saved, *at[most];
+  Index count = 0;
 };
 
 template <class Real>
@@ -59,7 +57,6 @@ struct Resets {
   using Fields = cells::Fields<Real>;
   const Trace<Real>& trace;
   const bool* given;  // null: there are none, and nothing is to be done
-  bool* steps_reset;  // (longest): whether any sequence is reset at a step
   Index zeros, most;  // the row of zeros in trace.h; the rows of a step
   int64_t* before;    // (threads, most): of each row of a step, the row of h before
   Real* others;       // (B, S - 1, P), by positions: the other states before
@@ -67,9 +64,6 @@ struct Resets {
 
   Resets(Arena& arena, const Trace<Real>& trace, const Steps& steps, Limits limits)
       : trace(trace), given(steps.resets), zeros(trace.n.B + steps.count), most(given ? limits.rows : 0) {
-    steps_reset = arena.take<bool>(given ? steps.longest : 0);
-    for (Index t = 0; given && arena.at && t < steps.longest; ++t)
-      steps_reset[t] = any_of(given + steps.row(t), steps.there(t));
     before = arena.take<int64_t>(limits.threads * most);
     others = arena.take<Real>(given ? trace.n.B * trace.n.others_row() : 0);
     saved = arena.take<Real>(given ? limits.threads * ZerosInPlace<Real>::most * trace.n.ldH : 0);
@@ -77,7 +71,8 @@ struct Resets {
 
   // Room for zeros in place during a step.
   ZerosInPlace<Real> zeros_of(const Share& share) const {
-    return {trace, share.parts > 1 ? nullptr : saved + share.thread * ZerosInPlace<Real>::most * trace.n.ldH};
+    const Index ld = trace.n.ldH;
+    return {ld, share.parts > 1 ? nullptr : saved + share.thread * ZerosInPlace<Real>::most * ld};
   }
 
   // Gives a step the states before it, of some units, where any sequence is reset: h, if it is read, in its place, or
@@ -88,10 +83,10 @@ struct Resets {
     if (!resets) return false;
     take_others(step, span, resets, units);
     if (!reads_h) return false;
-    const Index rows = step.last - step.first, row = span.row_before(t);
-    if (in_place.take(resets, rows, row)) return false;
+    const Index rows = step.last - step.first;
+    if (in_place.take(resets, rows, trace.h_before(span, t).from(step.first))) return false;
     int64_t* const list = before + share.thread * most;
-    for (Index i = 0; i < rows; ++i) list[i] = resets[i] ? zeros : row + i;
+    for (Index i = 0; i < rows; ++i) list[i] = resets[i] ? zeros : span.number_before(t, i);
     step.h_prev = {trace.h, trace.n.ldH, list - step.first};
     return true;
   }
@@ -123,7 +118,7 @@ struct Resets {
 
   // The resets of a step, or null if none of its sequences is reset.
   const bool* at(const cells::Step<Real>& step, const Span& span, Index t) const {
-    if (!given || !steps_reset[t]) return nullptr;
+    if (!given) return nullptr;
     const bool* const resets = given + span.row(t);
     return any_of(resets, step.last - step.first) ? resets : nullptr;
   }

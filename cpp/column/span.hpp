@@ -131,10 +131,11 @@ struct Span {
 
   Index first(Index t) const { return firsts ? firsts[t - t0] : t == t1 ? count : steps.row(t) - steps.row(t0); }
   Index row(Index t) const { return steps.row(t) + p0; }  // of the first number of step t
-  // Where h of the step before lies, the initial states by positions first.
-  Index row_before(Index t) const { return t > 0 ? steps.B + row(t - 1) : p0; }
   Index address(Index i) const { return number(addresses, i); }
   Index read(Index i) const { return number(reads, i); }
+
+  // Where h lies before the i-th number of step t, behind the initial states, which come by positions.
+  Index number_before(Index t, Index i) const { return t > 0 ? steps.B + steps.rank_of(row(t - 1) + i) : p0 + i; }
 
   // These rows of an array by rows, of one in the order of places, of an array of the call, and of what is read.
   template <class Real>
@@ -144,6 +145,12 @@ struct Span {
   template <class Real>
   Rows<Real> by_rank(Real* at, Index stride) const {
     return ranks ? Rows<Real>{at, stride, ranks} : by_row(at, stride);
+  }
+  // Those of a step that it has numbers of, or of the step before it, by the numbers from `first` on.
+  template <class Real>
+  Rows<Real> step_by_rank(Real* at, Index stride, Index t, Index first) const {
+    return steps.rank ? Rows<Real>{at, stride, steps.rank + row(t) - first}
+                      : Rows<Real>{at + (row(t) - first) * stride, stride};
   }
   template <class Real>
   Rows<Real> by_address(Real* at, Index stride) const {
@@ -224,7 +231,7 @@ struct SumRows {
       const Index t = t0 + i;
       own[i] = steps.row(t) + p;
       const bool is_reset = steps.resets && steps.resets[own[i]];
-      earlier[i] = is_reset ? zeros : t > 0 ? steps.B + steps.row(t - 1) + p : p;
+      earlier[i] = is_reset ? zeros : t > 0 ? steps.B + steps.rank_of(steps.row(t - 1) + p) : p;
     }
     rows = own, before = earlier, ends[0] = 0, ends[1] = count;
     ranks = steps.rank ? pick(steps.rank, listed) : rows;
@@ -286,12 +293,13 @@ struct SumRows {
     const Index block_steps = linear::RowBlocks{steps.B}.steps();
     Index k = 0, i = 0;
     for (Index t = t0; t < t1; ++t) {
-      const Index to_before = t > 0 ? steps.B + steps.row(t - 1) - steps.row(t) : 0;
+      const Index to_before = t > 0 ? steps.row(t - 1) - steps.row(t) : 0;
       for (Index run = -1; i < steps.row(t + 1) - row0; ++i) {
         const Index now = steps.order[rows[i] - steps.row(t)] / linear::block;
         if (now != run && (steps.B > linear::block || (run < 0 && t % block_steps == 0))) ends[k++] = i;
         run = now;
-        earlier[i] = steps.resets && steps.resets[rows[i]] ? zeros : rows[i] + to_before;
+        const bool is_reset = steps.resets && steps.resets[rows[i]];
+        earlier[i] = is_reset ? zeros : t > 0 ? steps.B + steps.rank_of(rows[i] + to_before) : rows[i];
       }
     }
     ends[k] = count;

@@ -38,7 +38,8 @@ struct Place {
   }
 };
 
-// What the way forward leaves for the way back: by rows, and, before them in h, the initial states by positions.
+// What the way forward leaves for the way back: by rows, but h in the order of places, in which it is summed, and
+// before it the initial states by positions.
 template <class Real>
 struct Trace {
   using Fields = cells::Fields<Real>;
@@ -56,6 +57,17 @@ struct Trace {
     others = arena.take<Real>(n.B * n.others_row());
     tape = arena.take<Real>(own_tape ? steps.count * n.tape_row() : 0);
   }
+
+  // h after a step, or before it, by the numbers of a span.
+  Rows<Real> h_of(const Span& span, Index t) const {
+    return span.step_by_rank(h + n.B * n.ldH, n.ldH, t, span.first(t));
+  }
+  Rows<Real> h_before(const Span& span, Index t) const {
+    const Index first = span.first(t);
+    if (t == 0) return Place{first}.of(h, n.ldH, span.p0);
+    return span.step_by_rank(h + n.B * n.ldH, n.ldH, t - 1, first);
+  }
+  Real* h_at(const Steps& steps, Index row) const { return h + (n.B + steps.rank_of(row)) * n.ldH; }
 
   Fields fields(Rows<Real> rows) const {
     return interleaved ? Fields::interleaved(rows, n.shape().kept()) : Fields::planar(rows, n.P);
@@ -76,7 +88,7 @@ struct Trace {
   // h as forward gave it to the user, of the sequences that are asked for.
   void put_h(const Steps& steps, Strided<const Real> given, const Each& each) const {
     const auto put = [&](Index row) {
-      Real* const to = h + (n.B + row) * n.ldH;
+      Real* const to = h_at(steps, row);
       copy(given.at + steps.address_of(row) * given.stride, n.H, to), fill(to + n.H, n.ldH - n.H, Real(0));
     };
     for (Index row = 0; !each.row && row < steps.count; ++row) put(row);
@@ -88,7 +100,7 @@ struct Trace {
   void take_state(const Steps& steps, const States<Real>& last) const {
     for (Index p = 0; p < n.B; ++p) {
       const Index b = steps.sequence(p), length = steps.length(b), row = length ? steps.row(length - 1) + p : 0;
-      copy(h + (length ? n.B + row : p) * n.ldH, n.H, last.each[0] + b * n.H);
+      copy(length ? h_at(steps, row) : h + p * n.ldH, n.H, last.each[0] + b * n.H);
       const Fields there = length ? fields({tape, n.tape_row()}) : Fields::planar({others, n.others_row()}, n.P);
       for (Index s = 0; s < n.other_states(); ++s)
         for (Index j = 0; j < n.H; j += lanes<Real>)
