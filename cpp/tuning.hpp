@@ -58,6 +58,22 @@ constexpr ptrdiff_t prefetched_block_bytes = 256 * kilobytes;
 constexpr ptrdiff_t uses_worth_packing = 2, uses_in_place = 4, uses_of_far_weights = 8, rows_in_place = 4;
 constexpr ptrdiff_t block_vectors = 4;
 
+// Up to rows_in_turns rows with weights where they lie sum so many blocks in turns: each fma of a chain waits for the
+// one before, 4 cycles. (Intel, cycles for 1 KB in the L2 cache: AVX-512 one row 60 to 53, two 66 to 61, four 88 to 80;
+// AVX2 123 to 76, 130 to 85, 138 to 112. For three and four they would be 10 KB of a wheel.) With AVX-512 one chain
+// keeps up with what comes from beyond the L2 cache, where turns are 2 to 4 % slower. (H = 640 to 1024.)
+constexpr int rows_in_turns = 2;
+#if defined(__AVX512F__)
+constexpr int blocks_in_turns = 2;
+constexpr bool far_in_turns = false;
+#elif defined(__FMA__) || defined(__aarch64__)
+constexpr int blocks_in_turns = 2;
+constexpr bool far_in_turns = true;
+#else
+constexpr int blocks_in_turns = 1;
+constexpr bool far_in_turns = false;
+#endif
+
 // The rows of a step that go through the recurrent product and the cell together: what the product leaves to the cell
 // stays in the L1 cache.
 constexpr ptrdiff_t rows_together = 64;

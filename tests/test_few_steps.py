@@ -12,6 +12,8 @@ BOTH = pytest.mark.parametrize("dtype", ["float32", "float64"])
 FEW_STEPS = {
     "one step of one sequence": {"T": 1, "B": 1, "X": 65, "H": 160, "V": 33},
     "some steps of one sequence": {"T": 4, "B": 1, "X": 130, "H": 32, "V": 7},
+    "blocks in turns": {"T": 1, "B": 1, "X": 270, "H": 272, "V": 16},
+    "blocks in turns, two sequences": {"T": 1, "B": 2, "X": 130, "H": 256, "V": 16},
     "four sequences": {"T": 2, "B": 4, "X": 9, "H": 144, "V": 5, "lengths": "ragged"},
     "five sequences": {"T": 2, "B": 5, "X": 16, "H": 64, "V": 16},
     "many sequences": {"T": 1, "B": 70, "X": 32, "H": 48, "V": 20},

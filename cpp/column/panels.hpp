@@ -185,12 +185,16 @@ struct Use {
   Index rows, times;
   int threads;
 };
+// Whether weights lie beyond the L2 cache, or would leave too little of it.
+template <class Real>
+bool are_far(Index N, Index K, int gates) {
+  return N * gates * K * Index{sizeof(Real)} > tuning::chosen.far_weights_bytes;
+}
 // Up to how many uses weights are not packed: few rows read them where they lie, in whole vectors.
 template <class Real>
 Index uses_worth_packing(Index N, Index K, Index rows, int gates) {
   if (rows > tuning::rows_in_place || N % lanes<Real> != 0) return tuning::uses_worth_packing;
-  const bool far = N * gates * K * Index{sizeof(Real)} > tuning::chosen.far_weights_bytes;
-  return far ? tuning::uses_of_far_weights : tuning::uses_in_place;
+  return are_far<Real>(N, K, gates) ? tuning::uses_of_far_weights : tuning::uses_in_place;
 }
 template <class Real>
 Panels<Real> fit_panels(Arena& arena, Index N, Index K, Use use, int gates = 1) {

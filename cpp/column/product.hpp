@@ -58,37 +58,72 @@ constexpr ProductTile<Real> product_tile_or_none() {
 template <class Real>
 constexpr ProductTile<Real> product_tiles[tile_side][tile_side] = RNNCORE_TILES(product_tile);
 
-// The columns k, k + 1, ... of a vector of outputs, as many as a vector has lanes, or those that are left.
-template <class Real>
-RNNCORE_INLINE void load_terms(const Real* from, Index stride, Index left, Vector<Real>* square) {
-  if (left >= lanes<Real>) return load_columns(from, stride, square);
+// Goes on with chains of M rows and a vector of outputs, over whole squares of terms of some blocks, which take turns.
+template <class Real, int M, int blocks>
+RNNCORE_INLINE void chain_squares(const Real* const (&a)[M], const Real* w, Index stride, Index terms,
+                                  Vector<Real> (&chain)[blocks][M]) {
+  using V = Vector<Real>;
+  for (Index k = 0; k < terms; k += lanes<Real>, w += lanes<Real>) {
+    RNNCORE_UNROLL for (int b = 0; b < blocks; ++b) {
+      V square[lanes<Real>];
+      load_columns(w + b * block, stride, square);
+      RNNCORE_UNROLL for (int c = 0; c < lanes<Real>; ++c) {
+        RNNCORE_UNROLL for (int m = 0; m < M; ++m) chain[b][m] =
+            fma(splat<V>(a[m][k + b * block + c]), square[c], chain[b][m]);
+      }
+    }
+  }
+}
+
+// The same of one block over what is left, fewer terms than a vector has lanes.
+template <class Real, int M>
+RNNCORE_INLINE void chain_rest(const Real* const (&a)[M], const Real* w, Index stride, Index terms,
+                               Vector<Real> (&chain)[M]) {
+  using V = Vector<Real>;
   Real rest[lanes<Real> * lanes<Real>] = {};
   for (Index i = 0; i < lanes<Real>; ++i)
-    memcpy(rest + i * lanes<Real>, from + i * stride, static_cast<size_t>(left) * sizeof(Real));
+    memcpy(rest + i * lanes<Real>, w + i * stride, static_cast<size_t>(terms) * sizeof(Real));
+  V square[lanes<Real>];
   load_columns(rest, lanes<Real>, square);
+  RNNCORE_UNROLL for (int c = 0; c < lanes<Real>; ++c) {
+    if (c == terms) break;
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) chain[m] = fma(splat<V>(a[m][c]), square[c], chain[m]);
+  }
+}
+
+// Adds blocks of so many terms each, from the k-th on, to the sums of M rows and a vector of outputs, from the n-th on.
+template <class Real, int M, int blocks>
+RNNCORE_INLINE void add_blocks(Rows<const Real> A, const Weights<Real>& W, Index n, Index k, Index terms,
+                               Vector<Real> (&sum)[M]) {
+  using V = Vector<Real>;
+  const Real *a[M], *w = W.W + n * W.stride + k;
+  V chain[blocks][M] = {};
+  RNNCORE_UNROLL for (int m = 0; m < M; ++m) {
+    a[m] = A(m) + k;
+    if (k == 0 && W.acc) chain[0][m] = load<V>(W.acc + n);
+  }
+  const Index rest = blocks > 1 ? 0 : terms % lanes<Real>, whole = terms - rest;
+  chain_squares<Real, M, blocks>(a, w, W.stride, whole, chain);
+  if (rest) {
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) a[m] += whole;
+    chain_rest(a, w + whole, W.stride, rest, chain[0]);
+  }
+  RNNCORE_UNROLL for (int b = 0; b < blocks; ++b) {
+    RNNCORE_UNROLL for (int m = 0; m < M; ++m) sum[m] = k + b == 0 ? chain[b][m] : sum[m] + chain[b][m];
+  }
 }
 
 // A panel's product of M rows with weights where they lie, output by output: squares of them are turned in registers.
 template <class Real, int M>
 void product_by_output(Rows<const Real> A, const Panels<Real>& W, Index p, Rows<Real> out) {
-  using V = Vector<Real>;
-  const Weights<Real>& weights = W.weights;
+  constexpr int in_turns = M <= tuning::rows_in_turns ? tuning::blocks_in_turns : 1;
+  const bool turns = in_turns > 1 && (tuning::far_in_turns || !are_far<Real>(W.N, W.K, W.gates));
   each_vector(W, p, [&](Index n, Index, Index at) {
-    V sum[M] = {}, chain[M];
-    for (Index k0 = 0; k0 < W.K; k0 += block) {
-      const Index end = min_of(k0 + block, W.K);
-      const V start = k0 == 0 && weights.acc ? load<V>(weights.acc + n) : V{};
-      RNNCORE_UNROLL for (int m = 0; m < M; ++m) chain[m] = start;
-      for (Index k = k0; k < end; k += lanes<Real>) {
-        V square[lanes<Real>];
-        load_terms(weights.W + n * weights.stride + k, weights.stride, end - k, square);
-        RNNCORE_UNROLL for (int c = 0; c < lanes<Real>; ++c) {
-          if (k + c == end) break;
-          RNNCORE_UNROLL for (int m = 0; m < M; ++m) chain[m] = fma(splat<V>(A(m)[k + c]), square[c], chain[m]);
-        }
-      }
-      RNNCORE_UNROLL for (int m = 0; m < M; ++m) sum[m] = k0 == 0 ? chain[m] : sum[m] + chain[m];
-    }
+    Vector<Real> sum[M] = {};
+    Index k = 0;
+    for (; turns && k + in_turns * block <= W.K; k += in_turns * block)
+      add_blocks<Real, M, in_turns>(A, W.weights, n, k, block, sum);
+    for (; k < W.K; k += block) add_blocks<Real, M, 1>(A, W.weights, n, k, min_of(block, W.K - k), sum);
     RNNCORE_UNROLL for (int m = 0; m < M; ++m) store(out(m) + at, sum[m]);
   });
 }

@@ -219,6 +219,9 @@ RNNCORE_INLINE V load_blocks(const RealOf<V>* from, ptrdiff_t stride) {
   v = _mm512_mask_broadcast_f32x4(v, 0x0f00, block(2));
   v = _mm512_mask_broadcast_f32x4(v, 0xf000, block(3));
   return reinterpret_cast<V>(v);
+#elif defined(__AVX__)  // copied into a vector, blocks go through memory
+  const auto block = [&](int b) { return _mm_loadu_ps(reinterpret_cast<const float*>(from + b * numbers * stride)); };
+  return reinterpret_cast<V>(_mm256_insertf128_ps(_mm256_castps128_ps256(block(0)), block(1), 1));
 #else
   V v;
   for (int b = 0; b < lanes<RealOf<V>> / numbers; ++b)
