@@ -46,6 +46,8 @@ def backward(
     found = engine.backward(what, _flat(plan, weights), None, _array(dh), dstate, options)
     assert found is not None  # as the arguments are canonical
     dflat, dfirst, dx = found
+    if plan.sums:
+        dflat = np.concatenate([dflat, dflat[plan.net.size - plan.size :]])
     return dflat, dx, *_with_axis(plan.net, dfirst)
 
 

@@ -33,8 +33,8 @@ class Plan(NamedTuple):
     PackedSequence.
 
     sums: whether two biases become one, their sum. shapes: those of the weights in PyTorch's order: W_ih, W_hh, b_ih,
-    b_hh of each part. places: where the gradient of each lies in ``flat``, its shape, and whether the place is that of
-    the one before as well.
+    b_hh of each part. places: where the gradient of each lies in a vector of so many numbers, ``size``: it is ``flat``
+    and, behind it, copies of the gradients of the biases, if these are sums: PyTorch's users change gradients in place.
     """
 
     net: Net
@@ -42,7 +42,8 @@ class Plan(NamedTuple):
     bias: bool
     sums: bool
     shapes: list[tuple[int, ...]]
-    places: list[tuple[slice, tuple[int, ...], bool]]
+    places: list[slice]
+    size: int
     rows: Rows | None = None
 
 
@@ -65,9 +66,6 @@ Read: TypeAlias = "tuple[Tensor, Tensor | None, Tensor | None, tuple[Tensor, ...
 Kept: TypeAlias = "tuple[Tensor, Tensor]"
 """What backward needs of what forward finds: h of each step, and the tape."""
 
-NONE = torch.empty(0, device="cpu")
-"""Stands for a tensor that is not given: its address is 0."""
-
 
 @lru_cache(maxsize=256)
 def plan_for(
@@ -79,8 +77,10 @@ def plan_for(
     sums = bias and not own
     names = ("W_xh", "W_hh", "b_x" if own else "b_h", "b_h")[: 4 if bias else 2]
     found = [net.places[prefix + name] for prefix in parts(layers, bidirectional) for name in names]
-    places = [(slice(at, at + math.prod(shape)), shape, sums and i % 4 == 3) for i, (at, shape) in enumerate(found)]
-    return Plan(net, mode, bias, sums, [shape for _, shape in found], places)
+    shapes, copies = [shape for _, shape in found], net.parts * found[3][1][0] if sums else 0
+    starts = [start + (copies if i % 4 == 3 else 0) for i, (start, _) in enumerate(found)]
+    places = [slice(start, start + math.prod(shape)) for start, shape in zip(starts, shapes, strict=True)]
+    return Plan(net, mode, bias, sums, shapes, places, net.size + copies)
 
 
 def forward(plan: Plan, given: Read, weights: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -107,7 +107,7 @@ def backward(
     options, steps = options_of(need_dx, torch.get_num_threads()), None if plan.rows is None else plan.rows.steps
     by = _with_zeros(by)
     if engine.reads_addresses:
-        tensors = [*_read(plan, given), *kept, *[NONE if gradient is None else gradient for gradient in by], *weights]
+        tensors = [*_read(plan, given), *kept, *by, *weights]
         found = engine.module_backward(plan.net, given[0].shape, _addresses(tensors), steps, options)
     else:
         found = arrays.backward(engine, plan, given, kept, weights, by, steps, options)
@@ -116,22 +116,27 @@ def backward(
     return None if dx is None else torch.from_numpy(dx), dstates, dflat
 
 
-def _read(plan: Plan, given: Read) -> list[Tensor]:
+def _read(plan: Plan, given: Read) -> tuple[Tensor | None, ...]:
     """Return what an engine reads: x, the initial states, and a mask for each layer but the first."""
     x, h, c, masks = given
-    first = (NONE, NONE) if h is None else (h, c)
-    states: Any = first if plan.mode == "LSTM" else first[:1]
-    return [x, *states, *(masks or [NONE] * (plan.net.layers - 1))]
+    masks = masks or (None,) * (plan.net.layers - 1)
+    return (x, h, c, *masks) if plan.mode == "LSTM" else (x, h, *masks)
 
 
-def _addresses(tensors: list[Tensor]) -> Addresses:
-    """Return where tensors lie that an engine reads in place; the caller holds them meanwhile.
+def _addresses(tensors: list[Tensor | None]) -> Addresses:
+    """Return where tensors lie that an engine reads in place, 0 for None; the caller holds them meanwhile.
 
-    Those that are not contiguous become copies. There is no loop of Python: it would take as long as a small net.
+    Those that are not contiguous become copies.
     """
-    if not all(map(Tensor.is_contiguous, tensors)) or any(map(Tensor.is_neg, tensors)):
-        tensors[:] = [tensor.resolve_neg().contiguous() for tensor in tensors]
-    return tuple(map(Tensor.data_ptr, tensors))
+    at = []
+    for i, tensor in enumerate(tensors):
+        if tensor is None:
+            at.append(0)
+            continue
+        if not tensor.is_contiguous() or tensor.is_neg():
+            tensor = tensors[i] = tensor.resolve_neg().contiguous()
+        at.append(tensor.data_ptr())
+    return tuple(at)
 
 
 def _with_zeros(by: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
@@ -143,13 +148,6 @@ def _with_zeros(by: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
 
 
 def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:
-    """Return the gradients of the weights, in PyTorch's order, as views of a vector in rnncore's order.
-
-    The gradient with respect to a sum of two biases is that with respect to each; one of them is a copy, since
-    PyTorch's users change gradients in place.
-    """
-    found = []
-    for place, shape, is_shared in plan.places:
-        array = flat[place].reshape(shape)
-        found.append(torch.from_numpy(array.copy() if is_shared else array))
-    return found
+    """Return the gradients of the weights, in PyTorch's order, as views of the vector that ``backward`` returns."""
+    arrays = map(np.ndarray.reshape, map(flat.__getitem__, plan.places), plan.shapes)
+    return list(map(torch.from_numpy, arrays))

@@ -32,7 +32,7 @@ class Computed(torch.nn.RNNBase):
         if isinstance(found, Refused):
             return self._forward_of_torch(input, hx, found.reason)
         given, weights = found
-        plan = plan_of(self, input, given.x, weights)
+        plan = plan_of(self, input, given[0], weights)
         if plan is None:
             return self._forward_of_torch(input, hx, "")
         return as_module_has_it(self, input, call(plan, given, weights))

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from . import kernels
-from .kernels import Given, Plan
+from .kernels import Given, Plan, Read
 
 
-def call(mode: str, layers: int, bidirectional: bool, given: Given, weights: list[Tensor]) -> tuple[Tensor, ...]:
+def call(mode: str, layers: int, bidirectional: bool, given: Read, weights: list[Tensor]) -> tuple[Tensor, ...]:
     """Return the output and the last states, by the operator."""
     x, h, c, masks = given
     states = [state for state in (h, c) if state is not None]
@@ -72,7 +72,7 @@ def backward(
 def _(by, x, states, masks, weights, found, mode, layers, bidirectional, need_dx):  # type: ignore[no-untyped-def]  # likewise
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if need_dx else x.new_empty(0)
     dh, dc = (*(torch.empty_like(state) for state in states), x.new_empty(0), x.new_empty(0))[:2]
-    return dx, dh, dc, x.new_empty(_plan(x, weights, mode, layers, bidirectional).net.size)
+    return dx, dh, dc, x.new_empty(_plan(x, weights, mode, layers, bidirectional).size)
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
@@ -95,7 +95,7 @@ def _gradient(ctx: Any, *by: Any) -> Any:
     by = by[: 3 if ctx.mode == "LSTM" else 2]
     dx, dh, dc, dflat = torch.ops.rnncore.backward(by, x, *lists, *how, ctx.needs_input_grad[0])
     plan = _plan(x, weights, *how)
-    dweights = [dflat[place].view(shape) for place, shape, _ in plan.places]
+    dweights = [dflat[place].view(shape) for place, shape in zip(plan.places, plan.shapes, strict=True)]
     dstates = [dh, dc][: len(states)]
     return dx if ctx.needs_input_grad[0] else None, dstates, [None] * len(masks), dweights, None, None, None
 

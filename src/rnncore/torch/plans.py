@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from torch.nn import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
-from .kernels import DTYPES, Given, Plan, plan_for
+from .kernels import DTYPES, Plan, Read, plan_for
 from .packed import rows_of
 
 PLAIN = (Tensor, Parameter)
@@ -27,7 +27,7 @@ class Refused(NamedTuple):
     reason: str
 
 
-def read(module: Any, input: Any, hx: Any) -> tuple[Given, list[Tensor]] | Refused:
+def read(module: Any, input: Any, hx: Any) -> tuple[Read, list[Tensor]] | Refused:
     """Return what a call of a module reads, the steps first, whatever its ``batch_first``, and its weights.
 
     Or return why PyTorch's own code answers the call.
@@ -51,7 +51,7 @@ def read(module: Any, input: Any, hx: Any) -> tuple[Given, list[Tensor]] | Refus
             return Refused("")
         h, c = states
     masks = _masks(module, x) if module.training and module.dropout else ()
-    return Given(x, h, c, masks), weights
+    return (x, h, c, masks), weights
 
 
 def plan_of(module: Any, input: Any, x: Tensor, weights: list[Tensor]) -> Plan | None:
@@ -99,7 +99,7 @@ def _reason(module: Any, x: Any, weights: list[Any]) -> str | None:
     for weight in weights:
         if type(weight) not in PLAIN or weight.dtype is not dtype or not weight.is_cpu:
             return f"weights of type {type(weight).__name__}" if type(weight) not in PLAIN else ""
-    if torch.is_autocast_enabled("cpu"):
+    if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):  # the second takes longer
         return "autocast"
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation"
