@@ -398,7 +398,8 @@ def test_addresses_stand_for_arrays(
         by = [h, tape, dh, *(dstate if has_state else [None] * len(state))]
         flat, dx, *first = CORE.module_backward(net, x.shape, addresses_of(read + by + weights), None, options)
         flat, copies = flat[: net.size], flat[net.size :]
-        assert (copies == flat[net.size - len(copies) :]).all() and len(copies) == summed
+        assert len(copies) == summed
+        assert (copies == flat[net.size - summed :]).all()
         found = [h, tape, as_engine_has(net, last), flat, as_engine_has(net, first), dx]
         nets.assert_same_bits(*({str(i): a for i, a in enumerate(leaves(tuple(r)))} for r in (expected, found)))
 

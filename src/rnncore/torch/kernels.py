@@ -19,6 +19,7 @@ from ..convert.torch import MODES
 from ..engines import current
 from ..net import Net, net_of
 from ..problem import options_of
+from ..steps import Steps, packed_steps
 from ..types import Addresses, AnyArray
 from . import arrays
 from .packed import Rows
@@ -35,6 +36,7 @@ class Plan(NamedTuple):
     sums: whether two biases become one, their sum. shapes: those of the weights in PyTorch's order: W_ih, W_hh, b_ih,
     b_hh of each part. places: where the gradient of each lies in a vector of so many numbers, ``size``: it is ``flat``
     and, behind it, copies of the gradients of the biases, if these are sums: PyTorch's users change gradients in place.
+    batch_first: whether what belongs to steps is (B, T, ...).
     """
 
     net: Net
@@ -44,14 +46,15 @@ class Plan(NamedTuple):
     shapes: list[tuple[int, ...]]
     places: list[slice]
     size: int
+    batch_first: bool
     rows: Rows | None = None
 
 
 class Given(NamedTuple):
     """Holds what a call reads beside the weights.
 
-    x: (T, B, X), or (T, X) for one sequence, or (N, X), the rows of a PackedSequence. h, c: the initial states (P, B,
-    H) or (P, H), or None. masks: one for each layer but the first, (..., D*H), or none.
+    x: (T, B, X), or (B, T, X) if the plan says so, or (T, X) for one sequence, or (N, X), the rows of a PackedSequence.
+    h, c: the initial states (P, B, H) or (P, H), or None. masks: one for each layer but the first, (..., D*H), or none.
     """
 
     x: Tensor
@@ -69,7 +72,14 @@ Kept: TypeAlias = "tuple[Tensor, Tensor]"
 
 @lru_cache(maxsize=256)
 def plan_for(
-    mode: str, inputs: int, hidden: int, layers: int, bidirectional: bool, bias: bool, dtype: torch.dtype
+    mode: str,
+    inputs: int,
+    hidden: int,
+    layers: int,
+    bidirectional: bool,
+    batch_first: bool,
+    bias: bool,
+    dtype: torch.dtype,
 ) -> Plan:
     """Return the plan of a module, whose net has no outputs of its own, for what is no PackedSequence."""
     net = net_of(MODES[mode], inputs, hidden, 0, DTYPES[dtype], layers, bidirectional, False)
@@ -80,18 +90,20 @@ def plan_for(
     shapes, copies = [shape for _, shape in found], net.parts * found[3][1][0] if sums else 0
     starts = [start + (copies if i % 4 == 3 else 0) for i, (start, _) in enumerate(found)]
     places = [slice(start, start + math.prod(shape)) for start, shape in zip(starts, shapes, strict=True)]
-    return Plan(net, mode, bias, sums, shapes, places, net.size + copies)
+    return Plan(net, mode, bias, sums, shapes, places, net.size + copies, batch_first)
 
 
 def forward(plan: Plan, given: Read, weights: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
     """Return what a module computes, the output and the last states; and the tape."""
     engine: Any = current(None)
-    options, steps = options_of(False, torch.get_num_threads()), None if plan.rows is None else plan.rows.steps
+    options, (shape, steps) = options_of(False, torch.get_num_threads()), _steps(plan, given[0])
     if engine.reads_addresses:
         tensors = [*_read(plan, given), *weights]
-        found = engine.module_forward(plan.net, given[0].shape, _addresses(tensors), steps, options)
+        found = engine.module_forward(plan.net, shape, _addresses(tensors), steps, options)
     else:
-        found = arrays.forward(engine, plan, given, weights, steps, options)
+        found = arrays.forward(engine, plan, given, weights, shape, steps, options)
+    if plan.batch_first:
+        found = found[0].reshape(*given[0].shape[:-1], plan.net.width), *found[1:]
     output, tape, *last = map(torch.from_numpy, found)
     return (output, *last), tape
 
@@ -104,16 +116,30 @@ def backward(
     by: those with respect to the output and the last states, of which one may not be None.
     """
     engine: Any = current(None)
-    options, steps = options_of(need_dx, torch.get_num_threads()), None if plan.rows is None else plan.rows.steps
+    x, options = given[0], options_of(need_dx, torch.get_num_threads())
+    shape, steps = _steps(plan, x)
     by = _with_zeros(by)
     if engine.reads_addresses:
         tensors = [*_read(plan, given), *kept, *by, *weights]
-        found = engine.module_backward(plan.net, given[0].shape, _addresses(tensors), steps, options)
+        found = engine.module_backward(plan.net, shape, _addresses(tensors), steps, options)
     else:
-        found = arrays.backward(engine, plan, given, kept, weights, by, steps, options)
+        found = arrays.backward(engine, plan, given, kept, weights, by, shape, steps, options)
     dflat, dx, *dfirst = found
     dstates = () if given[1] is None else tuple(map(torch.from_numpy, dfirst))
-    return None if dx is None else torch.from_numpy(dx), dstates, dflat
+    return None if dx is None else torch.from_numpy(dx.reshape(x.shape)), dstates, dflat
+
+
+def _steps(plan: Plan, x: Tensor) -> tuple[tuple[int, ...], Steps | None]:
+    """Return the shape in which engines see x, and the steps: sequences lie one after the other where B comes first."""
+    if not plan.batch_first:
+        return x.shape, None if plan.rows is None else plan.rows.steps
+    B, T, X = x.shape
+    return ((T, 1, X), None) if B == 1 else ((B * T, X), _one_after_the_other(B, T))
+
+
+@lru_cache(maxsize=8)  # each has tables of B*T numbers
+def _one_after_the_other(B: int, T: int) -> Steps:
+    return packed_steps(np.full(B, T, np.int64), "flat")
 
 
 def _read(plan: Plan, given: Read) -> tuple[Tensor | None, ...]:
