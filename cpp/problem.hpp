@@ -136,6 +136,7 @@ struct Steps {
   }
 
   bool full() const { return !lengths; }
+  bool even() const { return count == longest * B; }  // whether no sequence is shorter than another
   bool has_holes() const { return lengths && !packed; }
   ptrdiff_t rows_in_arrays() const { return packed ? count : T * B; }
   ptrdiff_t row(ptrdiff_t t) const { return full() ? t * B : start[t]; }  // the first of step t

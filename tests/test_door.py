@@ -384,6 +384,7 @@ def test_addresses_stand_for_arrays(
     params = rnncore.init_params(cell, 4, 6, 0, dtype=dtype, layers=layers, bidirectional=bidirectional, seed=1)
     net, width, options = params._net, 12 if bidirectional else 6, options_of(True, 2)
     weights, random = module_weights(params, biases), np.random.default_rng(2)
+    summed = 0 if not biases or CELLS[cell].own_recurrent_bias else net.parts * len(net.layer(params.flat).b_h)
     x, dh = (random.standard_normal((T, 3, n)).astype(dtype) for n in (4, width))
     masks = [random.integers(0, 2, (T, 3, width)).astype(dtype)] * (layers - 1)
     shape = (len(CELLS[cell].states), *([net.parts] if net.parts > 1 else []), 3, 6)
@@ -396,6 +397,9 @@ def test_addresses_stand_for_arrays(
         h, tape, *last = CORE.module_forward(net, x.shape, addresses_of(read + weights), None, options)
         by = [h, tape, dh, *(dstate if has_state else [None] * len(state))]
         flat, dx, *first = CORE.module_backward(net, x.shape, addresses_of(read + by + weights), None, options)
+        flat, copies = flat[: net.size], flat[net.size :]
+        assert len(copies) == summed
+        assert (copies == flat[net.size - summed :]).all()
         found = [h, tape, as_engine_has(net, last), flat, as_engine_has(net, first), dx]
         nets.assert_same_bits(*({str(i): a for i, a in enumerate(leaves(tuple(r)))} for r in (expected, found)))
 

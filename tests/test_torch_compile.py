@@ -63,6 +63,15 @@ def test_no_break(mode: str, variant: str, allow_rnn: None) -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+def test_gradients_do_not_share_memory(allow_rnn: None) -> None:
+    """Those of two biases are equal, and what changes one in place leaves the other as it is."""
+    module = module_of(rt, "LSTM", torch.float32)
+    torch.compile(module, backend="aot_eager")(torch.ones(4, 3, 2))[0].sum().backward()
+    before = module.bias_ih_l0.grad.clone()
+    module.bias_hh_l0.grad.zero_()
+    assert torch.equal(module.bias_ih_l0.grad, before)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_otherwise_as_pytorchs(mode: str, dynamo: Any) -> None:
     """By default PyTorch leaves out its own modules and those derived from them: as many graphs, and our bits."""
@@ -103,7 +112,7 @@ def test_packed_sequences_stay_outside(mode: str, allow_rnn: None) -> None:
 def test_the_operators(dynamo: Any) -> None:
     """PyTorch's own test of operators: schema, fake kernel, gradient."""
     case = case_of(module_of(rt, "LSTM", torch.float32, num_layers=2), "batch")
-    arguments = (case.leaf, list(case.states), [], list(case.module.parameters()), "LSTM", 2, False)
+    arguments = (case.leaf, list(case.states), [], list(case.module.parameters()), "LSTM", 2, False, False)
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.rnncore.forward.default, arguments, test_utils=tests)
 
@@ -119,7 +128,7 @@ def test_the_operators(dynamo: Any) -> None:
 )
 def test_weights_of_another_module_are_an_error(weights: list[torch.Tensor]) -> None:
     with pytest.raises(RuntimeError, match=r"weights of a GRU must have the shapes .* and the dtype torch.float32"):
-        torch.ops.rnncore.forward(torch.zeros(4, 3, 2), [], [], weights, "GRU", 1, False)
+        torch.ops.rnncore.forward(torch.zeros(4, 3, 2), [], [], weights, "GRU", 1, False, False)
 
 
 def test_importing_sets_nothing(dynamo: Any) -> None:

@@ -83,6 +83,28 @@ def test_the_form_of_results(mode: str, kind: str) -> None:
         assert all(a is b or torch.equal(a, b) for a, b in zip(output[1:], ours.input[1:], strict=True))
 
 
+@pytest.mark.parametrize("B", [1, 3])
+@pytest.mark.parametrize("backend", ["cpp", "numpy"])
+@pytest.mark.parametrize("mode", MODES)
+def test_batch_first(mode: str, backend: str, B: int) -> None:
+    """The bits of the same with the steps first, in an array (B, T, ...) without holes."""
+    arguments = {"num_layers": 2, "bidirectional": True, "dropout": 0.5}
+    found = []
+    for first in (False, True):
+        module = module_of(rt, mode, torch.float32, batch_first=first, **arguments)
+        leaf = torch.linspace(-1, 1, 10 * B).reshape(5, B, 2)
+        leaf = (leaf.transpose(0, 1).contiguous() if first else leaf).requires_grad_()
+        torch.manual_seed(3)
+        with rnncore.use_backend(backend):
+            output, _ = module(leaf)
+            by = torch.linspace(0, 1, output.numel()).reshape(5, B, -1)
+            output.backward(by.transpose(0, 1) if first else by)
+        assert output.is_contiguous()
+        steps = [tensor.transpose(0, 1) if first else tensor for tensor in (output, leaf.grad)]
+        found.append([*steps, *(weight.grad for weight in module.parameters())])
+    assert same(*found)
+
+
 def wrong(change: Callable[[Any], Any], kind: type[Exception], words: str) -> Any:
     return pytest.param(change, kind, words, id=words)
 

@@ -172,7 +172,7 @@ struct OneLayer {
     const double of_a_row = 4.0 * static_cast<double>(net.G() * (net.X + net.H) + net.H * net.V);  // back, and the sums
     const bool is_much = of_a_row * static_cast<double>(rows) >= tuning::operations_worth_a_meeting * threads;
     const bool are_large = steps.count * net.G() * Index{sizeof(Real)} >= tuning::gates_worth_meeting;
-    const bool may = threads > 1 && ways.back && ways.sums && steps.full();
+    const bool may = threads > 1 && ways.back && ways.sums && steps.even();
     return may && is_much && are_large ? Sharing::chunks : Sharing::pieces;
   }
 

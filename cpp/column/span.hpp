@@ -47,7 +47,7 @@ struct Chunks {
   // The most rows that so many sequences have in a chunk.
   Index most_rows(Index sequences) const {
     const Index rows = block_steps * sequences;
-    return steps.full() ? rows : min_of(steps.count, max_of(rows, tuning::chunk_rows));
+    return steps.even() ? rows : min_of(steps.count, max_of(rows, tuning::chunk_rows));
   }
   Index most_steps() const { return steps.full() ? block_steps : max_of(block_steps, tuning::chunk_rows); }
 

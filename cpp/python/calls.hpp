@@ -131,8 +131,10 @@ struct GradientArrays {
 
   GradientArrays(const Net& net, const SeenProblem<Real>& seen, bool need_dinputs)
       : GradientArrays(net, seen, need_dinputs, shape_of_state(net, seen.is_one(), seen.steps().B)) {}
-  GradientArrays(const Net& net, const SeenProblem<Real>& seen, bool need_dinputs, const Shape& of_state)
-      : flat(new_array<Real>({net.size()})), dstate(net, of_state) {
+  // more: for how many numbers there is room behind those of flat
+  GradientArrays(const Net& net, const SeenProblem<Real>& seen, bool need_dinputs, const Shape& of_state,
+                 ptrdiff_t more = 0)
+      : flat(new_array<Real>({net.size() + more})), dstate(net, of_state) {
     if (!need_dinputs) return;
     py::array_t<Real> array = new_array<Real>(seen.lead().and_then(net.X));
     dx = array.mutable_data();

@@ -15,6 +15,7 @@ struct ModuleCall {
   OutputGradients<Real> by{};
   std::unique_ptr<Real[]> biases;  // of each part: zeros, or the sum of two for a cell that has but one
   std::unique_ptr<LayerArrays<const Real>[]> apart;
+  ptrdiff_t sums;  // how many numbers of the biases, which lie last in flat, are sums of two
 
   ModuleCall(const Net& net, py::handle shape, py::handle given, py::handle steps, bool back) {
     Addresses at(given);
@@ -36,9 +37,10 @@ struct ModuleCall {
  private:
   void see_weights(const Net& net, Addresses& at) {
     const ptrdiff_t parts = net.parts(), G = net.G();
-    const bool has_biases = at.left() > 2 * parts, adds = !net.shape.own_recurrent_bias;
+    const bool has_biases = at.left() > 2 * parts, adds = has_biases && !net.shape.own_recurrent_bias;
     if (net.V > 0 || at.left() != (has_biases ? 4 : 2) * parts)
       throw py::value_error("there must be two or four weights for each part of a net without outputs");
+    sums = adds ? parts * G : 0;
     const StandardRounding rounding;
     biases = std::make_unique<Real[]>(static_cast<size_t>(parts * G));
     apart = std::make_unique<LayerArrays<const Real>[]>(static_cast<size_t>(parts));
@@ -74,14 +76,18 @@ py::object module_forward(int isa, const Net& net, py::handle shape, py::handle 
   return last.take_behind(h, tape);
 }
 
-// The gradients with respect to the weights, as rnncore has them, to x or None, and to the initial states.
+// The gradients with respect to the weights, as rnncore has them, to x or None, and to the initial states. The gradient
+// of a sum of two biases is that of each: behind the others there are copies, since PyTorch's users change gradients in
+// place.
 template <class Real>
 py::object module_backward(int isa, const Net& net, py::handle shape, py::handle at, py::handle steps,
                            const Options& options) {
   const ModuleCall<Real> call(net, shape, at, steps, true);
-  GradientArrays<Real> grads(net, call.seen, options.need_dinputs, shape_of_module_state(net, call.seen));
+  GradientArrays<Real> grads(net, call.seen, options.need_dinputs, shape_of_module_state(net, call.seen), call.sums);
   run(threads_for(options.threads, net, call.seen, {1, 1, false}), kernels<Real>(isa).backward, call.problem(net),
       call.kept, call.by, grads.pointers());
+  Real* const end = grads.flat.mutable_data() + net.size();
+  std::copy_n(end - call.sums, call.sums, end);
   return grads.dstate.take_behind(grads.flat, grads.dinputs);
 }
 

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 
 def forward(
-    engine: Engine, plan: Plan, given: Any, weights: Sequence[Tensor], steps: Steps | None, options: Options
+    engine: Engine,
+    plan: Plan,
+    given: Any,
+    weights: Sequence[Tensor],
+    shape: tuple[int, ...],
+    steps: Steps | None,
+    options: Options,
 ) -> tuple[AnyArray, ...]:
-    """Return h, the tape, the last states."""
-    found = engine.forward(plan.net, _flat(plan, weights), *_read(plan, given), steps, options)
+    """Return h, the tape, the last states. shape: that of x for the engine, with the axes of all that has steps."""
+    found = engine.forward(plan.net, _flat(plan, weights), *_read(plan, given, shape), steps, options)
     assert found is not None  # as the arguments are canonical
     _, h, last, (*_, tape, _) = found
     h.flags.writeable = True  # autograd sees what is changed
@@ -36,16 +42,20 @@ def backward(
     kept: Kept,
     weights: Sequence[Tensor],
     by: Sequence[Tensor | None],
+    shape: tuple[int, ...],
     steps: Steps | None,
     options: Options,
 ) -> tuple[Any, ...]:
     """Return the gradients with respect to the weights, to x or None, and to the initial states."""
-    what = plan.net, *_read(plan, given), steps, *map(_array, kept), False
+    h, tape = kept
+    what = plan.net, *_read(plan, given, shape), steps, _with_steps(h, shape), _array(tape), False
     dh, *dlast = by
     dstate = _states(plan.net, dlast)
-    found = engine.backward(what, _flat(plan, weights), None, _array(dh), dstate, options)
+    found = engine.backward(what, _flat(plan, weights), None, _with_steps(dh, shape), dstate, options)
     assert found is not None  # as the arguments are canonical
     dflat, dfirst, dx = found
+    if plan.sums:
+        dflat = np.concatenate([dflat, dflat[plan.net.size - plan.size :]])
     return dflat, dx, *_with_axis(plan.net, dfirst)
 
 
@@ -62,10 +72,11 @@ def _flat(plan: Plan, weights: Sequence[Tensor]) -> AnyArray:
     return np.concatenate([array for i, array in enumerate(arrays) if i % each < 2] + biases, axis=None)
 
 
-def _read(plan: Plan, given: Any) -> tuple[Any, States]:
+def _read(plan: Plan, given: Any, shape: tuple[int, ...]) -> tuple[Any, States]:
     """Return inputs and initial states, as problem.py has them."""
     x, h, c, masks = given
-    inputs = (_array(x), tuple(map(_array, masks))) if masks else _array(x)
+    x, *masks = [_with_steps(tensor, shape) for tensor in (x, *masks)]
+    inputs = (x, tuple(masks)) if masks else x
     return inputs, _states(plan.net, [h, c] if plan.mode == "LSTM" else [h])
 
 
@@ -80,6 +91,11 @@ def _states(net: Net, states: Sequence[Tensor | None]) -> States:
 def _with_axis(net: Net, states: States) -> tuple[AnyArray, ...]:
     """Return states as PyTorch has them, with a first axis for layers and directions."""
     return tuple([array[None] if net.parts == 1 else array for array in as_tuple(states)])
+
+
+def _with_steps(tensor: Tensor | None, shape: tuple[int, ...]) -> Any:
+    """Return what belongs to steps as an array with the axes that these have in x; None as None."""
+    return None if tensor is None else _array(tensor).reshape(*shape[:-1], -1)
 
 
 def _array(tensor: Tensor | None) -> Any:

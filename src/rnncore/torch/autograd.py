@@ -12,7 +12,7 @@ from .kernels import Given, Kept, Plan, Read, Tensors
 from .theirs import second_gradients
 
 
-def call(plan: Plan, given: Given, weights: list[Tensor]) -> tuple[Tensor, ...]:
+def call(plan: Plan, given: Read, weights: list[Tensor]) -> tuple[Tensor, ...]:
     """Return the output and the last states, with gradients where they are needed."""
     results: tuple[Tensor, ...]
     if torch._C._are_functorch_transforms_active():

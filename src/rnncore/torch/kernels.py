@@ -19,6 +19,7 @@ from ..convert.torch import MODES
 from ..engines import current
 from ..net import Net, net_of
 from ..problem import options_of
+from ..steps import Steps, packed_steps
 from ..types import Addresses, AnyArray
 from . import arrays
 from .packed import Rows
@@ -33,8 +34,9 @@ class Plan(NamedTuple):
     PackedSequence.
 
     sums: whether two biases become one, their sum. shapes: those of the weights in PyTorch's order: W_ih, W_hh, b_ih,
-    b_hh of each part. places: where the gradient of each lies in ``flat``, its shape, and whether the place is that of
-    the one before as well.
+    b_hh of each part. places: where the gradient of each lies in a vector of so many numbers, ``size``: it is ``flat``
+    and, behind it, copies of the gradients of the biases, if these are sums: PyTorch's users change gradients in place.
+    batch_first: whether what belongs to steps is (B, T, ...).
     """
 
     net: Net
@@ -42,15 +44,17 @@ class Plan(NamedTuple):
     bias: bool
     sums: bool
     shapes: list[tuple[int, ...]]
-    places: list[tuple[slice, tuple[int, ...], bool]]
+    places: list[slice]
+    size: int
+    batch_first: bool
     rows: Rows | None = None
 
 
 class Given(NamedTuple):
     """Holds what a call reads beside the weights.
 
-    x: (T, B, X), or (T, X) for one sequence, or (N, X), the rows of a PackedSequence. h, c: the initial states (P, B,
-    H) or (P, H), or None. masks: one for each layer but the first, (..., D*H), or none.
+    x: (T, B, X), or (B, T, X) if the plan says so, or (T, X) for one sequence, or (N, X), the rows of a PackedSequence.
+    h, c: the initial states (P, B, H) or (P, H), or None. masks: one for each layer but the first, (..., D*H), or none.
     """
 
     x: Tensor
@@ -65,13 +69,17 @@ Read: TypeAlias = "tuple[Tensor, Tensor | None, Tensor | None, tuple[Tensor, ...
 Kept: TypeAlias = "tuple[Tensor, Tensor]"
 """What backward needs of what forward finds: h of each step, and the tape."""
 
-NONE = torch.empty(0, device="cpu")
-"""Stands for a tensor that is not given: its address is 0."""
-
 
 @lru_cache(maxsize=256)
 def plan_for(
-    mode: str, inputs: int, hidden: int, layers: int, bidirectional: bool, bias: bool, dtype: torch.dtype
+    mode: str,
+    inputs: int,
+    hidden: int,
+    layers: int,
+    bidirectional: bool,
+    batch_first: bool,
+    bias: bool,
+    dtype: torch.dtype,
 ) -> Plan:
     """Return the plan of a module, whose net has no outputs of its own, for what is no PackedSequence."""
     net = net_of(MODES[mode], inputs, hidden, 0, DTYPES[dtype], layers, bidirectional, False)
@@ -79,19 +87,23 @@ def plan_for(
     sums = bias and not own
     names = ("W_xh", "W_hh", "b_x" if own else "b_h", "b_h")[: 4 if bias else 2]
     found = [net.places[prefix + name] for prefix in parts(layers, bidirectional) for name in names]
-    places = [(slice(at, at + math.prod(shape)), shape, sums and i % 4 == 3) for i, (at, shape) in enumerate(found)]
-    return Plan(net, mode, bias, sums, [shape for _, shape in found], places)
+    shapes, copies = [shape for _, shape in found], net.parts * found[3][1][0] if sums else 0
+    starts = [start + (copies if i % 4 == 3 else 0) for i, (start, _) in enumerate(found)]
+    places = [slice(start, start + math.prod(shape)) for start, shape in zip(starts, shapes, strict=True)]
+    return Plan(net, mode, bias, sums, shapes, places, net.size + copies, batch_first)
 
 
 def forward(plan: Plan, given: Read, weights: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
     """Return what a module computes, the output and the last states; and the tape."""
     engine: Any = current(None)
-    options, steps = options_of(False, torch.get_num_threads()), None if plan.rows is None else plan.rows.steps
+    options, (shape, steps) = options_of(False, torch.get_num_threads()), _steps(plan, given[0])
     if engine.reads_addresses:
         tensors = [*_read(plan, given), *weights]
-        found = engine.module_forward(plan.net, given[0].shape, _addresses(tensors), steps, options)
+        found = engine.module_forward(plan.net, shape, _addresses(tensors), steps, options)
     else:
-        found = arrays.forward(engine, plan, given, weights, steps, options)
+        found = arrays.forward(engine, plan, given, weights, shape, steps, options)
+    if plan.batch_first:
+        found = found[0].reshape(*given[0].shape[:-1], plan.net.width), *found[1:]
     output, tape, *last = map(torch.from_numpy, found)
     return (output, *last), tape
 
@@ -104,34 +116,53 @@ def backward(
     by: those with respect to the output and the last states, of which one may not be None.
     """
     engine: Any = current(None)
-    options, steps = options_of(need_dx, torch.get_num_threads()), None if plan.rows is None else plan.rows.steps
+    x, options = given[0], options_of(need_dx, torch.get_num_threads())
+    shape, steps = _steps(plan, x)
     by = _with_zeros(by)
     if engine.reads_addresses:
-        tensors = [*_read(plan, given), *kept, *[NONE if gradient is None else gradient for gradient in by], *weights]
-        found = engine.module_backward(plan.net, given[0].shape, _addresses(tensors), steps, options)
+        tensors = [*_read(plan, given), *kept, *by, *weights]
+        found = engine.module_backward(plan.net, shape, _addresses(tensors), steps, options)
     else:
-        found = arrays.backward(engine, plan, given, kept, weights, by, steps, options)
+        found = arrays.backward(engine, plan, given, kept, weights, by, shape, steps, options)
     dflat, dx, *dfirst = found
     dstates = () if given[1] is None else tuple(map(torch.from_numpy, dfirst))
-    return None if dx is None else torch.from_numpy(dx), dstates, dflat
+    return None if dx is None else torch.from_numpy(dx.reshape(x.shape)), dstates, dflat
 
 
-def _read(plan: Plan, given: Read) -> list[Tensor]:
+def _steps(plan: Plan, x: Tensor) -> tuple[tuple[int, ...], Steps | None]:
+    """Return the shape in which engines see x, and the steps: sequences lie one after the other where B comes first."""
+    if not plan.batch_first:
+        return x.shape, None if plan.rows is None else plan.rows.steps
+    B, T, X = x.shape
+    return ((T, 1, X), None) if B == 1 else ((B * T, X), _one_after_the_other(B, T))
+
+
+@lru_cache(maxsize=8)  # each has tables of B*T numbers
+def _one_after_the_other(B: int, T: int) -> Steps:
+    return packed_steps(np.full(B, T, np.int64), "flat")
+
+
+def _read(plan: Plan, given: Read) -> tuple[Tensor | None, ...]:
     """Return what an engine reads: x, the initial states, and a mask for each layer but the first."""
     x, h, c, masks = given
-    first = (NONE, NONE) if h is None else (h, c)
-    states: Any = first if plan.mode == "LSTM" else first[:1]
-    return [x, *states, *(masks or [NONE] * (plan.net.layers - 1))]
+    masks = masks or (None,) * (plan.net.layers - 1)
+    return (x, h, c, *masks) if plan.mode == "LSTM" else (x, h, *masks)
 
 
-def _addresses(tensors: list[Tensor]) -> Addresses:
-    """Return where tensors lie that an engine reads in place; the caller holds them meanwhile.
+def _addresses(tensors: list[Tensor | None]) -> Addresses:
+    """Return where tensors lie that an engine reads in place, 0 for None; the caller holds them meanwhile.
 
-    Those that are not contiguous become copies. There is no loop of Python: it would take as long as a small net.
+    Those that are not contiguous become copies.
     """
-    if not all(map(Tensor.is_contiguous, tensors)) or any(map(Tensor.is_neg, tensors)):
-        tensors[:] = [tensor.resolve_neg().contiguous() for tensor in tensors]
-    return tuple(map(Tensor.data_ptr, tensors))
+    at = []
+    for i, tensor in enumerate(tensors):
+        if tensor is None:
+            at.append(0)
+            continue
+        if not tensor.is_contiguous() or tensor.is_neg():
+            tensor = tensors[i] = tensor.resolve_neg().contiguous()
+        at.append(tensor.data_ptr())
+    return tuple(at)
 
 
 def _with_zeros(by: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
@@ -143,13 +174,6 @@ def _with_zeros(by: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
 
 
 def weights_of(plan: Plan, flat: AnyArray) -> list[Tensor]:
-    """Return the gradients of the weights, in PyTorch's order, as views of a vector in rnncore's order.
-
-    The gradient with respect to a sum of two biases is that with respect to each; one of them is a copy, since
-    PyTorch's users change gradients in place.
-    """
-    found = []
-    for place, shape, is_shared in plan.places:
-        array = flat[place].reshape(shape)
-        found.append(torch.from_numpy(array.copy() if is_shared else array))
-    return found
+    """Return the gradients of the weights, in PyTorch's order, as views of the vector that ``backward`` returns."""
+    arrays = map(np.ndarray.reshape, map(flat.__getitem__, plan.places), plan.shapes)
+    return list(map(torch.from_numpy, arrays))

@@ -32,7 +32,7 @@ class Computed(torch.nn.RNNBase):
         if isinstance(found, Refused):
             return self._forward_of_torch(input, hx, found.reason)
         given, weights = found
-        plan = plan_of(self, input, given.x, weights)
+        plan = plan_of(self, input, given[0], weights)
         if plan is None:
             return self._forward_of_torch(input, hx, "")
         return as_module_has_it(self, input, call(plan, given, weights))
@@ -54,7 +54,9 @@ class Computed(torch.nn.RNNBase):
         found = read(self, input, hx)
         if isinstance(found, Refused):
             return super().forward(input, hx)
-        return as_module_has_it(self, input, operators.call(self.mode, self.num_layers, self.bidirectional, *found))
+        batch_first = self.batch_first and input.dim() == 3
+        results = operators.call(self.mode, self.num_layers, self.bidirectional, batch_first, *found)
+        return as_module_has_it(self, input, results)
 
     def __prepare_scriptable__(self) -> torch.nn.Module:
         """Return the module as torch.jit.script takes it: PyTorch's own, of the same weights."""

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from torch.nn import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
-from .kernels import DTYPES, Given, Plan, plan_for
+from .kernels import DTYPES, Plan, Read, plan_for
 from .packed import rows_of
 
 PLAIN = (Tensor, Parameter)
@@ -27,8 +27,8 @@ class Refused(NamedTuple):
     reason: str
 
 
-def read(module: Any, input: Any, hx: Any) -> tuple[Given, list[Tensor]] | Refused:
-    """Return what a call of a module reads, the steps first, whatever its ``batch_first``, and its weights.
+def read(module: Any, input: Any, hx: Any) -> tuple[Read, list[Tensor]] | Refused:
+    """Return what a call of a module reads, and its weights.
 
     Or return why PyTorch's own code answers the call.
     """
@@ -37,27 +37,27 @@ def read(module: Any, input: Any, hx: Any) -> tuple[Given, list[Tensor]] | Refus
     reason = _reason(module, x, weights)
     if reason is not None:
         return Refused(reason)
-    axes = x.dim()
-    if axes not in ((2,) if packed else (2, 3)) or x.shape[-1] != module.input_size or x.numel() == 0:
+    shape = x.shape
+    axes = len(shape)
+    if axes not in ((2,) if packed else (2, 3)) or shape[-1] != module.input_size or 0 in shape:
         return Refused("")
-    if axes == 3 and module.batch_first:
-        x = x.transpose(0, 1)
     h = c = None
     if hx is not None:
-        batch = (int(input.batch_sizes[0]),) if packed else tuple(x.shape[1:-1])
+        batch = (int(input.batch_sizes[0]),) if packed else shape[:1] if _is_batch_first(module, x) else shape[1:-1]
         wanted = (module.num_layers * (1 + module.bidirectional), *batch, module.hidden_size)
         states = _states(module.mode, hx, x.dtype, wanted)
         if states is None:
             return Refused("")
         h, c = states
     masks = _masks(module, x) if module.training and module.dropout else ()
-    return Given(x, h, c, masks), weights
+    return (x, h, c, masks), weights
 
 
 def plan_of(module: Any, input: Any, x: Tensor, weights: list[Tensor]) -> Plan | None:
     """Return what a call computes, or None if its arguments contradict each other."""
     sizes = module.input_size, module.hidden_size, module.num_layers
-    plan = plan_for(module.mode, *sizes, module.bidirectional, module.bias, x.dtype)
+    how = module.bidirectional, _is_batch_first(module, x), module.bias
+    plan = plan_for(module.mode, *sizes, *how, x.dtype)
     if list(map(SHAPE, weights)) != plan.shapes:
         return None
     if not isinstance(input, PackedSequence):
@@ -71,9 +71,12 @@ def as_module_has_it(module: Any, input: Any, found: tuple[Tensor, ...]) -> tupl
     output: Any = found[0]
     if isinstance(input, PackedSequence):
         output = PackedSequence(output, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
-    elif module.batch_first and output.dim() == 3:
-        output = output.transpose(0, 1)
     return output, found[1:] if module.mode == "LSTM" else found[1]
+
+
+def _is_batch_first(module: Any, x: Tensor) -> bool:
+    """Return whether x is (B, T, X)."""
+    return module.batch_first and x.dim() == 3
 
 
 def weights_of(module: Any) -> list[Any]:
@@ -99,7 +102,7 @@ def _reason(module: Any, x: Any, weights: list[Any]) -> str | None:
     for weight in weights:
         if type(weight) not in PLAIN or weight.dtype is not dtype or not weight.is_cpu:
             return f"weights of type {type(weight).__name__}" if type(weight) not in PLAIN else ""
-    if torch.is_autocast_enabled("cpu"):
+    if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):  # the second takes longer
         return "autocast"
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation"
@@ -130,9 +133,10 @@ def _is_state(state: Any, dtype: torch.dtype, wanted: tuple[int, ...]) -> bool:
 
 
 def _masks(module: Any, x: Tensor) -> tuple[Tensor, ...]:
-    """Return the masks between the layers of a module with dropout, drawn as PyTorch draws them."""
-    keep, shape = 1 - module.dropout, (*x.shape[:-1], (1 + module.bidirectional) * module.hidden_size)
-    masks = [x.new_empty(shape) for _ in range(module.num_layers - 1)]
-    if keep == 0:
-        return tuple(mask.zero_() for mask in masks)
-    return tuple(mask.bernoulli_(keep).div_(keep) for mask in masks)
+    """Return the masks between the layers of a module with dropout, drawn as PyTorch draws them: the steps first."""
+    first, keep, width = _is_batch_first(module, x), 1 - module.dropout, (1 + module.bidirectional) * module.hidden_size
+    steps = (x.transpose(0, 1) if first else x).shape[:-1]
+    masks = [x.new_empty((*steps, width)) for _ in range(module.num_layers - 1)]
+    for mask in masks:
+        _ = mask.bernoulli_(keep).div_(keep) if keep else mask.zero_()
+    return tuple(mask.transpose(0, 1).contiguous() for mask in masks) if first else tuple(masks)

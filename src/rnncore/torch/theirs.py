@@ -25,6 +25,9 @@ def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[Tensor
     Every batch goes as a PackedSequence: of others, float32 LSTMs go to oneDNN, whose gradient has none.
     """
     net, rows = plan.net, plan.rows
+    if plan.batch_first:
+        x, h, c, masks = given
+        given = Given(x.transpose(0, 1), h, c, tuple(mask.transpose(0, 1) for mask in masks))
     lead, B = given.x.shape[:-1], _sequences(plan, given.x)
     sizes = torch.full((lead[0],), B) if rows is None else rows.sizes
     x, first, lasts = given.x.reshape(-1, given.x.shape[-1]), _states(plan, given, B), []
@@ -42,7 +45,8 @@ def forward(plan: Plan, given: Given, weights: Sequence[Tensor]) -> tuple[Tensor
     if rows is not None:
         states = [state.index_select(1, torch.argsort(rows.order)) for state in states]
     one = (net.parts, net.hidden) if rows is None and len(lead) == 1 else (net.parts, B, net.hidden)
-    return output.view(*lead, net.width), *(state.view(one) for state in states)
+    output = output.view(*lead, net.width)
+    return output.transpose(0, 1) if plan.batch_first else output, *(state.view(one) for state in states)
 
 
 def _sequences(plan: Plan, x: Tensor) -> int:
