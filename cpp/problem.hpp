@@ -136,9 +136,8 @@ struct Steps {
   }
 
   bool full() const { return !lengths; }
-  bool even() const { return count == longest * B; }  // whether no sequence is shorter than another
+  bool even() const { return count == longest * B; }  // no sequence is shorter than another
   bool has_holes() const { return lengths && !packed; }
-  ptrdiff_t rows_in_arrays() const { return packed ? count : T * B; }
   ptrdiff_t row(ptrdiff_t t) const { return full() ? t * B : start[t]; }  // the first of step t
   ptrdiff_t there(ptrdiff_t t) const { return row(t + 1) - row(t); }      // sequences that have step t
   ptrdiff_t sequence(ptrdiff_t position) const { return full() ? position : order[position]; }

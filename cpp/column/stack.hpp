@@ -8,7 +8,7 @@ namespace rnncore::RNNCORE_ISA::stack {
 // What does not exist is +0.
 template <class Real>
 void clear_holes(const Steps& steps, Index n, Real* array) {
-  if (array && steps.has_holes()) fill(array, steps.rows_in_arrays() * n, Real(0));
+  if (array && steps.has_holes()) fill(array, steps.T * steps.B * n, Real(0));
 }
 
 // So are outputs and losses that do not exist.
