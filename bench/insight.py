@@ -6,6 +6,7 @@ over the sequences; and ``gradient_flow`` beside the plain gradient. All are sho
 
 import sys
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from timing import Contender
 
 FLOW = Shape("flow", 65, 100, 65, 1, 200)
+TURNS = 12  # of our own calls, in each round: their ratios are small
 LONGEST = 10.0  # seconds of turns at one row, after which a contender sits out
 PLAIN, NORMS, CLIPPED, ROWS, LOOP = "plain", "norms", "clipped", "rows", "rnncore, loop"
 TORCH_FUNC, TORCH_LOOP = "torch.func", "torch, loop"
@@ -116,10 +118,10 @@ def by_torch(task: "Problem", in_loop: bool) -> "Contender":
 
 
 def by_sequence(shape: Shape, with_torch: bool, rounds: int) -> dict[str, Any]:
-    """One row: medians and best of seconds a call, after all were shown to find the same gradients."""
+    """One row: seconds a call, and of our own over the plain call, after all were shown to find the same gradients."""
     from peers import require_same
     from problems import problem
-    from timing import take_turns
+    from timing import by_turn, over_first, take_turns
 
     task = problem(shape, "float32")
     rows, norms = by_rnncore(task, ROWS), by_rnncore(task, NORMS)
@@ -127,8 +129,12 @@ def by_sequence(shape: Shape, with_torch: bool, rounds: int) -> dict[str, Any]:
     chosen = [norms, by_loop(task), *([by_torch(task, False), by_torch(task, True)] if with_torch else [])]
     for contender in chosen:
         require_same(rows, contender, f"{shape.cell} {shape.sizes}")
-    chosen = [by_rnncore(task, PLAIN), by_rnncore(task, CLIPPED, limit), rows, *chosen]
-    return {"cell": shape.cell, "sizes": shape.sizes, "seconds": take_turns(chosen, rounds, 0.1, LONGEST)}
+    plain, clipped = by_rnncore(task, PLAIN), by_rnncore(task, CLIPPED, limit)
+    own = {NORMS: norms, CLIPPED: clipped, ROWS: rows}
+    times = by_turn([partial(contender.run, 1) for contender in (plain, *own.values())], rounds * TURNS)
+    ratios = dict(zip(own, zip(*over_first(times), strict=True), strict=True))
+    seconds = take_turns([plain, clipped, rows, *chosen], rounds, 0.1, LONGEST)
+    return {"cell": shape.cell, "sizes": shape.sizes, "ratios": ratios, "seconds": seconds}
 
 
 def by_step(shape: Shape, dtype: str, rounds: int) -> dict[str, Any]:
@@ -161,10 +167,11 @@ def markdown(results: dict[str, Any]) -> str:
     import report
 
     body = []
-    others = (NORMS, CLIPPED, ROWS, LOOP, TORCH_FUNC, TORCH_LOOP)
+    own, others = (NORMS, CLIPPED, ROWS), (LOOP, TORCH_FUNC, TORCH_LOOP)
     for row in results["sequences"]:
         middle = {name: median for name, (median, _) in row["seconds"].items()}
-        ratios = [report.ratio(middle.get(name) and middle[name] / middle[PLAIN]) for name in others]
+        ratios = [f"{row['ratios'][name][0]:.2f} x" for name in own]
+        ratios += [report.ratio(middle.get(name) and middle[name] / middle[PLAIN]) for name in others]
         body.append([row["cell"], row["sizes"], report.seconds(middle[PLAIN]), *ratios])
     flows = []
     for row in results["steps"]:
@@ -173,12 +180,13 @@ def markdown(results: dict[str, Any]) -> str:
         flows.append([row["cell"], row["sizes"], row["dtype"], *times])
     facts = program.fact(results, "one thread", "medians")
     tables = (
-        report.table(["cell", "X,H,V,B,T", "plain", *others], body, left=2),
+        report.table(["cell", "X,H,V,B,T", "plain", *own, *others], body, left=2),
         report.table(["cell", "X,H,V,B,T", "dtype", "plain", "gradient_flow", "times plain"], flows, left=3),
     )
     return (
         f"# Looking into gradients\n\n{facts}\n\n## By sequence\n\n"
-        f"float32; how many times as long as the plain gradient:\n\n{tables[0]}\n\n## By step\n\n{tables[1]}\n\n"
+        "float32; how many times as long as the plain gradient, of the first three the median of the ratios of "
+        f"{TURNS}\nturns a round:\n\n{tables[0]}\n\n## By step\n\n{tables[1]}\n\n"
         "The gradients of these nets vanish. In float32 they become subnormal numbers, with which processors may be\n"
         "many times slower.\n"
     )

@@ -6,8 +6,6 @@ less than the clock. A ratio is the median of the ratios of all turns.
 """
 
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -78,29 +76,18 @@ def verify(cell: str, H: int) -> None:
             raise RuntimeError(f"{cell}, H = {H}: the gradients of C++ and NumPy differ")
 
 
-def seconds(call: Callable[[], object], calls: int) -> float:
-    """Seconds of this thread for one call."""
-    start = time.thread_time()
-    for _ in range(calls):
-        call()
-    return (time.thread_time() - start) / calls
-
-
 def measure(cell: str, H: int, which: str, turns: int) -> dict[str, Any]:
     """One row: the time without resets, and the ratios of the times with and without for each share."""
+    from timing import by_turn, over_first
+
     net = rollout(cell, H)
     all_resets = (None, *(some(share) for share in SHARES))
     calls = [partial(net.call, which, resets) for resets in all_resets]
     for call in calls:
         call()
-    each = max(1, round(TURN / max(seconds(calls[0], 3), 1e-6)))
-    times = np.empty((turns, len(calls)))
-    for turn in range(turns):
-        for place in range(len(calls)):
-            n = (turn + place) % len(calls)
-            times[turn, n] = seconds(calls[n], each)
-    ratios = [median(times[:, n] / times[:, 0]) for n in range(1, len(calls))]
-    best = [times[:, n].min() / times[:, 0].min() for n in range(1, len(calls))]
+    each = max(1, round(TURN / max(by_turn(calls[:1], 1, 3)[0, 0], 1e-6)))
+    times = by_turn(calls, turns, each)
+    ratios, best = over_first(times)
     return {"cell": cell, "H": H, "pass": which, "seconds": median(times[:, 0]), "ratios": ratios, "best": best}
 
 
