@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from timing import Contender
 
 FLOW = Shape("flow", 65, 100, 65, 1, 200)
-TURNS = 12  # of our own calls, in each round: their ratios are small
+TURNS = 12  # of our own calls in each round; their times differ little, so that ratios need many turns
 LONGEST = 10.0  # seconds of turns at one row, after which a contender sits out
 PLAIN, NORMS, CLIPPED, ROWS, LOOP = "plain", "norms", "clipped", "rows", "rnncore, loop"
 TORCH_FUNC, TORCH_LOOP = "torch.func", "torch, loop"
@@ -185,8 +185,8 @@ def markdown(results: dict[str, Any]) -> str:
     )
     return (
         f"# Looking into gradients\n\n{facts}\n\n## By sequence\n\n"
-        "float32; how many times as long as the plain gradient, of the first three the median of the ratios of "
-        f"{TURNS}\nturns a round:\n\n{tables[0]}\n\n## By step\n\n{tables[1]}\n\n"
+        "float32; how many times as long as the plain gradient. The first three are medians of the ratios of all turns:"
+        f"\n\n{tables[0]}\n\n## By step\n\n{tables[1]}\n\n"
         "The gradients of these nets vanish. In float32 they become subnormal numbers, with which processors may be\n"
         "many times slower.\n"
     )

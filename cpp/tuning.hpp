@@ -58,10 +58,11 @@ constexpr ptrdiff_t prefetched_block_bytes = 256 * kilobytes;
 constexpr ptrdiff_t uses_worth_packing = 2, uses_in_place = 4, uses_of_far_weights = 8, rows_in_place = 4;
 constexpr ptrdiff_t block_vectors = 4;
 
-// Up to rows_in_turns rows with weights where they lie sum so many blocks in turns: each fma of a chain waits for the
-// one before, 4 cycles. (Intel, cycles for 1 KB in the L2 cache: AVX-512 one row 60 to 53, two 66 to 61, four 88 to 80;
-// AVX2 123 to 76, 130 to 85, 138 to 112. For three and four they would be 10 KB of a wheel.) With AVX-512 one chain
-// keeps up with what comes from beyond the L2 cache, where turns are 2 to 4 % slower. (H = 640 to 1024.)
+// Products of up to rows_in_turns rows that read weights where they lie compute blocks_in_turns blocks of terms in
+// turns: in a block each fma waits 4 cycles for the one before. (Intel, cycles for 1 KB of weights in the L2 cache:
+// AVX-512 one row 60 to 53, two 66 to 61, four 88 to 80; AVX2 123 to 76, 130 to 85, 138 to 112. For three and four rows
+// the code would add 10 KB to a wheel.) With AVX-512 weights from beyond the L2 cache come no faster than one block at
+// a time uses them, and turns are 2 to 4 % slower (H = 640 to 1024).
 constexpr int rows_in_turns = 2;
 #if defined(__AVX512F__)
 constexpr int blocks_in_turns = 2;

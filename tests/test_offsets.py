@@ -223,7 +223,7 @@ def test_verify_takes_them(cell: str, form: str) -> None:
 @pytest.mark.parametrize("B", [64, 70, 130])
 @pytest.mark.parametrize("resets", [False, True])
 def test_equal_lengths_on_two_threads(resets: bool, B: int) -> None:
-    """So large that threads take chunks of time together, as they do of the full grid."""
+    """Batches so large that threads take chunks of time together have the bits of one thread, in both forms."""
     T, X, H = 140, 8, 128
     params, random = rnncore.init_params("lstm", X, H, 0, seed=1), np.random.default_rng(1)
     x, dh = (random.standard_normal((T, B, n)).astype("f4") for n in (X, H))
@@ -234,11 +234,7 @@ def test_equal_lengths_on_two_threads(resets: bool, B: int) -> None:
         arrays = [a if a is None or form is None else np.concatenate(a.swapaxes(0, 1)) for a in (x, dh, again)]
         out = rnncore.forward(params, arrays[0], resets=arrays[2], threads=threads, **(form or {}))
         back = rnncore.backward(params, out, dh=arrays[1], need_dinputs=True, threads=threads)
-        steps = (
-            [out.h, back.dinputs]
-            if form is None
-            else [a.reshape(B, T, -1).swapaxes(0, 1) for a in (out.h, back.dinputs)]
-        )
-        found.append({"h": steps[0], "dinputs": steps[1], "flat": back.grads.flat})
+        h, dinputs = (a if form is None else a.reshape(B, T, -1).swapaxes(0, 1) for a in (out.h, back.dinputs))
+        found.append({"h": h, "dinputs": dinputs, "flat": back.grads.flat})
     assert_same_bits(*found[:2])
     assert_same_bits(found[0], found[2])

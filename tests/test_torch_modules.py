@@ -87,7 +87,7 @@ def test_the_form_of_results(mode: str, kind: str) -> None:
 @pytest.mark.parametrize("backend", ["cpp", "numpy"])
 @pytest.mark.parametrize("mode", MODES)
 def test_batch_first(mode: str, backend: str, B: int) -> None:
-    """The bits of the same with the steps first, in an array (B, T, ...) without holes."""
+    """A module gives the same bits with the batch first as with the steps first, and its output is contiguous."""
     arguments = {"num_layers": 2, "bidirectional": True, "dropout": 0.5}
     found = []
     for first in (False, True):

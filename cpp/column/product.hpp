@@ -58,7 +58,7 @@ constexpr ProductTile<Real> product_tile_or_none() {
 template <class Real>
 constexpr ProductTile<Real> product_tiles[tile_side][tile_side] = RNNCORE_TILES(product_tile);
 
-// Goes on with chains of M rows and a vector of outputs, over whole squares of terms of some blocks, which take turns.
+// Continues the chains of M rows and a vector of outputs over whole squares of weights, a square of each block in turn.
 template <class Real, int M, int blocks>
 RNNCORE_INLINE void chain_squares(const Real* const (&a)[M], const Real* w, Index stride, Index terms,
                                   Vector<Real> (&chain)[blocks][M]) {
@@ -75,7 +75,7 @@ RNNCORE_INLINE void chain_squares(const Real* const (&a)[M], const Real* w, Inde
   }
 }
 
-// The same of one block over what is left, fewer terms than a vector has lanes.
+// Continues the chains of one block over its last terms, fewer than a vector has lanes.
 template <class Real, int M>
 RNNCORE_INLINE void chain_rest(const Real* const (&a)[M], const Real* w, Index stride, Index terms,
                                Vector<Real> (&chain)[M]) {
@@ -91,7 +91,8 @@ RNNCORE_INLINE void chain_rest(const Real* const (&a)[M], const Real* w, Index s
   }
 }
 
-// Adds blocks of so many terms each, from the k-th on, to the sums of M rows and a vector of outputs, from the n-th on.
+// Adds blocks of `terms` terms each, which begin with the k-th, to the sums of M rows and the vector of outputs that
+// begins with the n-th.
 template <class Real, int M, int blocks>
 RNNCORE_INLINE void add_blocks(Rows<const Real> A, const Weights<Real>& W, Index n, Index k, Index terms,
                                Vector<Real> (&sum)[M]) {

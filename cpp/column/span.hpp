@@ -134,7 +134,7 @@ struct Span {
   Index address(Index i) const { return number(addresses, i); }
   Index read(Index i) const { return number(reads, i); }
 
-  // Where h lies before the i-th number of step t, behind the initial states, which come by positions.
+  // Which row of Trace::h is the state before the i-th row of step t. The initial states come first, by positions.
   Index number_before(Index t, Index i) const { return t > 0 ? steps.B + steps.rank_of(row(t - 1) + i) : p0 + i; }
 
   // These rows of an array by rows, of one in the order of places, of an array of the call, and of what is read.
@@ -146,7 +146,7 @@ struct Span {
   Rows<Real> by_rank(Real* at, Index stride) const {
     return ranks ? Rows<Real>{at, stride, ranks} : by_row(at, stride);
   }
-  // Those of a step that it has numbers of, or of the step before it, by the numbers from `first` on.
+  // The rows of step t alone in an array in the order of places; `first` is the number of the first.
   template <class Real>
   Rows<Real> step_by_rank(Real* at, Index stride, Index t, Index first) const {
     return steps.rank ? Rows<Real>{at, stride, steps.rank + row(t) - first}

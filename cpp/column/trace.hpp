@@ -58,7 +58,7 @@ struct Trace {
     tape = arena.take<Real>(own_tape ? steps.count * n.tape_row() : 0);
   }
 
-  // h after a step, or before it, by the numbers of a span.
+  // h after step t, and before it, by the numbers of a span.
   Rows<Real> h_of(const Span& span, Index t) const {
     return span.step_by_rank(h + n.B * n.ldH, n.ldH, t, span.first(t));
   }

@@ -90,7 +90,7 @@ class Steps:
             self._make_tables()
         else:
             resets = self.resets
-            assert resets is not None  # as nobody else leaves anything to be made
+            assert resets is not None  # only full_steps leaves anything but the tables to be made
             T, B = resets.shape if resets.ndim == 2 else (len(resets), 1)
             Steps.__init__(self, np.full(B, T, np.int64), T, "grid" if resets.ndim == 2 else "one", resets, T * B)
         return object.__getattribute__(self, name)
@@ -178,7 +178,8 @@ def grid_steps(lengths: Indices, T: int) -> Steps | None:
 def full_steps(resets: Mask) -> Steps:
     """Return the steps of a full grid (T, B), or of one sequence (T,), with resets, an array of our own.
 
-    They cost a small net's call more than anything else about resets: so they are made when they are needed.
+    To make them takes longer than all else that resets cost a small net. So everything but resets is made when it is
+    first needed.
     """
     steps = Steps.__new__(Steps)
     steps.resets = resets

@@ -138,5 +138,8 @@ def _masks(module: Any, x: Tensor) -> tuple[Tensor, ...]:
     steps = (x.transpose(0, 1) if first else x).shape[:-1]
     masks = [x.new_empty((*steps, width)) for _ in range(module.num_layers - 1)]
     for mask in masks:
-        _ = mask.bernoulli_(keep).div_(keep) if keep else mask.zero_()
+        if keep:
+            mask.bernoulli_(keep).div_(keep)
+        else:
+            mask.zero_()
     return tuple(mask.transpose(0, 1).contiguous() for mask in masks) if first else tuple(masks)
